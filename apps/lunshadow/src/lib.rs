@@ -1,0 +1,1 @@
+//! The lunshadow command: serve, try.

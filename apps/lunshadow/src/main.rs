@@ -1,0 +1,3 @@
+//! The `lunshadow` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Who is who on the array: LUN names, hosts, mappings, shadow sets and their leases.

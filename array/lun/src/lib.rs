@@ -1,0 +1,21 @@
+//! The contract that every kind of storage keeps, and everything above it relies on.
+//!
+//! * [`Lun`]: the data of one LUN. The SCSI device server in `array/target` knows nothing else of storage.
+//! * [`Pool`]: a set of LUNs that can be captured together at one instant. `array/catalog` drives it.
+//! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
+//!
+//! Lengths are counted in blocks of 512 bytes ([`BlockCount`], [`Lba`]); storage works in blocks of 4096 bytes, so that
+//! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
+
+mod blocks;
+mod identity;
+mod lun;
+mod map;
+mod pool;
+
+pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
+pub use identity::{PRODUCT, REVISION, VENDOR, identity_of};
+pub use lun::{Lun, LunError, LunHandle};
+pub use lunshadow_control::{InitiatorName, LunId, Outcome, ShadowSetId};
+pub use map::{Inventory, LunMap, LunNumber};
+pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, ShadowMember};

@@ -1,0 +1,168 @@
+//! The data of one LUN.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{BlockCount, Lba, LunId};
+
+/// Why a request to a LUN failed. Each variant is one SCSI answer; `array/target` has the table.
+#[derive(Debug, thiserror::Error)]
+pub enum LunError {
+    /// The request reaches beyond the end of the LUN.
+    #[error("{count} at {at} reach beyond the LUN's {size}")]
+    OutOfRange {
+        /// Where the request begins.
+        at: Lba,
+        /// Its length.
+        count: BlockCount,
+        /// The length of the LUN.
+        size: BlockCount,
+    },
+    /// The data given is not a whole number of blocks.
+    #[error("{byte_len} bytes are not a whole number of blocks")]
+    NotWholeBlocks {
+        /// The length of the data.
+        byte_len: usize,
+    },
+    /// The pool is full. Nothing was written; the request succeeds once space has come back.
+    #[error("the pool has no space left")]
+    OutOfSpace,
+    /// The block's checksum does not match, or the medium cannot read it. Other blocks are not affected.
+    #[error("the block at {at} is damaged")]
+    Damaged {
+        /// The first damaged block of the request.
+        at: Lba,
+    },
+    /// The pool refuses writes since a flush failed: what had been written before it may be lost, so nothing more is taken.
+    #[error("the pool is read-only since an I/O error; reopen it")]
+    Poisoned,
+    /// The LUN was deleted while the request came.
+    #[error("the LUN is deleted")]
+    Gone,
+    /// The medium failed.
+    #[error("the pool's medium failed")]
+    Io(#[source] std::io::Error),
+}
+
+/// The data of one LUN.
+///
+/// The implementation checks every range, since only it knows the size at the moment of the request; callers need not. Requests
+/// run concurrently. A write that has not been answered yet may be seen or not seen, per block of 512 bytes; one that has been
+/// answered is seen by every later read and is part of every later snapshot. It survives a crash once a [`Lun::flush`] that began
+/// after the answer has been answered.
+pub trait Lun: Send + Sync + 'static {
+    /// The LUN's id, which never changes.
+    fn id(&self) -> LunId;
+
+    /// The length, which may grow.
+    fn block_count(&self) -> BlockCount;
+
+    /// Reads `count` blocks. Blocks that were never written, or were discarded, read as zeros.
+    fn read(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Bytes, LunError>> + Send;
+
+    /// Writes whole blocks.
+    fn write(&self, at: Lba, data: Bytes) -> impl Future<Output = Result<(), LunError>> + Send;
+
+    /// Makes durable all that was answered before this call.
+    fn flush(&self) -> impl Future<Output = Result<(), LunError>> + Send;
+
+    /// Gives blocks back: they read as zeros afterwards. Parts of physical blocks are written with zeros where that is needed.
+    fn discard(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<(), LunError>> + Send;
+}
+
+type LunFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, LunError>> + Send + 'a>>;
+
+/// The type-erased twin of [`Lun`], which only [`LunHandle`] needs.
+trait DynLun: Send + Sync {
+    fn id(&self) -> LunId;
+    fn block_count(&self) -> BlockCount;
+    fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
+    fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
+    fn flush(&self) -> LunFuture<'_, ()>;
+    fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()>;
+}
+
+impl<L: Lun> DynLun for L {
+    fn id(&self) -> LunId {
+        Lun::id(self)
+    }
+    fn block_count(&self) -> BlockCount {
+        Lun::block_count(self)
+    }
+    fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
+        Box::pin(Lun::read(self, at, count))
+    }
+    fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()> {
+        Box::pin(Lun::write(self, at, data))
+    }
+    fn flush(&self) -> LunFuture<'_, ()> {
+        Box::pin(Lun::flush(self))
+    }
+    fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()> {
+        Box::pin(Lun::discard(self, at, count))
+    }
+}
+
+/// A LUN of whatever kind. Cloning it is cheap; all clones are the same LUN.
+#[derive(Clone)]
+pub struct LunHandle(Arc<dyn DynLun>);
+
+impl std::fmt::Debug for LunHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LunHandle({})", self.id())
+    }
+}
+
+impl LunHandle {
+    /// Wraps a LUN.
+    pub fn new(lun: impl Lun) -> Self {
+        Self(Arc::new(lun))
+    }
+
+    /// See [`Lun::id`].
+    #[must_use]
+    pub fn id(&self) -> LunId {
+        self.0.id()
+    }
+
+    /// See [`Lun::block_count`].
+    #[must_use]
+    pub fn block_count(&self) -> BlockCount {
+        self.0.block_count()
+    }
+
+    /// See [`Lun::read`].
+    ///
+    /// # Errors
+    /// Any [`LunError`] but the ones of writing.
+    pub async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        self.0.read(at, count).await
+    }
+
+    /// See [`Lun::write`].
+    ///
+    /// # Errors
+    /// Any [`LunError`].
+    pub async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
+        self.0.write(at, data).await
+    }
+
+    /// See [`Lun::flush`].
+    ///
+    /// # Errors
+    /// [`LunError::Poisoned`], [`LunError::Io`], [`LunError::Gone`].
+    pub async fn flush(&self) -> Result<(), LunError> {
+        self.0.flush().await
+    }
+
+    /// See [`Lun::discard`].
+    ///
+    /// # Errors
+    /// As for writing.
+    pub async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
+        self.0.discard(at, count).await
+    }
+}

@@ -1,0 +1,1 @@
+//! The embedded pool: redirect-on-write, group snapshots in one log record, crash safe.

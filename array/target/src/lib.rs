@@ -1,0 +1,1 @@
+//! The SCSI device server and the iSCSI target over array/lun.

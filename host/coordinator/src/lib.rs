@@ -1,0 +1,1 @@
+//! Plays VSS: provider choice, sequencing, clocks, import and deletion over a simulated Windows host.

@@ -1,0 +1,1 @@
+//! The provider's decisions: a VSS call in, array requests out.

@@ -1,0 +1,1 @@
+//! Whole-system tests: real peers, real file systems, and every failure of 4(d).

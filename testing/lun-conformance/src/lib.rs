@@ -1,0 +1,1 @@
+//! One suite that every pool and every LUN must pass.

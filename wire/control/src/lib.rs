@@ -1,0 +1,16 @@
+//! The control API of an array: the resources that hosts and the array talk about, and the problems they can have.
+//!
+//! Only bytes and types live here. Whoever serves the API (`array/catalog` in process, later `array/server`) and whoever
+//! asks (`host/array-client`) share these definitions, so that neither side can drift. All names are array words: LUN,
+//! shadow LUN, host, initiator, mapping, shadow set.
+
+mod ids;
+mod problem;
+mod resources;
+
+pub use ids::{HostId, InitiatorName, InvalidId, LunId, ShadowSetId};
+pub use problem::ProblemCode;
+pub use resources::{
+    Association, CodeSet, Designator, DesignatorKind, HostRecord, LunIdentity, LunQuery, LunRecord, LunRole, Outcome,
+    ShadowTarget,
+};

@@ -1,0 +1,1 @@
+//! SCSI on the wire: CDBs, sense data, inquiry and VPD pages (SPC, SBC).

@@ -1,0 +1,3 @@
+//! The chores of the project, one subcommand each.
+
+fn main() {}
