@@ -73,6 +73,8 @@ codes! {
     VSS_S_ASYNC_CANCELLED = 0x0004_230B, "VSS_S_ASYNC_CANCELLED";
     /// An import is incomplete or identities did not match; a success code.
     VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED = 0x0004_2321, "VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED";
+    /// VSS itself failed; its log tells more.
+    VSS_E_UNEXPECTED = 0x8004_2302, "VSS_E_UNEXPECTED";
     /// The object is not in a state that allows the operation.
     VSS_E_BAD_STATE = 0x8004_2301, "VSS_E_BAD_STATE";
     /// No provider of that id is registered.
@@ -107,8 +109,16 @@ codes! {
     VSS_E_NO_SNAPSHOTS_IMPORTED = 0x8004_2320, "VSS_E_NO_SNAPSHOTS_IMPORTED";
     /// A volume lies in a VHD inside a VHD.
     VSS_E_NESTED_VOLUME_LIMIT = 0x8004_232C, "VSS_E_NESTED_VOLUME_LIMIT";
+    /// A writer cannot make its data consistent.
+    VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT = 0x8004_23F0, "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT";
+    /// A writer lacks a resource.
+    VSS_E_WRITERERROR_OUTOFRESOURCES = 0x8004_23F1, "VSS_E_WRITERERROR_OUTOFRESOURCES";
     /// A writer did not keep to the freeze window.
     VSS_E_WRITERERROR_TIMEOUT = 0x8004_23F2, "VSS_E_WRITERERROR_TIMEOUT";
+    /// A writer failed; another attempt may succeed.
+    VSS_E_WRITERERROR_RETRYABLE = 0x8004_23F3, "VSS_E_WRITERERROR_RETRYABLE";
+    /// A writer failed, and will again.
+    VSS_E_WRITERERROR_NONRETRYABLE = 0x8004_23F4, "VSS_E_WRITERERROR_NONRETRYABLE";
     /// The provider lacks the Ex interface.
     VSS_E_LEGACY_PROVIDER = 0x8004_23F7, "VSS_E_LEGACY_PROVIDER";
     /// An expected disk did not arrive.
