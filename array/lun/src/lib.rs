@@ -8,14 +8,14 @@
 //! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
 
 mod blocks;
-mod identity;
 mod lun;
 mod map;
 mod pool;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
-pub use identity::{PRODUCT, REVISION, VENDOR, identity_of};
 pub use lun::{Lun, LunError, LunHandle};
-pub use lunshadow_control::{InitiatorName, LunId, Outcome, ShadowSetId};
+pub use lunshadow_control::{
+    InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
+};
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, ShadowMember};

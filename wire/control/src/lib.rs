@@ -4,10 +4,12 @@
 //! asks (`host/array-client`) share these definitions, so that neither side can drift. All names are array words: LUN,
 //! shadow LUN, host, initiator, mapping, shadow set.
 
+mod identity;
 mod ids;
 mod problem;
 mod resources;
 
+pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ShadowSetId};
 pub use problem::ProblemCode;
 pub use resources::{

@@ -1,11 +1,11 @@
-//! What can be wrong with a request. The codes are stable: a provider decides by them what VSS is told.
+//! What can be wrong with a request. The codes are stable: a provider decides by them what VSS is told, in a table that has to
+//! grow with them.
 
 use serde::{Deserialize, Serialize};
 
 /// The reason why the array refused or failed a request. Every code is something that the asker can act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum ProblemCode {
     /// No such LUN, or none that the asking host may see: the array does not tell which.
     UnknownLun,

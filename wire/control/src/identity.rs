@@ -1,6 +1,6 @@
-//! How a LUN looks to initiators, derived from its id and from nothing else.
+//! How a LUN looks to initiators, derived from its id and from nothing else; and the way back.
 
-use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind, LunId, LunIdentity};
+use crate::{Association, CodeSet, Designator, DesignatorKind, LunId, LunIdentity};
 
 /// T10 VENDOR IDENTIFICATION of all our LUNs.
 pub const VENDOR: &str = "LUNSHDW";
@@ -30,6 +30,18 @@ pub fn identity_of(lun: LunId) -> LunIdentity {
     }
 }
 
+/// The id that a T10 vendor designator of ours carries, in any case and with any padding at its end; `None` for all other designators.
+/// It is what tells a LUN of ours that is gone from a disk of somebody else.
+#[must_use]
+pub fn lun_named_by(designator: &Designator) -> Option<LunId> {
+    if (designator.kind, designator.association) != (DesignatorKind::T10_VENDOR_ID, Association::LUN) {
+        return None;
+    }
+    let (vendor, rest) = std::str::from_utf8(&designator.bytes).ok()?.split_at_checked(8)?;
+    let serial = rest.trim_end_matches([' ', '\0']);
+    (vendor.trim_end() == VENDOR).then(|| serial.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +54,20 @@ mod tests {
         assert_eq!(identity.serial, "00112233445566778899aabbccddeeff");
         assert_eq!(identity.designators[0].bytes, [0x38, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
         assert_eq!(identity.designators[1].bytes, b"LUNSHDW 00112233445566778899aabbccddeeff");
+    }
+
+    #[test]
+    fn only_a_vendor_designator_of_ours_names_a_lun() {
+        let id = LunId::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let [naa, t10] = &identity_of(id).designators[..] else { panic!("two designators") };
+        assert_eq!(lun_named_by(t10), Some(id));
+        assert_eq!(lun_named_by(naa), None);
+        let with = |bytes: &[u8]| lun_named_by(&Designator { bytes: bytes.to_vec(), ..t10.clone() });
+        assert_eq!(with(b"LUNSHDW 00112233445566778899AABBCCDDEEFF  \0"), Some(id));
+        for foreign in [&b"ACME    00112233445566778899aabbccddeeff"[..], b"LUNSHDW 0011", b"LUNSHDW", b"\xff\xfe", b""]
+        {
+            assert_eq!(with(foreign), None, "{foreign:?}");
+        }
+        assert_eq!(lun_named_by(&Designator { association: Association::TARGET_PORT, ..t10.clone() }), None);
     }
 }
