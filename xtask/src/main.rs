@@ -1,3 +1,56 @@
-//! The chores of the project, one subcommand each.
+//! The chores of the project, one subcommand each: `cargo xtask --help` lists them.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program reports there")]
 
-fn main() {}
+mod bench;
+mod check;
+mod ci;
+mod command;
+mod peers;
+mod soak;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The chores of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// All that continuous integration runs: format, lints, laws, documentation, tests
+    Ci,
+    /// The laws of the tree: who may depend on whom, and what no source file may hold
+    Check,
+    /// Installs the Debian packages that the tests with foreign programs need, or names them
+    Setup,
+    /// The store's model and crash tests with many more steps
+    Soak {
+        /// How many times the usual number of steps
+        #[arg(long, default_value_t = 50)]
+        factor: u32,
+    },
+    /// All benchmarks, then a table of their figures with a description of the machine
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Ci => ci::run_all(),
+        Chore::Check => check::run(),
+        Chore::Setup => peers::set_up().map(drop),
+        Chore::Soak { factor } => soak::run(factor),
+        Chore::Bench => bench::run_all(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
