@@ -62,6 +62,8 @@ bitflags! {
         const CTX_CLIENT_ACCESSIBLE = Self::CTX_NAS_ROLLBACK.bits() | Self::CLIENT_ACCESSIBLE.bits();
         /// `VSS_CTX_CLIENT_ACCESSIBLE_WRITERS`.
         const CTX_CLIENT_ACCESSIBLE_WRITERS = Self::CTX_APP_ROLLBACK.bits() | Self::CLIENT_ACCESSIBLE.bits();
+        /// `VSS_CTX_ALL`: for queries only, illegal for a creation.
+        const CTX_ALL = 0xFFFF_FFFF;
 
         const _ = !0;
     }

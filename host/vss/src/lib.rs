@@ -6,13 +6,20 @@
 mod attributes;
 mod hresult;
 mod ids;
+mod lifecycle;
 mod lun_information;
+mod method;
+mod open_enums;
 mod provider;
 
 pub use attributes::{Context, LunStateChange};
 pub use hresult::HResult;
 pub use ids::{ProviderId, SnapshotId, SnapshotSetId};
+pub use lifecycle::{Call, Lifecycle, ShadowLuns, Transition, Verdict};
 pub use lun_information::{
-    BusType, DeviceName, DiskSignature, Interconnect, LUN_INFORMATION_VERSION, LunInformation, StorageIdentifier,
+    BusType, DeviceName, DiskSignature, Interconnect, LUN_INFORMATION_VERSION, LunInformation, MatchLevel,
+    StorageIdentifier,
 };
+pub use method::{Method, is_legal, legal_codes, translate};
+pub use open_enums::{ObjectType, ProviderType, SnapshotState};
 pub use provider::{Async, AsyncStatus, HardwareProvider};
