@@ -1,1 +1,3 @@
 //! Plays VSS: provider choice, sequencing, clocks, import and deletion over a simulated Windows host.
+
+pub mod disk;
