@@ -1,1 +1,35 @@
-//! SCSI on the wire: CDBs, sense data, inquiry and VPD pages (SPC, SBC).
+//! SCSI on the wire: what SPC-4 and SBC-3 put into CDBs, data-in, data-out and sense data. Bytes and types only.
+//!
+//! Everything is there in both directions, so that the device server in `array/target` and the initiator in
+//! `host/initiator` share one definition:
+//!
+//! * [`Command`] is a command; [`Command::parse`] reads it from a CDB, [`Command::to_cdb`] builds the CDB.
+//! * [`Sense`] is sense data in either format, [`AdditionalSense`] names what it can say, [`Status`] the status byte.
+//! * The rest is parameter data, one type for each shape: [`StandardInquiry`], the pages of [`vpd`], [`LunList`],
+//!   [`Capacity10`], [`Capacity16`], [`ModeData`], [`UnmapRange`]. Each has `to_bytes` and `parse`.
+//!
+//! The device side answers malformed CDBs by [`CdbError`], which is a sense in itself; the initiator's side reads parameter
+//! data leniently, with the defaults of the standard for what an older device leaves out, and else says [`ResponseError`].
+
+mod capacity;
+mod cdb;
+mod command;
+mod inquiry;
+mod mode;
+mod report_luns;
+mod response;
+mod sense;
+mod status;
+mod unmap;
+pub mod vpd;
+
+pub use capacity::{Capacity10, Capacity16};
+pub use cdb::{Cdb, opcode};
+pub use command::{BlockRange, ByteCheck, CdbError, CdbForm, Command, PageControl, Power};
+pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
+pub use mode::{CachingPage, ControlPage, ModeData, ModeForm, ModePage, page_code};
+pub use report_luns::{LunAddress, LunList, SelectReport};
+pub use response::ResponseError;
+pub use sense::{AdditionalSense, FieldPointer, Sense, SenseFormat, SenseKey, SensePointer};
+pub use status::Status;
+pub use unmap::{UnmapListError, UnmapRange};

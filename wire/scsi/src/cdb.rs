@@ -1,0 +1,134 @@
+//! The layouts of the CDBs (SPC-4 6, SBC-3 5), as they stand in memory.
+
+use zerocopy::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Operation codes (SPC-4 annex E) of the commands that [`crate::Command`] has.
+pub mod opcode {
+    #![expect(missing_docs, reason = "each constant is the standard's name of the command")]
+    pub const TEST_UNIT_READY: u8 = 0x00;
+    pub const REQUEST_SENSE: u8 = 0x03;
+    pub const READ_6: u8 = 0x08;
+    pub const WRITE_6: u8 = 0x0a;
+    pub const INQUIRY: u8 = 0x12;
+    pub const MODE_SENSE_6: u8 = 0x1a;
+    pub const START_STOP_UNIT: u8 = 0x1b;
+    pub const READ_CAPACITY_10: u8 = 0x25;
+    pub const READ_10: u8 = 0x28;
+    pub const WRITE_10: u8 = 0x2a;
+    pub const VERIFY_10: u8 = 0x2f;
+    pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub const UNMAP: u8 = 0x42;
+    pub const MODE_SENSE_10: u8 = 0x5a;
+    pub const READ_16: u8 = 0x88;
+    pub const WRITE_16: u8 = 0x8a;
+    pub const VERIFY_16: u8 = 0x8f;
+    pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
+    pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
+    pub const REPORT_LUNS: u8 = 0xa0;
+    pub const READ_12: u8 = 0xa8;
+    pub const WRITE_12: u8 = 0xaa;
+    pub const VERIFY_12: u8 = 0xaf;
+}
+
+/// READ CAPACITY(16) as a service action of SERVICE ACTION IN(16).
+pub(crate) const READ_CAPACITY_16: u8 = 0x10;
+
+/// A CDB of 6 to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cdb {
+    /// INVARIANT: zero from `len` on, as iSCSI wants its field filled (RFC 7143 11.3.5).
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl Cdb {
+    /// Exactly the bytes of the CDB.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The CDB filled up with zeros to 16 bytes, as transports carry it.
+    #[must_use]
+    pub fn padded(&self) -> [u8; 16] {
+        self.bytes
+    }
+
+    pub(crate) fn of(layout: &(impl IntoBytes + Immutable)) -> Self {
+        let source = layout.as_bytes();
+        let mut bytes = [0; 16];
+        bytes[..source.len()].copy_from_slice(source);
+        Self { bytes, len: source.len() }
+    }
+}
+
+/// Declares a layout with its size.
+macro_rules! layout {
+    ($(#[$doc:meta])* $name:ident, $len:literal { $($field:ident: $kind:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+        #[repr(C)]
+        pub(crate) struct $name { $(pub(crate) $field: $kind),* }
+        const _: () = assert!(size_of::<$name>() == $len);
+    };
+}
+
+layout!(
+    /// SPC-4 6.47, TEST UNIT READY, and every other CDB of six bytes without parameters.
+    PlainCdb6, 6 { opcode: u8, reserved: [u8; 4], control: u8 }
+);
+layout!(
+    /// SPC-4 6.39, REQUEST SENSE.
+    RequestSenseCdb, 6 { opcode: u8, desc: u8, reserved: [u8; 2], allocation_len: u8, control: u8 }
+);
+layout!(
+    /// SPC-4 6.6.1, INQUIRY.
+    InquiryCdb, 6 { opcode: u8, evpd: u8, page: u8, allocation_len: U16, control: u8 }
+);
+layout!(
+    /// SPC-4 6.33, REPORT LUNS.
+    ReportLunsCdb, 12 {
+        opcode: u8, reserved_1: u8, select: u8, reserved_3: [u8; 3], allocation_len: U32, reserved_10: u8, control: u8,
+    }
+);
+layout!(
+    /// SPC-4 6.11, MODE SENSE(6).
+    ModeSenseCdb6, 6 { opcode: u8, flags: u8, page: u8, subpage: u8, allocation_len: u8, control: u8 }
+);
+layout!(
+    /// SPC-4 6.12, MODE SENSE(10).
+    ModeSenseCdb10, 10 {
+        opcode: u8, flags: u8, page: u8, subpage: u8, reserved: [u8; 3], allocation_len: U16, control: u8,
+    }
+);
+layout!(
+    /// SBC-3 5.8 and 5.30, READ(6) and WRITE(6): 21 bits of address.
+    BlockCdb6, 6 { opcode: u8, lba: [u8; 3], count: u8, control: u8 }
+);
+layout!(
+    /// SBC-3 5.9, READ(10), and all commands of its shape: WRITE, VERIFY, SYNCHRONIZE CACHE, READ CAPACITY.
+    BlockCdb10, 10 { opcode: u8, flags: u8, lba: U32, group: u8, count: U16, control: u8 }
+);
+layout!(
+    /// SBC-3 5.10, READ(12), and all commands of its shape.
+    BlockCdb12, 12 { opcode: u8, flags: u8, lba: U32, count: U32, group: u8, control: u8 }
+);
+layout!(
+    /// SBC-3 5.11, READ(16), and all commands of its shape.
+    BlockCdb16, 16 { opcode: u8, flags: u8, lba: U64, count: U32, group: u8, control: u8 }
+);
+layout!(
+    /// SBC-3 5.16, READ CAPACITY(16).
+    ReadCapacityCdb16, 16 {
+        opcode: u8, service_action: u8, lba: U64, allocation_len: U32, pmi: u8, control: u8,
+    }
+);
+layout!(
+    /// SBC-3 5.28, UNMAP.
+    UnmapCdb, 10 { opcode: u8, anchor: u8, reserved: [u8; 4], group: u8, parameter_len: U16, control: u8 }
+);
+layout!(
+    /// SBC-3 5.25, START STOP UNIT.
+    StartStopCdb, 6 { opcode: u8, immed: u8, reserved: u8, modifier: u8, power: u8, control: u8 }
+);

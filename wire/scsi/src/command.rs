@@ -1,0 +1,213 @@
+//! The commands, independent of how their CDBs are laid out.
+
+mod build;
+mod parse;
+
+use crate::{FieldPointer, SelectReport, SenseFormat};
+
+/// A command with its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// SPC-4 6.47.
+    TestUnitReady,
+    /// SPC-4 6.39.
+    RequestSense {
+        /// The format to answer in.
+        format: SenseFormat,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u8,
+    },
+    /// SPC-4 6.6.
+    Inquiry {
+        /// The VPD page, or `None` for standard INQUIRY data.
+        page: Option<u8>,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u16,
+    },
+    /// SPC-4 6.33.
+    ReportLuns {
+        /// Which LUNs to report.
+        select: SelectReport,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.11 and 6.12.
+    ModeSense {
+        /// MODE SENSE(6) or (10), which decides about the header.
+        form: crate::ModeForm,
+        /// DBD: leave the block descriptor out.
+        without_block_descriptor: bool,
+        /// Which values of the pages.
+        control: PageControl,
+        /// PAGE CODE, 3Fh for all.
+        page: u8,
+        /// SUBPAGE CODE, FFh for all.
+        subpage: u8,
+        /// ALLOCATION LENGTH in bytes; at most 255 in MODE SENSE(6).
+        allocation_len: u16,
+    },
+    /// SBC-3 5.25.
+    StartStopUnit {
+        /// What to do.
+        power: Power,
+        /// IMMED: answer before it is done.
+        immediate: bool,
+    },
+    /// SBC-3 5.15.
+    ReadCapacity10,
+    /// SBC-3 5.16.
+    ReadCapacity16 {
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SBC-3 5.8 to 5.11.
+    Read {
+        /// What to read.
+        range: BlockRange,
+        /// FUA: from the medium, not from a cache that could be lost.
+        fua: bool,
+    },
+    /// SBC-3 5.30 to 5.33.
+    Write {
+        /// What to write.
+        range: BlockRange,
+        /// FUA: answer when the data is durable.
+        fua: bool,
+    },
+    /// SBC-3 5.29 to 5.31 (VERIFY).
+    Verify {
+        /// What to verify.
+        range: BlockRange,
+        /// What to compare it with.
+        check: ByteCheck,
+    },
+    /// SBC-3 5.26 and 5.27. A count of 0 means up to the end.
+    SynchronizeCache {
+        /// What to make durable.
+        range: BlockRange,
+        /// IMMED: answer before it is done.
+        immediate: bool,
+    },
+    /// SBC-3 5.28.
+    Unmap {
+        /// ANCHOR: keep the space reserved.
+        anchor: bool,
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u16,
+    },
+}
+
+/// The length of a CDB in bytes, which is part of the command's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CdbForm {
+    /// 21 bits of address, up to 256 blocks.
+    Six,
+    /// 32 bits of address, 16 bits of count.
+    Ten,
+    /// 32 bits of address, 32 bits of count.
+    Twelve,
+    /// 64 bits of address, 32 bits of count.
+    Sixteen,
+}
+
+/// Consecutive logical blocks, as a CDB of a certain form names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRange {
+    /// INVARIANT: `lba` and `block_count` fit the fields of `form`.
+    form: CdbForm,
+    lba: u64,
+    block_count: u32,
+}
+
+impl BlockRange {
+    /// A range in the shorter of the usual forms, (10) and (16), that holds it.
+    #[must_use]
+    pub fn new(lba: u64, block_count: u32) -> Self {
+        let form = if u32::try_from(lba).is_ok() && u16::try_from(block_count).is_ok() {
+            CdbForm::Ten
+        } else {
+            CdbForm::Sixteen
+        };
+        Self { form, lba, block_count }
+    }
+
+    /// A range in a form of one's choice, or `None` if the form's fields cannot hold it.
+    #[must_use]
+    pub fn with_form(form: CdbForm, lba: u64, block_count: u32) -> Option<Self> {
+        let fits = match form {
+            CdbForm::Six => lba < 1 << 21 && (1..=256).contains(&block_count),
+            CdbForm::Ten => u32::try_from(lba).is_ok() && u16::try_from(block_count).is_ok(),
+            CdbForm::Twelve => u32::try_from(lba).is_ok(),
+            CdbForm::Sixteen => true,
+        };
+        fits.then_some(Self { form, lba, block_count })
+    }
+
+    /// The form of the CDB.
+    #[must_use]
+    pub const fn form(self) -> CdbForm {
+        self.form
+    }
+
+    /// LOGICAL BLOCK ADDRESS.
+    #[must_use]
+    pub const fn lba(self) -> u64 {
+        self.lba
+    }
+
+    /// TRANSFER LENGTH in blocks, what 0 stands for in a CDB of six bytes included.
+    #[must_use]
+    pub const fn block_count(self) -> u32 {
+        self.block_count
+    }
+}
+
+/// SBC-3 5.29, BYTCHK: what VERIFY compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteCheck {
+    /// Only whether the medium can be read. No data-out.
+    Medium,
+    /// All blocks with the data-out.
+    Blocks,
+    /// Each block with the one block of data-out.
+    OneBlock,
+}
+
+/// SPC-4 6.11.1, PC: which values of a mode page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageControl {
+    /// Those in force.
+    Current,
+    /// A mask of what can be changed.
+    Changeable,
+    /// Those after power on.
+    Default,
+    /// Those kept over power off.
+    Saved,
+}
+
+/// What START STOP UNIT asks for (SBC-3 5.25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// START=0, LOEJ=0.
+    Stop,
+    /// START=1, LOEJ=0.
+    Start,
+    /// LOEJ=1, START=0.
+    Eject,
+    /// LOEJ=1, START=1.
+    Load,
+    /// A POWER CONDITION other than 0, which then decides.
+    Condition(u8),
+}
+
+/// What is wrong with a CDB: the device server answers ILLEGAL REQUEST with the additional sense code of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CdbError {
+    /// INVALID COMMAND OPERATION CODE, 20h/00h.
+    #[error("operation code {0:02X}h is not supported")]
+    InvalidOperationCode(u8),
+    /// INVALID FIELD IN CDB, 24h/00h.
+    #[error("the field at byte {} of the CDB is invalid", .0.byte)]
+    InvalidField(FieldPointer),
+}

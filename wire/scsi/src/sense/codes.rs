@@ -1,0 +1,90 @@
+//! The additional sense codes that are used here (SPC-4 annex E.2).
+
+use std::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// ADDITIONAL SENSE CODE and ADDITIONAL SENSE CODE QUALIFIER. Codes that are not named here are kept as they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AdditionalSense {
+    /// ADDITIONAL SENSE CODE.
+    pub asc: u8,
+    /// ADDITIONAL SENSE CODE QUALIFIER.
+    pub ascq: u8,
+}
+const _: () = assert!(size_of::<AdditionalSense>() == 2);
+
+/// Declares the constants and their names together, so that the two cannot drift.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $asc:literal, $ascq:literal, $text:literal;)*) => {
+        impl AdditionalSense {
+            $($(#[$doc])* pub const $name: Self = Self { asc: $asc, ascq: $ascq };)*
+
+            /// All codes that have a name here.
+            pub const NAMED: &[(Self, &str)] = &[$((Self::$name, $text)),*];
+        }
+    };
+}
+
+codes! {
+    /// There is nothing to say.
+    NONE = 0x00, 0x00, "NO ADDITIONAL SENSE INFORMATION";
+    /// The logical unit is not ready; nothing is known about when it will be.
+    NOT_READY = 0x04, 0x00, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE";
+    /// The pool is out of space for a while.
+    SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14, "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS";
+    /// Writing failed.
+    WRITE_ERROR = 0x0c, 0x00, "WRITE ERROR";
+    /// Write data did not come as it was announced.
+    NOT_ENOUGH_UNSOLICITED_DATA = 0x0c, 0x0d, "WRITE ERROR - NOT ENOUGH UNSOLICITED DATA";
+    /// The blocks cannot be read.
+    UNRECOVERED_READ_ERROR = 0x11, 0x00, "UNRECOVERED READ ERROR";
+    /// The parameter list ends before its fields do.
+    PARAMETER_LIST_LENGTH_ERROR = 0x1a, 0x00, "PARAMETER LIST LENGTH ERROR";
+    /// What is on the medium differs from the data of the command.
+    MISCOMPARE_DURING_VERIFY = 0x1d, 0x00, "MISCOMPARE DURING VERIFY OPERATION";
+    /// No such command.
+    INVALID_COMMAND_OPERATION_CODE = 0x20, 0x00, "INVALID COMMAND OPERATION CODE";
+    /// Blocks beyond the end.
+    LBA_OUT_OF_RANGE = 0x21, 0x00, "LOGICAL BLOCK ADDRESS OUT OF RANGE";
+    /// A field of the CDB has a value that is not supported.
+    INVALID_FIELD_IN_CDB = 0x24, 0x00, "INVALID FIELD IN CDB";
+    /// There is nothing at this LUN.
+    LOGICAL_UNIT_NOT_SUPPORTED = 0x25, 0x00, "LOGICAL UNIT NOT SUPPORTED";
+    /// A field of the parameter list has a value that is not supported.
+    INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00, "INVALID FIELD IN PARAMETER LIST";
+    /// The logical unit does not take writes.
+    WRITE_PROTECTED = 0x27, 0x00, "WRITE PROTECTED";
+    /// The logical unit's own software does not take writes.
+    LOGICAL_UNIT_WRITE_PROTECTED = 0x27, 0x02, "LOGICAL UNIT SOFTWARE WRITE PROTECTED";
+    /// The pool is full.
+    SPACE_ALLOCATION_FAILED = 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT";
+    /// The first command after the nexus came into being.
+    POWER_ON_OR_RESET = 0x29, 0x00, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED";
+    /// The logical unit, or the target, was reset by task management.
+    BUS_DEVICE_RESET = 0x29, 0x03, "BUS DEVICE RESET FUNCTION OCCURRED";
+    /// The session is a new one in the place of an old one.
+    NEXUS_LOSS = 0x29, 0x07, "I_T NEXUS LOSS OCCURRED";
+    /// The length of the logical unit changed.
+    CAPACITY_DATA_CHANGED = 0x2a, 0x09, "CAPACITY DATA HAS CHANGED";
+    /// Another nexus aborted commands of this one.
+    COMMANDS_CLEARED_BY_ANOTHER = 0x2f, 0x00, "COMMANDS CLEARED BY ANOTHER INITIATOR";
+    /// There is no medium in the unit.
+    MEDIUM_NOT_PRESENT = 0x3a, 0x00, "MEDIUM NOT PRESENT";
+    /// The list of LUNs is not what REPORT LUNS answered last.
+    REPORTED_LUNS_DATA_CHANGED = 0x3f, 0x0e, "REPORTED LUNS DATA HAS CHANGED";
+    /// The target failed in itself.
+    INTERNAL_TARGET_FAILURE = 0x44, 0x00, "INTERNAL TARGET FAILURE";
+    /// The transport lost or damaged data.
+    PROTOCOL_SERVICE_CRC_ERROR = 0x47, 0x05, "PROTOCOL SERVICE CRC ERROR";
+}
+
+impl fmt::Display for AdditionalSense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(code, _)| code == self) {
+            Some((_, text)) => f.write_str(text),
+            None => write!(f, "additional sense {:02X}h/{:02X}h", self.asc, self.ascq),
+        }
+    }
+}
