@@ -1,0 +1,175 @@
+//! The results of `iscsi-test-cu`, libiscsi's conformance tests, and how they compare with a table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+
+/// How one test of `iscsi-test-cu` ended, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It passed.
+    Pass,
+    /// It found that the target lacks what it tests.
+    Skip,
+    /// One of its assertions failed.
+    Fail,
+    /// It ended without a summary: it crashed, or could not log in.
+    Crash,
+    /// It did not end in time.
+    Timeout,
+}
+
+/// Verdicts by the test's name, such as `Read10.Simple`.
+pub type Verdicts = BTreeMap<String, Verdict>;
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Skip, Self::Fail, Self::Crash, Self::Timeout];
+
+    /// Reads the output of a run of one single test: the row `tests` of the summary, and whether a line says `[SKIPPED]`.
+    #[must_use]
+    pub fn of_output(output: &str) -> Self {
+        let Some([ran, passed, failed]) = output.lines().find_map(tests_row) else { return Self::Crash };
+        match (ran, passed, failed) {
+            (1, 1, 0) if output.contains("[SKIPPED]") => Self::Skip,
+            (1, 1, 0) => Self::Pass,
+            (1, 0, 1) => Self::Fail,
+            _ => Self::Crash,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Skip => "skip",
+            Self::Fail => "fail",
+            Self::Crash => "crash",
+            Self::Timeout => "timeout",
+        })
+    }
+}
+
+impl FromStr for Verdict {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> anyhow::Result<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.to_string() == word).with_context(|| format!("no verdict: {word}"))
+    }
+}
+
+/// Reads a table: a test and its verdict in each line, `#` begins a comment.
+///
+/// # Errors
+/// If a line is something else, or names a test a second time.
+pub fn parse_table(text: &str) -> anyhow::Result<Verdicts> {
+    let mut verdicts = Verdicts::new();
+    for line in text.lines() {
+        let content = line.split('#').next().unwrap_or_default();
+        match content.split_whitespace().collect::<Vec<_>>()[..] {
+            [] => {}
+            [test, verdict] => {
+                let earlier = verdicts.insert(test.to_owned(), verdict.parse()?);
+                ensure!(earlier.is_none(), "{test} stands in the table twice");
+            }
+            _ => bail!("not a test and a verdict: {line}"),
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Writes a table, without comments.
+#[must_use]
+pub fn table_of(verdicts: &Verdicts) -> String {
+    verdicts.iter().map(|(test, verdict)| format!("{test:<44} {verdict}\n")).collect()
+}
+
+/// The tests of which the verdict got worse, one per line; a test that is new and does not pass or skip counts as worse, one that
+/// is not run any more too.
+#[must_use]
+pub fn worse(expected: &Verdicts, found: &Verdicts) -> Vec<String> {
+    let mut worse = Vec::new();
+    for (test, expected) in expected {
+        match found.get(test) {
+            Some(found) if found <= expected => {}
+            Some(found) => worse.push(format!("{test}: was {expected}, is {found}")),
+            None => worse.push(format!("{test}: was {expected}, is not run")),
+        }
+    }
+    for (test, found) in found {
+        if !expected.contains_key(test) && *found > Verdict::Skip {
+            worse.push(format!("{test}: new, is {found}"));
+        }
+    }
+    worse
+}
+
+/// The names of the single tests in the output of `iscsi-test-cu -l`, without the family `ALL`.
+#[must_use]
+pub fn tests_in_list(list: &str) -> Vec<&str> {
+    let of_all = list.lines().filter_map(|line| line.trim().strip_prefix("ALL."));
+    of_all.filter(|test| test.split('.').count() == 2).collect()
+}
+
+/// Ran, passed, failed in the row `tests` of CUnit's summary.
+fn tests_row(line: &str) -> Option<[u32; 3]> {
+    let mut words = line.split_whitespace();
+    if words.next()? != "tests" {
+        return None;
+    }
+    let _total = words.next()?;
+    let mut number = || words.next()?.parse().ok();
+    Some([number()?, number()?, number()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(ran: u32, passed: u32, failed: u32) -> String {
+        format!(
+            "Run Summary:    Type  Total    Ran Passed Failed Inactive\n              suites      1      1    n/a      0        \
+             0\n               tests      1      {ran}      {passed}      {failed}        0\n"
+        )
+    }
+
+    #[test]
+    fn verdicts_are_read_off_the_summary() {
+        assert_eq!(Verdict::of_output(&summary(1, 1, 0)), Verdict::Pass);
+        assert_eq!(Verdict::of_output(&summary(1, 0, 1)), Verdict::Fail);
+        assert_eq!(Verdict::of_output(&format!("    [SKIPPED] not there\n{}", summary(1, 1, 0))), Verdict::Skip);
+        assert_eq!(Verdict::of_output(&format!("    [SKIPPED] not there\n{}", summary(1, 0, 1))), Verdict::Fail);
+        assert_eq!(Verdict::of_output("Failed to log in to target."), Verdict::Crash);
+        assert_eq!(Verdict::of_output(&summary(0, 0, 0)), Verdict::Crash);
+    }
+
+    #[test]
+    fn tables_are_read_and_written() -> anyhow::Result<()> {
+        let verdicts = parse_table("# why\nRead10.Simple pass # fine\n\nVerify10.Dpo   skip\n")?;
+        assert_eq!(verdicts.len(), 2);
+        assert_eq!(parse_table(&table_of(&verdicts))?, verdicts);
+        assert!(parse_table("Read10.Simple maybe").is_err());
+        assert!(parse_table("Read10.Simple").is_err());
+        assert!(parse_table("A.B pass\nA.B skip").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn only_changes_for_the_worse_count() -> anyhow::Result<()> {
+        let expected = parse_table("A.A pass\nA.B skip\nA.C fail\nA.D pass\nA.E pass\n")?;
+        let found = parse_table("A.A pass\nA.B pass\nA.C timeout\nA.D skip\nB.A skip\nB.B fail\n")?;
+        let lines =
+            ["A.C: was fail, is timeout", "A.D: was pass, is skip", "A.E: was pass, is not run", "B.B: new, is fail"];
+        assert_eq!(worse(&expected, &found), lines);
+        Ok(())
+    }
+
+    #[test]
+    fn single_tests_are_listed_once() {
+        let list = "ALL\nALL.Read10\nALL.Read10.Simple\nALL.iSCSITMF.AbortTaskSimpleAsync\nSCSI.Read10.Simple\n";
+        assert_eq!(tests_in_list(list), ["Read10.Simple", "iSCSITMF.AbortTaskSimpleAsync"]);
+    }
+}
