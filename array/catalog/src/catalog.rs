@@ -1,0 +1,170 @@
+//! The catalog itself: what it is made of, and how its use cases run.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lunshadow_control::{HostId, InitiatorName, LunId, Outcome};
+use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::database::Database;
+use crate::records::Change;
+use crate::state::State;
+use crate::{CatalogError, OpenError, Settings, reconcile};
+
+/// Who is who on the array, and its use cases.
+///
+/// All methods take `&self` and may run concurrently, on a tokio runtime with its timer enabled. A use case that has begun runs to its end even
+/// if its caller goes away. Actions can be repeated; the repetition is [`Outcome::AlreadySo`].
+#[derive(Debug)]
+pub struct Catalog<P> {
+    pub(crate) inner: Arc<Inner<P>>,
+}
+
+/// What an action made, or had made before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made<T> {
+    /// The thing's id.
+    pub id: T,
+    /// Whether this call made it.
+    pub outcome: Outcome,
+}
+
+/// What all use cases work on.
+pub(crate) struct Inner<P> {
+    pub(crate) pool: Arc<P>,
+    pub(crate) database: Database,
+    pub(crate) settings: Settings,
+    /// Never held across a wait.
+    pub(crate) state: Mutex<State>,
+    /// Held from the look at `state` that a durable change rests on until the change is in `state` too. Nobody holds it while
+    /// waiting for the pool.
+    pub(crate) changes: tokio::sync::Mutex<()>,
+    /// One creation or deletion of a source LUN at a time; these wait for the pool.
+    pub(crate) source_luns: tokio::sync::Mutex<()>,
+    /// What each known initiator sees. Taken after `state`, if both are.
+    inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
+    /// Wakes the reaper when there is a lease that it does not know.
+    pub(crate) leases_changed: Arc<Notify>,
+    /// Whether the pool has answered that it refuses changes.
+    read_only: AtomicBool,
+}
+
+impl<P> fmt::Debug for Inner<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl<P: Pool> Catalog<P> {
+    /// Opens the database at `path`, or makes one, and reconciles it with the pool: prepared sets are aborted, sets whose shadow
+    /// LUNs exist but were not kept get a fresh lease, what is left of aborted sets is deleted.
+    ///
+    /// # Errors
+    /// [`OpenError`]; another catalog may have the file open.
+    pub async fn open(pool: Arc<P>, path: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let (database, content) = Database::open(path.to_owned()).await?;
+        let (state, changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
+        database.write(changes).await?;
+        let inner = Inner {
+            pool,
+            database,
+            settings,
+            state: Mutex::new(state),
+            changes: tokio::sync::Mutex::new(()),
+            source_luns: tokio::sync::Mutex::new(()),
+            inventories: RwLock::new(HashMap::new()),
+            leases_changed: Arc::new(Notify::new()),
+            read_only: AtomicBool::new(false),
+        };
+        {
+            let mut state = inner.state.lock();
+            let hosts: Vec<HostId> = state.hosts.keys().copied().collect();
+            inner.publish(&mut state, hosts);
+        }
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<P> {
+        &self.inner.pool
+    }
+
+    /// LUNs in the pool that the catalog does not know, in the order of their ids: made by something else, or left by a lost
+    /// database. They are never touched.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<LunId> {
+        let luns = self.inner.pool.luns();
+        let state = self.inner.state.lock();
+        let known = |lun: &LunId| state.luns.contains_key(lun) || state.set_of_shadow.contains_key(lun);
+        luns.into_iter().map(|summary| summary.lun).filter(|lun| !known(lun)).collect()
+    }
+
+    /// Runs a use case to its end, even if the caller goes away in the middle.
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CatalogError>> + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        tokio::spawn(work).await.unwrap_or(Err(CatalogError::BrokenOff))
+    }
+}
+
+impl<P: Pool> LunMap for Catalog<P> {
+    fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
+        self.inner.inventories.read().get(initiator).cloned()
+    }
+}
+
+impl<P: Pool> Inner<P> {
+    /// Writes to the database.
+    pub(crate) async fn write(&self, changes: Vec<Change>) -> Result<(), CatalogError> {
+        Ok(self.database.write(changes).await?)
+    }
+
+    /// Lets the initiators of `hosts` see what is mapped to them now.
+    pub(crate) fn publish(&self, state: &mut State, hosts: impl IntoIterator<Item = HostId>) {
+        for host in hosts {
+            let Some(entry) = state.hosts.get(&host) else { continue };
+            let handle = |(number, lun): (&u8, &LunId)| Some((LunNumber(*number), state.handles.get(lun)?.clone()));
+            let luns = entry.mappings.iter().filter_map(handle).collect();
+            state.generation += 1;
+            let inventory = Arc::new(Inventory { generation: state.generation, luns });
+            let mut inventories = self.inventories.write();
+            for initiator in &entry.doc.initiators {
+                inventories.insert(initiator.clone(), Arc::clone(&inventory));
+            }
+        }
+    }
+
+    /// What a failure of the pool means to the asker; remembers whether the pool takes changes.
+    pub(crate) fn pool_failed(&self, error: PoolError) -> CatalogError {
+        let error = CatalogError::from(error);
+        self.note_failure(&error);
+        error
+    }
+
+    /// Remembers whether the pool takes changes.
+    pub(crate) fn note_failure(&self, error: &CatalogError) {
+        if matches!(error, CatalogError::PoolReadOnly) {
+            self.read_only.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is room in the pool for one more shadow LUN, and the pool takes changes as far as is known.
+    pub(crate) fn check_room(&self) -> Result<(), CatalogError> {
+        if self.read_only.load(Ordering::Relaxed) {
+            return Err(CatalogError::PoolReadOnly);
+        }
+        let usage = self.pool.usage();
+        if usage.capacity_bytes.saturating_sub(usage.used_bytes) < self.settings.limits.headroom_bytes {
+            return Err(CatalogError::OutOfSpace);
+        }
+        Ok(())
+    }
+}

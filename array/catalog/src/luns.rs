@@ -1,0 +1,194 @@
+//! The administrator's use cases of source LUNs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lunshadow_control::{LunId, LunRole, Outcome};
+use lunshadow_lun::{BlockCount, Pool};
+
+use crate::catalog::Inner;
+use crate::records::{Change, LunDoc, LunPhase};
+use crate::{Catalog, CatalogError, Made, Name};
+
+/// A LUN as the administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogedLun {
+    /// Its id.
+    pub lun: LunId,
+    /// Its name; shadow LUNs have none.
+    pub name: Option<Name>,
+    /// Its length.
+    pub block_count: BlockCount,
+    /// Source or shadow.
+    pub role: LunRole,
+    /// Whether the pool has it. One that is missing was lost with a pool, or the pool is the wrong one.
+    pub in_pool: bool,
+}
+
+impl<P: Pool> Catalog<P> {
+    /// Makes an empty LUN. One of the same name and length is `AlreadySo`.
+    ///
+    /// # Errors
+    /// `NameTaken` by a LUN of another length, `UnsupportedSize`, `OutOfSpace`, `LimitReached`, `PoolReadOnly`, `Medium`, `Database`.
+    pub async fn create_lun(&self, name: Name, block_count: BlockCount) -> Result<Made<LunId>, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.create_lun(name, block_count).await }).await
+    }
+
+    /// Gives a LUN another name.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `NotASource`, `NameTaken`, `Database`.
+    pub async fn rename_lun(&self, lun: LunId, name: Name) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.rename_lun(lun, name).await }).await
+    }
+
+    /// Deletes a source LUN that is not mapped. Its shadow LUNs live on. An unknown LUN is `AlreadySo`.
+    ///
+    /// # Errors
+    /// `NotASource`, `Mapped`, `PoolReadOnly`, `Medium`, `Database`.
+    pub async fn delete_lun(&self, lun: LunId) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.delete_lun(lun).await }).await
+    }
+
+    /// All LUNs, in the order of their ids: source LUNs, and the shadow LUNs of committed and kept sets.
+    #[must_use]
+    pub fn luns(&self) -> Vec<CatalogedLun> {
+        let in_pool = self.inner.pool.luns();
+        let in_pool: HashMap<LunId, BlockCount> =
+            in_pool.into_iter().map(|summary| (summary.lun, summary.block_count)).collect();
+        let length = |lun| in_pool.get(&lun).copied();
+        let state = self.inner.state.lock();
+        let sources = state.luns.iter().filter(|(_, doc)| doc.phase == LunPhase::Live).map(|(lun, doc)| {
+            let found = length(*lun);
+            CatalogedLun {
+                lun: *lun,
+                name: Some(doc.name.clone()),
+                block_count: found.unwrap_or_else(|| doc.block_count()),
+                role: LunRole::Source,
+                in_pool: found.is_some(),
+            }
+        });
+        let alive = state.sets.values().filter(|set| set.check_reachable("listed").is_ok());
+        let shadows = alive.flat_map(|set| set.members.iter().map(|member| (set.set, member))).map(|(set, member)| {
+            let found = length(member.shadow);
+            CatalogedLun {
+                lun: member.shadow,
+                name: None,
+                block_count: found.unwrap_or_default(),
+                role: LunRole::Shadow { source: member.source, set },
+                in_pool: found.is_some(),
+            }
+        });
+        let mut luns: Vec<CatalogedLun> = sources.chain(shadows).collect();
+        luns.sort_by_key(|entry| entry.lun);
+        luns
+    }
+
+    /// The source LUN of that name.
+    #[must_use]
+    pub fn lun_named(&self, name: &Name) -> Option<LunId> {
+        let state = self.inner.state.lock();
+        state.luns.iter().find(|(_, doc)| doc.phase == LunPhase::Live && doc.name == *name).map(|(lun, _)| *lun)
+    }
+}
+
+impl<P: Pool> Inner<P> {
+    async fn create_lun(&self, name: Name, block_count: BlockCount) -> Result<Made<LunId>, CatalogError> {
+        let _source_luns = self.source_luns.lock().await;
+        let found = {
+            let state = self.state.lock();
+            state.luns.iter().find(|(_, doc)| doc.name == name).map(|(lun, doc)| (*lun, doc.clone()))
+        };
+        if let Some((id, doc)) = found {
+            let same = doc.phase == LunPhase::Live && doc.block_count() == block_count;
+            return if same {
+                Ok(Made { id, outcome: Outcome::AlreadySo })
+            } else {
+                Err(CatalogError::NameTaken(name))
+            };
+        }
+        let in_pool = self.pool.luns();
+        let lun = self.state.lock().draw_id(|lun| in_pool.iter().all(|summary| summary.lun != lun));
+        let doc = LunDoc::new(name, block_count);
+        if let Err(error) = self.put_lun(lun, doc.clone()).await {
+            self.state.lock().forget_id(lun);
+            return Err(error);
+        }
+        match self.pool.create(lun, block_count).await {
+            Ok(handle) => {
+                self.put_lun(lun, doc.in_phase(LunPhase::Live)).await?;
+                self.state.lock().handles.insert(lun, handle);
+                Ok(Made { id: lun, outcome: Outcome::Done })
+            }
+            Err(error) => {
+                let error = self.pool_failed(error);
+                self.drop_lun(lun).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn rename_lun(&self, lun: LunId, name: Name) -> Result<Outcome, CatalogError> {
+        let _source_luns = self.source_luns.lock().await;
+        let doc = {
+            let state = self.state.lock();
+            match state.role_of(lun) {
+                Some(LunRole::Source) => {}
+                Some(LunRole::Shadow { .. }) => return Err(CatalogError::NotASource(lun)),
+                None => return Err(CatalogError::UnknownLun(lun)),
+            }
+            if state.luns.iter().any(|(other, doc)| *other != lun && doc.name == name) {
+                return Err(CatalogError::NameTaken(name));
+            }
+            state.luns.get(&lun).cloned().ok_or(CatalogError::UnknownLun(lun))?
+        };
+        // Names that differ in case are equal, and yet a change.
+        if doc.name.as_str() == name.as_str() {
+            return Ok(Outcome::AlreadySo);
+        }
+        self.put_lun(lun, LunDoc { name, ..doc }).await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn delete_lun(&self, lun: LunId) -> Result<Outcome, CatalogError> {
+        let _source_luns = self.source_luns.lock().await;
+        {
+            let _changes = self.changes.lock().await;
+            let doc = {
+                let state = self.state.lock();
+                if state.set_of_shadow.contains_key(&lun) {
+                    return Err(CatalogError::NotASource(lun));
+                }
+                let Some(doc) = state.luns.get(&lun) else { return Ok(Outcome::AlreadySo) };
+                if !state.slots_of(lun).is_empty() {
+                    return Err(CatalogError::Mapped(lun));
+                }
+                doc.in_phase(LunPhase::Deleting)
+            };
+            self.write(vec![Change::PutLun(lun, doc.clone())]).await?;
+            self.state.lock().luns.insert(lun, doc);
+        }
+        self.pool.delete(lun).await.map_err(|error| self.pool_failed(error))?;
+        self.drop_lun(lun).await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn put_lun(&self, lun: LunId, doc: LunDoc) -> Result<(), CatalogError> {
+        let _changes = self.changes.lock().await;
+        self.write(vec![Change::PutLun(lun, doc.clone())]).await?;
+        self.state.lock().luns.insert(lun, doc);
+        Ok(())
+    }
+
+    async fn drop_lun(&self, lun: LunId) -> Result<(), CatalogError> {
+        let _changes = self.changes.lock().await;
+        self.write(vec![Change::DropLun(lun)]).await?;
+        let mut state = self.state.lock();
+        state.luns.remove(&lun);
+        state.forget_id(lun);
+        Ok(())
+    }
+}

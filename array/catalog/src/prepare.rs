@@ -1,0 +1,279 @@
+//! Preparing shadow sets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use lunshadow_control::{HostId, LunId, LunRole, Outcome, ShadowSetId};
+use lunshadow_lun::{Pool, ShadowMember};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::catalog::Inner;
+use crate::records::Change;
+use crate::shadow_set::{AbortReason, SetState, ShadowSet};
+use crate::state::State;
+use crate::{Catalog, CatalogError};
+
+/// How long a request waits for the pool before it is answered and the preparation goes on alone. Long enough that what is
+/// quick is answered with its result.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far the preparation of a shadow set is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparation {
+    /// All LUNs of the set are ready.
+    Ready,
+    /// Not yet; the time given to wait has passed.
+    Running,
+}
+
+impl<P: Pool> Catalog<P> {
+    /// Adds LUNs to a set of the asking host, which comes to be with the first call and gets a lease. All or none are added; a LUN
+    /// that is given twice is in it once. A preparation that takes long goes on after the return; if it fails then, the set is
+    /// aborted and [`Self::wait_prepared`] tells why.
+    ///
+    /// # Errors
+    /// `UnknownHost`, `UnknownLun`, `NotASource`, `UnknownSet` (another host's), `WrongState`, `SetAborted`, `OutOfSpace`, `LimitReached`,
+    /// `PoolReadOnly`, `Medium`, `Database`. The set is then as it was before.
+    pub async fn prepare(&self, host: HostId, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, CatalogError> {
+        let mut wanted = luns.to_vec();
+        wanted.sort();
+        wanted.dedup();
+        let inner = Arc::clone(&self.inner);
+        inner.admit(host, set)?;
+        let ticket = Ticket(Arc::new(AtomicU8::new(Ticket::WAITING)));
+        let theirs = Ticket(Arc::clone(&ticket.0));
+        let mut work = tokio::spawn(async move { inner.prepare_in_turn(host, set, &wanted, &theirs).await });
+        // Whether this call is answered with the result is decided once, by the ticket. It is left too if the caller goes away.
+        let waiter = Waiter(&ticket);
+        if let Ok(result) = timeout(PATIENCE, &mut work).await {
+            return result.unwrap_or(Err(CatalogError::BrokenOff));
+        }
+        if waiter.0.leave() { Ok(Outcome::Done) } else { work.await.unwrap_or(Err(CatalogError::BrokenOff)) }
+    }
+
+    /// Waits until the preparation of a set is finished, at most for `at_most`. An abort ends the wait.
+    ///
+    /// # Errors
+    /// `UnknownHost`, `UnknownSet`, `SetAborted`, or what the preparation failed with.
+    pub async fn wait_prepared(
+        &self,
+        host: HostId,
+        set: ShadowSetId,
+        at_most: Duration,
+    ) -> Result<Preparation, CatalogError> {
+        let until = Instant::now() + at_most;
+        let mut changed = self.inner.state.lock().set_of(host, set)?.changed.subscribe();
+        loop {
+            {
+                let state = self.inner.state.lock();
+                let found = state.set_of(host, set)?;
+                if found.state == SetState::Aborted {
+                    return Err(found.failure.clone().unwrap_or_else(|| found.aborted()));
+                }
+                if found.preparing == 0 {
+                    return Ok(Preparation::Ready);
+                }
+            }
+            if timeout_at(until, changed.changed()).await.is_err() {
+                return Ok(Preparation::Running);
+            }
+        }
+    }
+}
+
+/// Decides whether a preparation's caller still waits when it ends.
+#[derive(Debug)]
+struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    const WAITING: u8 = 0;
+    const LEFT: u8 = 1;
+    const FINISHED: u8 = 2;
+
+    /// The caller leaves; `false` if the result is there.
+    fn leave(&self) -> bool {
+        self.0.compare_exchange(Self::WAITING, Self::LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The result is there; `false` if the caller has left.
+    fn finish(&self) -> bool {
+        self.0.compare_exchange(Self::WAITING, Self::FINISHED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// Leaves when it is dropped.
+struct Waiter<'a>(&'a Ticket);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl<P: Pool> Inner<P> {
+    /// Lets one more preparation of a set begin, and makes the set if it is new.
+    fn admit(&self, host: HostId, set: ShadowSetId) -> Result<(), CatalogError> {
+        let mut state = self.state.lock();
+        state.host(host)?;
+        let lease = self.settings.clock.now().after(self.settings.leases.prepared);
+        let found = state.sets.entry(set).or_insert_with(|| ShadowSet::new(set, host));
+        if found.owner != host {
+            return Err(CatalogError::UnknownSet(set));
+        }
+        found.check_preparable()?;
+        found.preparing += 1;
+        found.lease = Some(lease);
+        self.leases_changed.notify_one();
+        Ok(())
+    }
+
+    async fn prepare_in_turn(
+        self: Arc<Self>,
+        host: HostId,
+        set: ShadowSetId,
+        wanted: &[LunId],
+        ticket: &Ticket,
+    ) -> Result<Outcome, CatalogError> {
+        let turn = self.state.lock().set_of(host, set).map(|found| Arc::clone(&found.turn))?;
+        let turn = turn.lock().await;
+        let result = self.add_members(host, set, wanted).await;
+        let caller_waits = ticket.finish();
+        let (slots, is_over) = {
+            let mut state = self.state.lock();
+            let found = state.set_of_mut(host, set)?;
+            found.preparing -= 1;
+            found.joining.clear();
+            found.changed.send_replace(());
+            let is_over = found.state == SetState::Aborted;
+            match &result {
+                Err(error) if !caller_waits && !is_over => {
+                    found.failure = Some(error.clone());
+                    (Some(self.end_set(&mut state, set, AbortReason::PreparationFailed)), is_over)
+                }
+                Ok(_) | Err(_) if !is_over && found.members.is_empty() && found.preparing == 0 => {
+                    state.sets.remove(&set);
+                    (None, is_over)
+                }
+                Ok(_) | Err(_) => (None, is_over),
+            }
+        };
+        drop(turn);
+        if let Some(slots) = slots {
+            self.finish_end(set, slots).await?;
+        } else if is_over {
+            // It ended while the pool prepared, which may have come after the pool was told to forget it.
+            self.clear(set).await;
+        }
+        result
+    }
+
+    async fn add_members(
+        self: &Arc<Self>,
+        host: HostId,
+        set: ShadowSetId,
+        wanted: &[LunId],
+    ) -> Result<Outcome, CatalogError> {
+        let in_pool = self.pool.luns();
+        let is_free = |lun: LunId| in_pool.iter().all(|summary| summary.lun != lun);
+        let joining = self.plan_members(&mut self.state.lock(), host, set, wanted, is_free)?;
+        if joining.is_empty() {
+            return Ok(Outcome::AlreadySo);
+        }
+        let result = self.join(host, set, &joining).await;
+        if result.is_err() {
+            let mut state = self.state.lock();
+            joining.iter().for_each(|member| state.forget_id(member.shadow));
+        }
+        result.map(|()| Outcome::Done)
+    }
+
+    /// Checks everything that can be checked, and chooses the shadow LUNs' ids.
+    fn plan_members(
+        &self,
+        state: &mut State,
+        host: HostId,
+        set: ShadowSetId,
+        wanted: &[LunId],
+        is_free: impl Fn(LunId) -> bool,
+    ) -> Result<Vec<ShadowMember>, CatalogError> {
+        let limits = &self.settings.limits;
+        let found = state.set_of(host, set)?;
+        found.check_preparable()?;
+        let is_new = |lun: &&LunId| found.members.iter().all(|member| member.source != **lun);
+        let sources: Vec<LunId> = wanted.iter().filter(is_new).copied().collect();
+        if found.members.len() + sources.len() > limits.luns_in_set {
+            return Err(CatalogError::LimitReached { what: "LUNs in one set", limit: limits.luns_in_set });
+        }
+        for lun in &sources {
+            match state.role_of(*lun).filter(|role| state.may_see(host, *lun, *role)) {
+                Some(LunRole::Source) => {}
+                Some(LunRole::Shadow { .. }) => return Err(CatalogError::NotASource(*lun)),
+                None => return Err(CatalogError::UnknownLun(*lun)),
+            }
+            if state.shadow_count(*lun) >= limits.shadows_of_lun {
+                return Err(CatalogError::LimitReached {
+                    what: "shadow LUNs of one LUN",
+                    limit: limits.shadows_of_lun,
+                });
+            }
+        }
+        if !sources.is_empty() {
+            self.check_room()?;
+        }
+        let draw = |source| ShadowMember { source, shadow: state.draw_id(&is_free) };
+        let joining: Vec<ShadowMember> = sources.into_iter().map(draw).collect();
+        state.set_of_mut(host, set)?.joining.clone_from(&joining);
+        Ok(joining)
+    }
+
+    /// Lets the pool prepare, then makes the new members durable.
+    async fn join(
+        self: &Arc<Self>,
+        host: HostId,
+        set: ShadowSetId,
+        joining: &[ShadowMember],
+    ) -> Result<(), CatalogError> {
+        self.pool.prepare(set, joining).await.map_err(|error| self.pool_failed(error))?;
+        let written = self.join_durably(host, set, joining).await;
+        if let Err(error) = &written {
+            // The pool has members now that the set has not, and neither can be taken out of it alone.
+            let slots = {
+                let mut state = self.state.lock();
+                let found = state.set_of_mut(host, set)?;
+                if found.state == SetState::Aborted {
+                    return written;
+                }
+                found.failure = Some(error.clone());
+                self.end_set(&mut state, set, AbortReason::PreparationFailed)
+            };
+            self.finish_end(set, slots).await?;
+        }
+        written
+    }
+
+    async fn join_durably(&self, host: HostId, set: ShadowSetId, joining: &[ShadowMember]) -> Result<(), CatalogError> {
+        let _changes = self.changes.lock().await;
+        let doc = {
+            let state = self.state.lock();
+            let found = state.set_of(host, set)?;
+            found.check_preparable()?;
+            let mut doc = found.to_doc();
+            doc.members.extend(joining.iter().copied().map(crate::records::MemberDoc::from));
+            doc
+        };
+        self.write(vec![Change::PutSet(set, doc)]).await?;
+        let mut state = self.state.lock();
+        let lease = self.settings.clock.now().after(self.settings.leases.prepared);
+        let found = state.set_of_mut(host, set)?;
+        found.check_preparable()?;
+        found.lease = Some(lease);
+        found.members.extend_from_slice(joining);
+        found.joining.clear();
+        for member in joining {
+            state.set_of_shadow.insert(member.shadow, set);
+        }
+        self.leases_changed.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! What the database keeps: one record per LUN, host and shadow set, as JSON, so that a later version can add fields.
+
+use lunshadow_control::{HostId, InitiatorName, LunId, ShadowSetId};
+use lunshadow_lun::{BlockCount, ShadowMember};
+use serde::{Deserialize, Serialize};
+
+use crate::{AbortReason, Name, SetState};
+
+/// How far a LUN is. Creation and deletion are noted before the pool is asked, so that a crash in between leaves nothing
+/// unexplained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LunPhase {
+    Creating,
+    Live,
+    Deleting,
+}
+
+/// A source LUN.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LunDoc {
+    pub(crate) name: Name,
+    pub(crate) block_count: u64,
+    pub(crate) phase: LunPhase,
+}
+
+impl LunDoc {
+    pub(crate) fn new(name: Name, block_count: BlockCount) -> Self {
+        Self { name, block_count: block_count.0, phase: LunPhase::Creating }
+    }
+
+    pub(crate) fn block_count(&self) -> BlockCount {
+        BlockCount(self.block_count)
+    }
+
+    /// The same LUN in another phase.
+    pub(crate) fn in_phase(&self, phase: LunPhase) -> Self {
+        Self { phase, ..self.clone() }
+    }
+}
+
+/// A host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HostDoc {
+    pub(crate) name: Name,
+    pub(crate) initiators: Vec<InitiatorName>,
+    /// The LUN number that was given out last, so that one which was taken away is not given to another LUN at once.
+    pub(crate) last_number: u8,
+}
+
+/// One LUN of a set.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct MemberDoc {
+    source: LunId,
+    shadow: LunId,
+}
+
+impl From<ShadowMember> for MemberDoc {
+    fn from(member: ShadowMember) -> Self {
+        Self { source: member.source, shadow: member.shadow }
+    }
+}
+
+impl From<MemberDoc> for ShadowMember {
+    fn from(member: MemberDoc) -> Self {
+        Self { source: member.source, shadow: member.shadow }
+    }
+}
+
+/// A shadow set. Leases are not kept: after a restart a set gets a new one or is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SetDoc {
+    pub(crate) owner: HostId,
+    pub(crate) members: Vec<MemberDoc>,
+    pub(crate) state: SetState,
+    pub(crate) reason: Option<AbortReason>,
+    pub(crate) ever_mapped: bool,
+    /// The order in which sets ended, by which they are forgotten.
+    pub(crate) ended: Option<u64>,
+}
+
+/// One step of a transaction.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    PutLun(LunId, LunDoc),
+    DropLun(LunId),
+    PutHost(HostId, HostDoc),
+    PutMapping(HostId, u8, LunId),
+    DropMapping(HostId, u8),
+    PutSet(ShadowSetId, SetDoc),
+    DropSet(ShadowSetId),
+}
+
+/// The whole content.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) luns: Vec<(LunId, LunDoc)>,
+    pub(crate) hosts: Vec<(HostId, HostDoc)>,
+    pub(crate) mappings: Vec<(HostId, u8, LunId)>,
+    pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
+}

@@ -1,0 +1,329 @@
+//! One shadow set: its states, and which step is legal in which of them. Pure decisions; the use cases carry them out.
+//!
+//! ```text
+//!   Prepared ──arm──▶ Armed ──commit──▶ Committing ──durable──▶ Committed ──keep──▶ Kept
+//!      │               │                    │                       │                │ withdraw, while
+//!      └───────────────┴──── abort, failure, deadline, lease ───────┴──▶ Aborted ◀───┘ never mapped
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunshadow_control::{HostId, Outcome, ShadowSetId};
+use lunshadow_lun::ShadowMember;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+
+use crate::records::SetDoc;
+use crate::{CatalogError, Moment};
+
+/// Where a shadow set stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetState {
+    /// LUNs are being added; nothing is captured.
+    Prepared,
+    /// The commit comes next.
+    Armed,
+    /// The pool fixes the point in time.
+    Committing,
+    /// The shadow LUNs exist, on a lease.
+    Committed,
+    /// The shadow LUNs exist until they are released.
+    Kept,
+    /// The set is over; none of its shadow LUNs can be reached any more.
+    Aborted,
+}
+
+impl fmt::Display for SetState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prepared => "prepared",
+            Self::Armed => "armed",
+            Self::Committing => "committing",
+            Self::Committed => "committed",
+            Self::Kept => "kept",
+            Self::Aborted => "aborted",
+        })
+    }
+}
+
+/// Why a set is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AbortReason {
+    /// Its host asked for it.
+    Requested,
+    /// The pool failed to prepare it.
+    PreparationFailed,
+    /// The pool failed to commit it.
+    CommitFailed,
+    /// The commit was not durable in time.
+    DeadlinePassed,
+    /// Its host did not come back in time.
+    LeaseExpired,
+    /// The array was restarted before the commit.
+    Restarted,
+}
+
+impl fmt::Display for AbortReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "at the host's request",
+            Self::PreparationFailed => "because its preparation failed",
+            Self::CommitFailed => "because its commit failed",
+            Self::DeadlinePassed => "because its commit was not durable in time",
+            Self::LeaseExpired => "because its lease ran out",
+            Self::Restarted => "because the array was restarted before the commit",
+        })
+    }
+}
+
+/// A shadow set in memory.
+#[derive(Debug)]
+pub(crate) struct ShadowSet {
+    pub(crate) set: ShadowSetId,
+    pub(crate) owner: HostId,
+    pub(crate) state: SetState,
+    pub(crate) reason: Option<AbortReason>,
+    /// What the preparation failed with after its request had been answered.
+    pub(crate) failure: Option<CatalogError>,
+    /// INVARIANT: durable in the database before the set is armed; from the commit on it only shrinks, by releases.
+    pub(crate) members: Vec<ShadowMember>,
+    /// What the preparation that is under way adds.
+    pub(crate) joining: Vec<ShadowMember>,
+    pub(crate) ever_mapped: bool,
+    pub(crate) lease: Option<Moment>,
+    pub(crate) ended: Option<u64>,
+    pub(crate) commit_within: Duration,
+    /// Preparations that are not finished.
+    pub(crate) preparing: usize,
+    /// Whether a call of the pool's commit has not come back, which can be so long after the set was aborted.
+    pub(crate) in_pool_commit: bool,
+    /// Whether an aborted set is gone from the pool too.
+    pub(crate) cleared: bool,
+    /// One preparation at a time.
+    pub(crate) turn: Arc<Mutex<()>>,
+    /// Woken by every change of the state or of `preparing`.
+    pub(crate) changed: watch::Sender<()>,
+}
+
+impl ShadowSet {
+    pub(crate) fn new(set: ShadowSetId, owner: HostId) -> Self {
+        Self {
+            set,
+            owner,
+            state: SetState::Prepared,
+            reason: None,
+            failure: None,
+            members: Vec::new(),
+            joining: Vec::new(),
+            ever_mapped: false,
+            lease: None,
+            ended: None,
+            commit_within: Duration::ZERO,
+            preparing: 0,
+            in_pool_commit: false,
+            cleared: false,
+            turn: Arc::new(Mutex::new(())),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    pub(crate) fn from_doc(set: ShadowSetId, doc: SetDoc) -> Self {
+        Self {
+            state: doc.state,
+            reason: doc.reason,
+            members: doc.members.into_iter().map(Into::into).collect(),
+            ever_mapped: doc.ever_mapped,
+            ended: doc.ended,
+            ..Self::new(set, doc.owner)
+        }
+    }
+
+    pub(crate) fn to_doc(&self) -> SetDoc {
+        SetDoc {
+            owner: self.owner,
+            members: self.members.iter().copied().map(Into::into).collect(),
+            state: self.state,
+            reason: self.reason,
+            ever_mapped: self.ever_mapped,
+            ended: self.ended,
+        }
+    }
+
+    /// Whether LUNs can be added.
+    pub(crate) fn check_preparable(&self) -> Result<(), CatalogError> {
+        match self.state {
+            SetState::Prepared => Ok(()),
+            SetState::Armed | SetState::Committing | SetState::Committed | SetState::Kept | SetState::Aborted => {
+                Err(self.refusal("prepared"))
+            }
+        }
+    }
+
+    /// Whether it can be armed, or is.
+    pub(crate) fn check_armable(&self) -> Result<Outcome, CatalogError> {
+        match self.state {
+            SetState::Prepared if self.preparing > 0 || self.members.is_empty() => {
+                Err(CatalogError::NotReady(self.set))
+            }
+            SetState::Prepared => Ok(Outcome::Done),
+            SetState::Armed => Ok(Outcome::AlreadySo),
+            SetState::Committing | SetState::Committed | SetState::Kept | SetState::Aborted => {
+                Err(self.refusal("armed"))
+            }
+        }
+    }
+
+    /// Whether it can be committed, or is. The caller waits while it is committing.
+    pub(crate) fn check_committable(&self) -> Result<Outcome, CatalogError> {
+        match self.state {
+            SetState::Armed => Ok(Outcome::Done),
+            SetState::Committed | SetState::Kept => Ok(Outcome::AlreadySo),
+            SetState::Prepared | SetState::Committing | SetState::Aborted => Err(self.refusal("committed")),
+        }
+    }
+
+    /// Whether it can be kept, or is.
+    pub(crate) fn check_keepable(&self) -> Result<Outcome, CatalogError> {
+        match self.state {
+            SetState::Committed => Ok(Outcome::Done),
+            SetState::Kept => Ok(Outcome::AlreadySo),
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Aborted => {
+                Err(self.refusal("kept"))
+            }
+        }
+    }
+
+    /// Whether it can be aborted, or is.
+    pub(crate) fn check_abortable(&self) -> Result<Outcome, CatalogError> {
+        match self.state {
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed => Ok(Outcome::Done),
+            SetState::Kept => Err(self.refusal("aborted")),
+            SetState::Aborted => Ok(Outcome::AlreadySo),
+        }
+    }
+
+    /// Whether it can be withdrawn, or is over.
+    pub(crate) fn check_withdrawable(&self) -> Result<Outcome, CatalogError> {
+        match self.state {
+            SetState::Aborted => Ok(Outcome::AlreadySo),
+            SetState::Kept if self.members.is_empty() => Ok(Outcome::AlreadySo),
+            _ if self.ever_mapped => Err(CatalogError::SeenByHosts(self.set)),
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed | SetState::Kept => {
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// Whether its shadow LUNs exist for hosts.
+    pub(crate) fn check_reachable(&self, verb: &'static str) -> Result<(), CatalogError> {
+        match self.state {
+            SetState::Committed | SetState::Kept => Ok(()),
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Aborted => Err(self.refusal(verb)),
+        }
+    }
+
+    /// Moves it on and wakes who waits.
+    pub(crate) fn enter(&mut self, state: SetState, lease: Option<Moment>) {
+        self.state = state;
+        self.lease = lease;
+        self.changed.send_replace(());
+    }
+
+    /// Why it is over, as an error.
+    pub(crate) fn aborted(&self) -> CatalogError {
+        CatalogError::SetAborted { set: self.set, reason: self.reason.unwrap_or(AbortReason::Requested) }
+    }
+
+    /// Whether nothing can happen to it any more, so that it may be forgotten.
+    pub(crate) fn is_history(&self) -> bool {
+        match self.state {
+            SetState::Aborted => self.cleared && self.preparing == 0 && !self.in_pool_commit,
+            SetState::Kept => self.members.is_empty(),
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed => false,
+        }
+    }
+
+    fn refusal(&self, verb: &'static str) -> CatalogError {
+        if self.state == SetState::Aborted {
+            self.aborted()
+        } else {
+            CatalogError::WrongState { set: self.set, state: self.state, verb }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lunshadow_control::{LunId, ProblemCode};
+    use uuid::Uuid;
+
+    use super::*;
+
+    type Check = fn(&ShadowSet) -> Result<Outcome, CatalogError>;
+
+    /// What each step answers in each state: `D`one, `A`lreadySo, `W`rongState, over (`X`, SetAborted).
+    #[test]
+    fn every_step_in_every_state() {
+        use SetState::{Aborted, Armed, Committed, Committing, Kept, Prepared};
+        let steps: [(&str, Check); 6] = [
+            ("prepare", |s| s.check_preparable().map(|()| Outcome::Done)),
+            ("arm", ShadowSet::check_armable),
+            ("commit", ShadowSet::check_committable),
+            ("keep", ShadowSet::check_keepable),
+            ("abort", ShadowSet::check_abortable),
+            ("reach", |s| s.check_reachable("mapped").map(|()| Outcome::Done)),
+        ];
+        for (state, expected) in [
+            (Prepared, "DDWWDW"),
+            (Armed, "WADWDW"),
+            (Committing, "WWWWDW"),
+            (Committed, "WWADDD"),
+            (Kept, "WWAAWD"),
+            (Aborted, "XXXXAX"),
+        ] {
+            let set = a_set(state);
+            for ((step, check), expected) in steps.iter().zip(expected.chars()) {
+                let found = match check(&set).map_err(|error| error.code()) {
+                    Ok(Outcome::Done) => 'D',
+                    Ok(Outcome::AlreadySo) => 'A',
+                    Err(ProblemCode::WrongState) => 'W',
+                    Err(ProblemCode::SetAborted) => 'X',
+                    Err(_) => '?',
+                };
+                assert_eq!(found, expected, "{step} of a set that is {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_can_be_withdrawn_until_a_host_may_have_seen_it() {
+        for state in [SetState::Prepared, SetState::Armed, SetState::Committed, SetState::Kept] {
+            let mut set = a_set(state);
+            assert_eq!(set.check_withdrawable().ok(), Some(Outcome::Done), "{state}");
+            set.ever_mapped = true;
+            assert!(set.check_withdrawable().is_err(), "{state}");
+        }
+        assert_eq!(a_set(SetState::Aborted).check_withdrawable().ok(), Some(Outcome::AlreadySo));
+    }
+
+    #[test]
+    fn a_set_is_not_armed_before_it_is_ready() {
+        let mut set = a_set(SetState::Prepared);
+        set.preparing = 1;
+        assert!(matches!(set.check_armable(), Err(CatalogError::NotReady(_))));
+        set.preparing = 0;
+        set.members.clear();
+        assert!(matches!(set.check_armable(), Err(CatalogError::NotReady(_))));
+    }
+
+    fn a_set(state: SetState) -> ShadowSet {
+        let mut set = ShadowSet::new(ShadowSetId(Uuid::from_u128(7)), HostId(Uuid::from_u128(8)));
+        set.members.push(ShadowMember { source: LunId::from_u128(1), shadow: LunId::from_u128(2) });
+        set.state = state;
+        set
+    }
+}
