@@ -1,1 +1,3 @@
-//! The lunshadow command: serve, try.
+//! What the `lunshadow` command is made of.
+
+pub mod in_process;
