@@ -64,7 +64,8 @@ pub fn data_out_slices(
 /// (DataPDUInOrder and DataSequenceInOrder are Yes).
 #[derive(Clone, Debug)]
 pub struct WriteTransfer {
-    expected_length: u32,
+    /// How much data the target asks for at most: what the initiator announced, or less.
+    wanted: u32,
     max_burst_length: u32,
     /// Where unsolicited data has to end at the latest; only while it still comes.
     unsolicited_end: Option<u32>,
@@ -176,7 +177,7 @@ impl WriteTransfer {
             return Err(WriteError::UnexpectedUnsolicited);
         }
         Ok(Self {
-            expected_length,
+            wanted: expected_length,
             max_burst_length: parameters.max_burst_length,
             unsolicited_end: (!command.is_final() && received < limit).then_some(limit),
             unsolicited_data_sn: 0,
@@ -188,10 +189,16 @@ impl WriteTransfer {
         })
     }
 
+    /// Asks for no more than `bytes`, for a command that needs less than the initiator announced. Unsolicited data beyond them
+    /// is still taken, since the initiator was free to send it.
+    pub fn want_only(&mut self, bytes: u32) {
+        self.wanted = self.wanted.min(bytes);
+    }
+
     /// The next R2T to send, if one is due: unsolicited data is over, some data has not been asked for, and fewer than
     /// MaxOutstandingR2T are open. `ttt` is used only if the answer is not `None`.
     pub fn next_r2t(&mut self, ttt: Tag) -> Option<ReadyToTransferGrant> {
-        let length = (self.expected_length - self.requested).min(self.max_burst_length);
+        let length = self.wanted.saturating_sub(self.requested).min(self.max_burst_length);
         if self.unsolicited_end.is_some() || length == 0 || self.open.len() >= self.open_max {
             return None;
         }
@@ -242,7 +249,7 @@ impl WriteTransfer {
     /// Whether all data has come.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.received == self.expected_length
+        self.unsolicited_end.is_none() && self.received >= self.wanted
     }
 
     /// Bytes that have come, from the beginning without a gap.
