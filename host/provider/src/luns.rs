@@ -1,0 +1,269 @@
+//! The calls about LUNs. But for `GetTargetLuns` they know nothing of the current set: a fresh process on any host answers the same.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lunshadow_array_client::ArrayError;
+use lunshadow_control::{LunId, LunRecord, LunRole, ProblemCode};
+use lunshadow_vss::{
+    Call, Context, DeviceName, HResult, LunInformation, LunStateChange, Method, SnapshotSetId, Verdict,
+};
+
+use crate::provider::shadow_set;
+use crate::translation::{canonicalise, claimed_lun, describes, lun_information, query};
+use crate::{EventId, Provider};
+
+/// Whether the arrays of a call fit together: at least one LUN, and as many device names, or none where VSS passed NULL.
+pub(crate) fn shape_is_valid(devices: &[DeviceName], luns: &[LunInformation]) -> bool {
+    !luns.is_empty() && (devices.is_empty() || devices.len() == luns.len())
+}
+
+/// Shadow LUNs share with their source, so a full copy cannot be promised; client-accessible and file-share copies are not for hardware
+/// providers (P-29 to P-32). Bits that are not known are ignored.
+pub(crate) fn context_is_supported(context: Context) -> bool {
+    !context.intersects(Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE | Context::PLEX)
+}
+
+/// What the LUNs of a call are to the array.
+enum Named {
+    /// A shadow LUN.
+    Shadow(LunRecord),
+    /// A LUN that must not be touched.
+    Source,
+    /// It was a LUN of the array once, by its texts, and is not there any more; or this host may not see it.
+    Gone(LunId),
+    /// None of ours.
+    Foreign,
+}
+
+impl Provider {
+    /// Asks the array; leaves no trace. Everything that does not work now is a "no", which lets VSS fall back to a copy in software (P-28).
+    pub(crate) fn supports(
+        &self,
+        context: Context,
+        devices: &[DeviceName],
+        luns: &[LunInformation],
+    ) -> Result<bool, HResult> {
+        if !shape_is_valid(devices, luns) {
+            return Err(HResult::E_INVALIDARG);
+        }
+        if !context_is_supported(context) {
+            return Ok(false);
+        }
+        let records = self.resolve(luns).unwrap_or_default();
+        let supported = |record: &Option<LunRecord>| match record {
+            // For a shadow LUN the question is whose it is (P-35).
+            Some(LunRecord { role: LunRole::Shadow { .. }, .. }) => true,
+            Some(LunRecord { role: LunRole::Source, can_shadow, .. }) => *can_shadow,
+            None => false,
+        };
+        Ok(!records.is_empty() && records.iter().all(supported))
+    }
+
+    /// Completes a LUN of ours to what `GetTargetLuns` answers for it, however the host's storage stack spelt it.
+    pub(crate) fn identify(&self, lun: &mut LunInformation) -> (HResult, bool) {
+        match self.resolve(std::slice::from_ref(lun)).map(|records| records.into_iter().next().flatten()) {
+            Ok(Some(record)) => {
+                canonicalise(lun, &record.identity);
+                (HResult::S_OK, true)
+            }
+            Ok(None) => (HResult::S_OK, false),
+            Err(error) => (self.fail(Method::FillInLunInfo, None, error), false),
+        }
+    }
+
+    /// Answers from the array's record of the current set, so the same question gets the same bytes (P-63).
+    pub(crate) fn targets(
+        &self,
+        devices: &[DeviceName],
+        sources: &[LunInformation],
+    ) -> Result<Vec<LunInformation>, HResult> {
+        if !shape_is_valid(devices, sources) {
+            return Err(HResult::E_INVALIDARG);
+        }
+        let current = {
+            let mut creation = self.creation.lock();
+            let verdict = creation.lifecycle.begin(Call::GetTargetLuns);
+            creation.lifecycle.current().filter(|_| matches!(verdict, Verdict::Proceed(_)))
+        };
+        let Some(set) = current else {
+            return Err(self.veto(EventId::CallOutOfOrder, Method::GetTargetLuns, None, None));
+        };
+        self.targets_in(set, sources).inspect_err(|_| self.failed_later(set))
+    }
+
+    fn targets_in(&self, set: SnapshotSetId, sources: &[LunInformation]) -> Result<Vec<LunInformation>, HResult> {
+        const METHOD: Method = Method::GetTargetLuns;
+        let records = self.resolve(sources).map_err(|error| self.fail(METHOD, Some(set), error))?;
+        let targets = self.array.targets(shadow_set(set)).map_err(|error| self.fail(METHOD, Some(set), error))?;
+        {
+            let mut creation = self.creation.lock();
+            if creation.lifecycle.current() == Some(set) {
+                creation.targets = targets.iter().map(|target| target.shadow).collect();
+            }
+        }
+        let target_of = |(record, source): (Option<LunRecord>, &LunInformation)| {
+            let lun = record.map(|record| record.lun);
+            match targets.iter().find(|target| Some(target.source) == lun) {
+                Some(target) => Ok(lun_information(&target.identity)),
+                None => Err(self.veto(EventId::SourceNotInSet, METHOD, Some(set), Some(named(source)))),
+            }
+        };
+        records.into_iter().zip(sources).map(target_of).collect()
+    }
+
+    /// Maps shadow LUNs to this host. The array maps all or none, and tells apart what was mapped before, so there is nothing to undo when it
+    /// refuses; everything that can be refused here is refused before it is asked (P-72). There is no rescan: that is for VSS (P-68).
+    pub(crate) fn locate(&self, shadows: &[LunInformation]) -> Result<(), HResult> {
+        let claimed = shadows.iter().filter_map(claimed_lun).collect();
+        match self.map(shadows) {
+            Ok(located) => {
+                self.note_located(&located);
+                Ok(())
+            }
+            Err(code) => {
+                self.note_not_located(&claimed);
+                Err(code)
+            }
+        }
+    }
+
+    fn map(&self, shadows: &[LunInformation]) -> Result<Vec<LunRecord>, HResult> {
+        const METHOD: Method = Method::LocateLuns;
+        if shadows.is_empty() {
+            return Err(HResult::E_INVALIDARG);
+        }
+        let mut located: Vec<LunRecord> = Vec::with_capacity(shadows.len());
+        for (who, shadow) in self.name(METHOD, shadows)?.into_iter().zip(shadows) {
+            match who {
+                Named::Shadow(record) if located.iter().any(|other| other.lun == record.lun) => {}
+                Named::Shadow(record) => located.push(record),
+                Named::Source => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
+                Named::Gone(_) => return Err(self.refuse(METHOD, EventId::UnknownLun, shadow)),
+                Named::Foreign => return Err(self.refuse(METHOD, EventId::ForeignDisk, shadow)),
+            }
+        }
+        let luns: Vec<LunId> = located.iter().map(|record| record.lun).collect();
+        self.array.map(&luns).map_err(|error| self.fail(METHOD, None, error))?;
+        Ok(located)
+    }
+
+    /// Deletes a shadow LUN. Everything else is refused: a source LUN, a disk of somebody else, and a description that does not fit the LUN
+    /// that was found by it (P-85). One that is gone is a success (P-84).
+    pub(crate) fn delete(&self, lun: Option<&LunInformation>) -> Result<(), HResult> {
+        const METHOD: Method = Method::OnLunEmpty;
+        let lun = lun.ok_or(HResult::E_INVALIDARG)?;
+        let _running = Running::new(&self.deletions);
+        let shadow = match self.name(METHOD, std::slice::from_ref(lun))?.pop() {
+            Some(Named::Shadow(record)) if describes(lun, &record.identity) => record.lun,
+            Some(Named::Gone(lun)) => lun,
+            Some(Named::Shadow(_) | Named::Source) => return Err(self.refuse(METHOD, EventId::NotAShadowLun, lun)),
+            Some(Named::Foreign) | None => return Err(self.refuse(METHOD, EventId::ForeignDisk, lun)),
+        };
+        match self.array.release(shadow) {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(ProblemCode::UnknownLun) => Ok(()),
+            Err(error) => Err(self.fail(METHOD, None, error)),
+        }
+    }
+
+    /// Masks shadow LUNs if that is asked for. The other bits only tell something, whatever they are combined with (P-96, P-97).
+    pub(crate) fn change_state(&self, shadows: &[LunInformation], change: LunStateChange) -> Result<(), HResult> {
+        const METHOD: Method = Method::OnLunStateChange;
+        if !change.contains(LunStateChange::DO_MASK_LUNS) {
+            return Ok(());
+        }
+        let mut luns = BTreeSet::new();
+        for (who, shadow) in self.name(METHOD, shadows)?.into_iter().zip(shadows) {
+            match who {
+                Named::Shadow(record) => drop(luns.insert(record.lun)),
+                Named::Gone(_) => {}
+                Named::Source => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
+                Named::Foreign => return Err(self.refuse(METHOD, EventId::ForeignDisk, shadow)),
+            }
+        }
+        if luns.is_empty() {
+            return Ok(());
+        }
+        let luns: Vec<LunId> = luns.into_iter().collect();
+        self.array.unmap(&luns).map(drop).map_err(|error| self.fail(METHOD, None, error))
+    }
+
+    /// The array's records of the LUNs of a call, element by element.
+    pub(crate) fn resolve(&self, luns: &[LunInformation]) -> Result<Vec<Option<LunRecord>>, ArrayError> {
+        let queries: Vec<_> = luns.iter().map(query).collect();
+        let records = self.array.resolve(&queries)?;
+        if records.len() == queries.len() {
+            return Ok(records);
+        }
+        let detail = format!("it answered {} of {} questions about LUNs", records.len(), queries.len());
+        Err(ArrayError::Refused { code: ProblemCode::Internal, detail })
+    }
+
+    fn name(&self, method: Method, luns: &[LunInformation]) -> Result<Vec<Named>, HResult> {
+        if luns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records = self.resolve(luns).map_err(|error| self.fail(method, None, error))?;
+        let name = |(record, lun): (Option<LunRecord>, &LunInformation)| match record {
+            Some(record) if matches!(record.role, LunRole::Shadow { .. }) => Named::Shadow(record),
+            Some(_) => Named::Source,
+            None => claimed_lun(lun).map_or(Named::Foreign, Named::Gone),
+        };
+        Ok(records.into_iter().zip(luns).map(name).collect())
+    }
+
+    fn refuse(&self, method: Method, id: EventId, lun: &LunInformation) -> HResult {
+        self.veto(id, method, None, Some(named(lun)))
+    }
+
+    fn failed_later(&self, set: SnapshotSetId) {
+        let mut creation = self.creation.lock();
+        if creation.lifecycle.current() == Some(set) {
+            creation.failed_later = true;
+        }
+    }
+
+    fn note_located(&self, located: &[LunRecord]) {
+        let mut creation = self.creation.lock();
+        let current = creation.lifecycle.current().map(shadow_set);
+        let of_current = |record: &LunRecord| match record.role {
+            LunRole::Shadow { set, .. } => Some(set) == current,
+            LunRole::Source => false,
+        };
+        if located.iter().any(of_current) {
+            creation.located = true;
+        }
+    }
+
+    fn note_not_located(&self, claimed: &BTreeSet<LunId>) {
+        let mut creation = self.creation.lock();
+        if !creation.targets.is_disjoint(claimed) {
+            creation.failed_later = true;
+        }
+    }
+}
+
+/// A LUN in the text of an event: by its serial number, the one thing that administrators see on both sides.
+fn named(lun: &LunInformation) -> String {
+    match query(lun).serial {
+        Some(serial) => format!("disk with serial number {serial}"),
+        None => "disk without a serial number".to_owned(),
+    }
+}
+
+/// Counts a call while it runs.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
