@@ -60,6 +60,8 @@ codes! {
     LOGICAL_UNIT_WRITE_PROTECTED = 0x27, 0x02, "LOGICAL UNIT SOFTWARE WRITE PROTECTED";
     /// The pool is full.
     SPACE_ALLOCATION_FAILED = 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT";
+    /// Saved values of mode pages were asked for, and there are none.
+    SAVING_PARAMETERS_NOT_SUPPORTED = 0x39, 0x00, "SAVING PARAMETERS NOT SUPPORTED";
     /// The first command after the nexus came into being.
     POWER_ON_OR_RESET = 0x29, 0x00, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED";
     /// The logical unit, or the target, was reset by task management.

@@ -1,0 +1,112 @@
+//! INQUIRY: standard data and the VPD pages.
+
+use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind};
+use lunshadow_lun::{LunHandle, PRODUCT, REVISION, VENDOR, identity_of};
+use lunshadow_scsi::vpd::{
+    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning, ProvisioningType,
+    SupportedPages, UnitSerialNumber, page,
+};
+use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
+
+use super::medium::TRANSFER_BLOCKS_MAX;
+use super::unit::Unit;
+use super::unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
+use super::{TargetPort, invalid_field};
+
+/// The whole data, before it is cut to the allocation length.
+pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Result<Vec<u8>, Sense> {
+    let Some(page) = page else { return Ok(standard(unit).to_bytes()) };
+    let peripheral = unit.peripheral();
+    // Only pages of the list are answered, so that the list is right.
+    if !pages(unit).contains(&page) {
+        return Err(invalid_field(2));
+    }
+    let bytes = match (page, unit) {
+        (page::SUPPORTED_PAGES, _) => SupportedPages { pages: pages(unit).to_vec() }.to_bytes(peripheral),
+        (page::DEVICE_IDENTIFICATION, _) => identification(unit, port).to_bytes(peripheral),
+        (page::UNIT_SERIAL_NUMBER, Unit::Disk(lun)) => {
+            UnitSerialNumber { serial: identity_of(lun.id()).serial }.to_bytes(peripheral)
+        }
+        (page::BLOCK_LIMITS, Unit::Disk(_)) => BLOCK_LIMITS.to_bytes(peripheral),
+        (page::BLOCK_DEVICE_CHARACTERISTICS, Unit::Disk(_)) => CHARACTERISTICS.to_bytes(peripheral),
+        (page::LOGICAL_BLOCK_PROVISIONING, Unit::Disk(_)) => PROVISIONING.to_bytes(peripheral),
+        _ => return Err(invalid_field(2)),
+    };
+    Ok(bytes)
+}
+
+/// In strictly ascending order: Windows ignores the pages of SBC otherwise.
+const fn pages(unit: &Unit) -> &'static [u8] {
+    match unit {
+        Unit::Disk(_) => &[
+            page::SUPPORTED_PAGES,
+            page::UNIT_SERIAL_NUMBER,
+            page::DEVICE_IDENTIFICATION,
+            page::BLOCK_LIMITS,
+            page::BLOCK_DEVICE_CHARACTERISTICS,
+            page::LOGICAL_BLOCK_PROVISIONING,
+        ],
+        Unit::Controller => &[page::SUPPORTED_PAGES, page::DEVICE_IDENTIFICATION],
+        Unit::Absent => &[page::SUPPORTED_PAGES],
+    }
+}
+
+const BLOCK_LIMITS: BlockLimits = BlockLimits {
+    compare_and_write_max: 0,
+    // A physical block.
+    transfer_granularity: 8,
+    transfer_max: TRANSFER_BLOCKS_MAX,
+    transfer_optimal: 0,
+    unmap_blocks_max: UNMAP_BLOCKS_MAX,
+    unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX,
+    unmap_granularity: UNMAP_GRANULARITY_BLOCKS,
+    unmap_alignment: Some(0),
+    write_same_max: 0,
+};
+
+const CHARACTERISTICS: BlockDeviceCharacteristics =
+    BlockDeviceCharacteristics { rotation_rate: BlockDeviceCharacteristics::SOLID_STATE, form_factor: 0 };
+
+const PROVISIONING: LogicalBlockProvisioning = LogicalBlockProvisioning {
+    threshold_exponent: 0,
+    unmap: true,
+    write_same: (false, false),
+    unmapped_reads_zeros: true,
+    anchored: false,
+    provisioning: ProvisioningType::THIN,
+};
+
+fn standard(unit: &Unit) -> StandardInquiry {
+    let (product, standard) = match unit {
+        Unit::Disk(_) => (PRODUCT, Some(version_descriptor::SBC_3)),
+        Unit::Controller | Unit::Absent => ("ARRAY CONTROLLER", None),
+    };
+    let common = [version_descriptor::SAM_5, version_descriptor::ISCSI, version_descriptor::SPC_4];
+    StandardInquiry {
+        peripheral: unit.peripheral(),
+        removable: false,
+        version: StandardInquiry::SPC_4,
+        target_port_groups: 0,
+        multi_port: false,
+        command_queuing: true,
+        vendor: VENDOR.to_owned(),
+        product: product.to_owned(),
+        revision: REVISION.to_owned(),
+        version_descriptors: common.into_iter().chain(standard).collect(),
+    }
+}
+
+/// The LUN's own designators first, then those of the port.
+fn identification(unit: &Unit, port: &TargetPort) -> DeviceIdentification {
+    let of_lun = |lun: &LunHandle| identity_of(lun.id()).designators;
+    let mut designators = if let Unit::Disk(lun) = unit { of_lun(lun) } else { Vec::new() };
+    let of_port = |code_set, kind, bytes| Designator { code_set, association: Association::TARGET_PORT, kind, bytes };
+    let number = |number: u16| u32::from(number).to_be_bytes().to_vec();
+    let name = format!("{},t,0x{:04x}", port.target_name, port.relative_port);
+    designators.extend([
+        of_port(CodeSet::BINARY, DesignatorKind::RELATIVE_TARGET_PORT, number(port.relative_port)),
+        of_port(CodeSet::BINARY, DesignatorKind::TARGET_PORT_GROUP, number(port.group)),
+        of_port(CodeSet::UTF8, DesignatorKind::SCSI_NAME, name.into_bytes()),
+    ]);
+    DeviceIdentification { designators }
+}

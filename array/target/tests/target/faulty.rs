@@ -1,0 +1,83 @@
+//! A LUN that fails and waits as it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use lunshadow_lun::{BlockCount, Lba, Lun, LunError, LunId};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::memory::MemoryLun;
+
+/// What a test decides about a LUN while it is in use.
+pub(crate) struct Controls {
+    /// Every request fails with this.
+    pub(crate) failure: Mutex<Option<fn() -> LunError>>,
+    /// Each write takes one of these before it is done.
+    pub(crate) writes: Semaphore,
+    pub(crate) writes_begun: Semaphore,
+    pub(crate) writes_done: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    /// Blocks that the LUN has grown by.
+    pub(crate) growth: AtomicU64,
+}
+
+pub(crate) struct FaultyLun {
+    lun: MemoryLun,
+    controls: Arc<Controls>,
+}
+
+impl FaultyLun {
+    /// A LUN whose writes go through, and what controls it.
+    pub(crate) fn new(lun: MemoryLun) -> (Self, Arc<Controls>) {
+        let controls = Arc::new(Controls {
+            failure: Mutex::new(None),
+            writes: Semaphore::new(Semaphore::MAX_PERMITS),
+            writes_begun: Semaphore::new(0),
+            writes_done: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+            growth: AtomicU64::new(0),
+        });
+        (Self { lun, controls: controls.clone() }, controls)
+    }
+
+    fn check(&self) -> Result<(), LunError> {
+        self.controls.failure.lock().map_or(Ok(()), |failure| Err(failure()))
+    }
+}
+
+impl Lun for FaultyLun {
+    fn id(&self) -> LunId {
+        self.lun.id()
+    }
+
+    fn block_count(&self) -> BlockCount {
+        BlockCount(self.lun.block_count().0 + self.controls.growth.load(Ordering::Relaxed))
+    }
+
+    async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        self.check()?;
+        self.lun.read(at, count).await
+    }
+
+    async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
+        self.check()?;
+        self.controls.writes_begun.add_permits(1);
+        self.controls.writes.acquire().await.expect("it is never closed").forget();
+        self.lun.write(at, data).await?;
+        self.controls.writes_done.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), LunError> {
+        self.check()?;
+        self.controls.flushes.fetch_add(1, Ordering::Relaxed);
+        self.lun.flush().await
+    }
+
+    async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
+        self.check()?;
+        self.lun.discard(at, count).await
+    }
+}

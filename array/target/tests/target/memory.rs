@@ -1,0 +1,87 @@
+//! LUNs in memory, and a map that shows them to initiators.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use lunshadow_lun::{
+    BlockCount, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunMap, LunNumber,
+};
+use parking_lot::Mutex;
+
+/// A LUN whose blocks are a vector.
+pub(crate) struct MemoryLun {
+    id: LunId,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl MemoryLun {
+    pub(crate) fn new(id: u128, block_count: u64) -> Self {
+        let len = usize::try_from(BlockCount(block_count).bytes()).expect("it fits into memory");
+        Self { id: LunId::from_u128(id), bytes: Mutex::new(vec![0; len]) }
+    }
+
+    /// Calls `with` with the bytes of a range.
+    fn at<T>(&self, at: Lba, count: BlockCount, with: impl FnOnce(&mut [u8]) -> T) -> Result<T, LunError> {
+        let mut bytes = self.bytes.lock();
+        let size = BlockCount(bytes.len() as u64 / u64::from(LOGICAL_BLOCK_BYTES));
+        let out_of_range = || LunError::OutOfRange { at, count, size };
+        let end = at.checked_add(count).filter(|end| end.0 <= size.0).ok_or_else(out_of_range)?;
+        let place = |lba: Lba| usize::try_from(BlockCount(lba.0).bytes()).map_err(|_| out_of_range());
+        Ok(with(&mut bytes[place(at)?..place(end)?]))
+    }
+}
+
+impl Lun for MemoryLun {
+    fn id(&self) -> LunId {
+        self.id
+    }
+
+    fn block_count(&self) -> BlockCount {
+        BlockCount(self.bytes.lock().len() as u64 / u64::from(LOGICAL_BLOCK_BYTES))
+    }
+
+    async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        self.at(at, count, |bytes| Bytes::copy_from_slice(bytes))
+    }
+
+    async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
+        let count =
+            BlockCount::from_bytes(data.len() as u64).ok_or(LunError::NotWholeBlocks { byte_len: data.len() })?;
+        self.at(at, count, |bytes| bytes.copy_from_slice(&data))
+    }
+
+    async fn flush(&self) -> Result<(), LunError> {
+        Ok(())
+    }
+
+    async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
+        self.at(at, count, |bytes| bytes.fill(0))
+    }
+}
+
+/// Shows each initiator what it was told to; initiators that it was told nothing about are unknown.
+#[derive(Default)]
+pub(crate) struct Map {
+    generation: AtomicU64,
+    inventories: Mutex<HashMap<InitiatorName, Arc<Inventory>>>,
+}
+
+impl Map {
+    pub(crate) fn show(&self, initiator: &InitiatorName, luns: impl IntoIterator<Item = (u8, LunHandle)>) {
+        let luns: BTreeMap<_, _> = luns.into_iter().map(|(number, lun)| (LunNumber(number), lun)).collect();
+        let generation = 1 + self.generation.fetch_add(1, Ordering::Relaxed);
+        self.inventories.lock().insert(initiator.clone(), Arc::new(Inventory { generation, luns }));
+    }
+
+    pub(crate) fn forget(&self, initiator: &InitiatorName) {
+        self.inventories.lock().remove(initiator);
+    }
+}
+
+impl LunMap for Map {
+    fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
+        self.inventories.lock().get(initiator).cloned()
+    }
+}
