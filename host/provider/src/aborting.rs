@@ -11,7 +11,7 @@ use crate::provider::shadow_set;
 use crate::{EventId, Provider};
 
 /// How many sets are remembered for a later removal. The array's leases remove those that are forgotten.
-const OWED_AT_MOST: usize = 64;
+pub(crate) const OWED_AT_MOST: usize = 64;
 
 impl Provider {
     /// Any set, at any time, any number of times, from any thread.

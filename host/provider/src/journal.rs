@@ -57,24 +57,20 @@ impl Journal {
         Self { log, clock, freeze_at_most, silence: Mutex::new(silence) }
     }
 
-    /// Writes an event, or queues it.
+    /// Writes an event, or queues it. What the commit has to say is queued in any case. The lock is held while the log is written, so that
+    /// [`hush`](Self::hush) returns when nothing is being written any more.
     pub(crate) fn record(&self, occurrence: Occurrence) {
         let mut silence = self.silence.lock();
-        match silence.since {
-            Some(since) if self.clock.now().saturating_sub(since) < self.freeze_at_most => {
-                if silence.queued.len() < silence.queued.capacity() {
-                    silence.queued.push(occurrence);
-                } else {
-                    silence.lost = true;
-                }
+        let frozen = silence.since.is_some_and(|since| self.clock.now().saturating_sub(since) < self.freeze_at_most);
+        if frozen || occurrence.method == Method::CommitSnapshots {
+            if silence.queued.len() < QUEUED_AT_MOST {
+                silence.queued.push(occurrence);
+            } else {
+                silence.lost = true;
             }
-            ended => {
-                drop(silence);
-                if ended.is_some() {
-                    self.resume();
-                }
-                self.log.record(occurrence.into_event());
-            }
+        } else {
+            self.write_queued(&mut silence);
+            self.log.record(occurrence.into_event());
         }
     }
 
@@ -85,12 +81,15 @@ impl Journal {
 
     /// Writes what is queued and keeps silent no longer.
     pub(crate) fn resume(&self) {
-        let fresh = Silence { since: None, queued: Vec::with_capacity(QUEUED_AT_MOST), lost: false };
-        let ended = std::mem::replace(&mut *self.silence.lock(), fresh);
-        for occurrence in ended.queued {
+        self.write_queued(&mut self.silence.lock());
+    }
+
+    fn write_queued(&self, silence: &mut Silence) {
+        silence.since = None;
+        for occurrence in silence.queued.drain(..) {
             self.log.record(occurrence.into_event());
         }
-        if ended.lost {
+        if std::mem::take(&mut silence.lost) {
             let lost = Occurrence { id: EventId::EventsLost, method: Method::CommitSnapshots, set: None, detail: None };
             self.log.record(lost.into_event());
         }
@@ -120,7 +119,7 @@ mod tests {
     }
 
     fn occurrence(id: EventId) -> Occurrence {
-        Occurrence { id, method: Method::CommitSnapshots, set: None, detail: None }
+        Occurrence { id, method: Method::LocateLuns, set: None, detail: None }
     }
 
     #[test]
@@ -146,13 +145,22 @@ mod tests {
     }
 
     #[test]
+    fn the_commit_never_writes() {
+        let (journal, log, _) = journal();
+        journal.record(Occurrence { method: Method::CommitSnapshots, ..occurrence(EventId::CommitTooLate) });
+        assert_eq!(*log.0.lock(), []);
+        journal.resume();
+        assert_eq!(*log.0.lock(), [EventId::CommitTooLate]);
+    }
+
+    #[test]
     fn a_full_queue_says_so_and_never_grows() {
         let (journal, log, _) = journal();
         journal.hush();
         for _ in 0..QUEUED_AT_MOST + 5 {
             journal.record(occurrence(EventId::ForeignDisk));
         }
-        assert_eq!(journal.silence.lock().queued.capacity(), QUEUED_AT_MOST);
+        assert_eq!(journal.silence.lock().queued.capacity(), QUEUED_AT_MOST, "nothing was allocated");
         journal.resume();
         assert_eq!(log.0.lock().len(), QUEUED_AT_MOST + 1);
         assert_eq!(log.0.lock().last(), Some(&EventId::EventsLost));

@@ -13,6 +13,7 @@ use lunshadow_vss::{
 };
 use parking_lot::Mutex;
 
+use crate::aborting::OWED_AT_MOST;
 use crate::codes;
 use crate::journal::{Journal, Occurrence};
 use crate::{EventId, EventLog};
@@ -112,7 +113,7 @@ impl Provider {
             config,
             journal,
             creation: Mutex::default(),
-            owed: Mutex::default(),
+            owed: Mutex::new(VecDeque::with_capacity(OWED_AT_MOST)),
             doubtful: Mutex::default(),
             deletions: AtomicUsize::new(0),
         }
