@@ -49,7 +49,7 @@ pub(crate) struct Inner<P> {
     pub(crate) source_luns: tokio::sync::Mutex<()>,
     /// What each known initiator sees. Taken after `state`, if both are.
     inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
-    /// Wakes the reaper when there is a lease that it does not know.
+    /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
     pub(crate) leases_changed: Arc<Notify>,
     /// Whether the pool has answered that it refuses changes.
     read_only: AtomicBool,

@@ -148,19 +148,26 @@ impl<P: Pool> Inner<P> {
         if let Err(error) = &written {
             tracing::error!(%set, %error, "the end of a shadow set could not be made durable");
         }
+        self.clear_patiently(set).await;
+        written
+    }
+
+    /// Removes an aborted set from the pool, and leaves it going on alone if that takes long.
+    pub(crate) async fn clear_patiently(self: &Arc<Self>, set: ShadowSetId) {
         let inner = Arc::clone(self);
         let removal = tokio::spawn(async move { inner.clear(set).await });
         if timeout(REMOVAL_PATIENCE, removal).await.is_err() {
             tracing::warn!(%set, "the pool takes long to remove an aborted shadow set");
         }
-        written
     }
 
     /// Removes an aborted set from the pool. What fails is tried again by the reaper, and when the catalog is opened next.
     pub(crate) async fn clear(self: &Arc<Self>, set: ShadowSetId) {
         let members = {
-            let state = self.state.lock();
-            let Some(found) = state.sets.get(&set).filter(|found| found.state == SetState::Aborted) else { return };
+            let mut state = self.state.lock();
+            let found = state.sets.get_mut(&set).filter(|found| found.state == SetState::Aborted);
+            let Some(found) = found else { return };
+            found.clearing += 1;
             found.members.clone()
         };
         let pool = Arc::clone(&self.pool);
@@ -177,7 +184,11 @@ impl<P: Pool> Inner<P> {
             }
         }
         if let Some(found) = self.state.lock().sets.get_mut(&set) {
+            found.clearing -= 1;
             found.cleared = is_gone && !found.in_pool_commit && found.preparing == 0;
+        }
+        if !is_gone {
+            self.leases_changed.notify_one();
         }
     }
 }

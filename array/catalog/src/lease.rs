@@ -83,7 +83,7 @@ impl<P: Pool> Inner<P> {
         };
         for set in self.uncleared() {
             if ended.iter().all(|(just_ended, _)| *just_ended != set) {
-                self.clear(set).await;
+                self.clear_patiently(set).await;
             }
         }
         let sets = ended.iter().map(|(set, _)| *set).collect();
@@ -107,10 +107,7 @@ impl<P: Pool> Inner<P> {
     /// Sets that are over and whose shadow LUNs the pool may still have, with nobody at work on it.
     fn uncleared(&self) -> Vec<ShadowSetId> {
         let state = self.state.lock();
-        let left = state
-            .sets
-            .values()
-            .filter(|set| set.state == SetState::Aborted && !set.cleared && !set.in_pool_commit && set.preparing == 0);
+        let left = state.sets.values().filter(|set| set.state == SetState::Aborted && !set.cleared && set.is_idle());
         left.map(|set| set.set).collect()
     }
 

@@ -101,6 +101,8 @@ pub(crate) struct ShadowSet {
     pub(crate) preparing: usize,
     /// Whether a call of the pool's commit has not come back, which can be so long after the set was aborted.
     pub(crate) in_pool_commit: bool,
+    /// Removals from the pool that are under way.
+    pub(crate) clearing: usize,
     /// Whether an aborted set is gone from the pool too.
     pub(crate) cleared: bool,
     /// One preparation at a time.
@@ -125,6 +127,7 @@ impl ShadowSet {
             commit_within: Duration::ZERO,
             preparing: 0,
             in_pool_commit: false,
+            clearing: 0,
             cleared: false,
             turn: Arc::new(Mutex::new(())),
             changed: watch::Sender::new(()),
@@ -241,10 +244,15 @@ impl ShadowSet {
     /// Whether nothing can happen to it any more, so that it may be forgotten.
     pub(crate) fn is_history(&self) -> bool {
         match self.state {
-            SetState::Aborted => self.cleared && self.preparing == 0 && !self.in_pool_commit,
+            SetState::Aborted => self.cleared && self.is_idle(),
             SetState::Kept => self.members.is_empty(),
             SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed => false,
         }
+    }
+
+    /// Whether nobody is at work on it in the pool.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.preparing == 0 && self.clearing == 0 && !self.in_pool_commit
     }
 
     fn refusal(&self, verb: &'static str) -> CatalogError {

@@ -1,0 +1,20 @@
+//! The catalog's use cases over a pool in memory whose faults can be switched on.
+//!
+//! The modules with functions that are no tests say `cfg(test)`, which tells clippy that they are for tests.
+
+mod commit;
+#[cfg(test)]
+mod fake_pool;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
+mod mapping;
+mod names;
+#[cfg(test)]
+mod random;
+mod reopen;
+#[cfg(test)]
+mod resolve;
+mod sets;
+#[cfg(test)]
+mod setup;
