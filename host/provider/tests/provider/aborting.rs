@@ -1,5 +1,7 @@
 //! `AbortSnapshots`, loading and unloading: section 9.12.
 
+use std::thread;
+
 use lunshadow_control::ProblemCode;
 use lunshadow_provider::EventId;
 use lunshadow_vss::{HResult, HardwareProvider, SnapshotSetId, SnapshotState};
@@ -19,6 +21,37 @@ fn p_113_p_123_an_abort_removes_every_object_of_an_unfinished_set() {
         assert_eq!(rig.provider.current_set(), Some((SET, SnapshotState::ABORTED)));
         assert_eq!(rig.take_events(), []);
         rig.create(NEXT_SET, &luns(2), Until::Created);
+    }
+}
+
+#[test]
+fn p_044_p_113_an_abort_overtakes_every_step() {
+    let steps = [
+        (Until::Begun, "prepare"),
+        (Until::Prepared, "wait_prepared"),
+        (Until::Prepared, "open_commit_channel"),
+        (Until::PreCommitted, "arm"),
+        (Until::Committed, "commit"),
+        (Until::PostCommitted, "keep"),
+    ];
+    for (step, request) in steps {
+        let rig = Rig::new(1);
+        if let Some(before) = Until::ALL.into_iter().rfind(|before| *before < step) {
+            rig.create(SET, &luns(1), before);
+        }
+        rig.array.hold(Some(request));
+        thread::scope(|scope| {
+            let overtaken = scope.spawn(|| rig.step(SET, step));
+            rig.array.await_waiting();
+            assert_eq!(rig.provider.abort_snapshots(SET), Ok(()), "{request}");
+            rig.array.hold(None);
+            assert_eq!(overtaken.join().unwrap(), Err(HResult::VSS_E_PROVIDER_VETO), "{request}");
+        });
+        assert_eq!(rig.array.ledger().unfinished(), [], "{request}");
+        assert_eq!(rig.array.ledger().shadows(), [], "{request}");
+        assert_eq!(rig.provider.current_set(), Some((SET, SnapshotState::ABORTED)), "{request}");
+        rig.begin(NEXT_SET, 1, &luns(1)).unwrap();
+        assert_eq!(rig.take_errors().len(), 1, "{request}: one veto, one event");
     }
 }
 

@@ -102,13 +102,13 @@ fn p_088_other_copies_of_the_source_stay() {
 #[test]
 fn p_118_unloading_waits_for_deletions_unless_it_is_forced() {
     let (rig, shadows) = imported(1);
-    rig.array.hold_releases(true);
+    rig.array.hold(Some("release"));
     let provider = Arc::clone(&rig.provider);
     let deletion = thread::spawn(move || provider.on_lun_empty(None, Some(&shadows[0])));
     rig.array.await_waiting();
     assert_eq!(rig.provider.on_unload(false), Err(HResult::S_FALSE));
     assert_eq!(rig.provider.on_unload(true), Ok(()));
-    rig.array.hold_releases(false);
+    rig.array.hold(None);
     assert_eq!(deletion.join().unwrap(), Ok(()));
     assert_eq!(rig.provider.on_unload(false), Ok(()));
 }

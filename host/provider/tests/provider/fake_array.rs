@@ -116,7 +116,7 @@ struct State {
     full: bool,
     commit_takes_ms: u64,
     next_shadow: u128,
-    releases_held: bool,
+    held: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -180,9 +180,9 @@ impl FakeArray {
         self.0.state.lock().commit_takes_ms = u64::try_from(duration.as_millis()).expect("a short time");
     }
 
-    /// Holds back deletions until this is called with `false`.
-    pub(crate) fn hold_releases(&self, held: bool) {
-        self.0.state.lock().releases_held = held;
+    /// Holds a kind of request back before it is carried out, until this is called with `None`.
+    pub(crate) fn hold(&self, request: Option<&'static str>) {
+        self.0.state.lock().held = request;
         self.0.changed.notify_all();
     }
 
@@ -207,6 +207,9 @@ impl Shared {
     ) -> Result<T, ArrayError> {
         let mut state = self.state.lock();
         state.calls.push(request);
+        while state.held == Some(request) {
+            self.wait(&mut state, Duration::from_secs(60));
+        }
         let fault = take_fault(&mut state, request);
         let lost = || ArrayError::Unreachable { detail: "no route".to_owned() };
         let answer = match fault {
@@ -382,12 +385,6 @@ impl Array for FakeArray {
     }
 
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
-        {
-            let mut state = self.0.state.lock();
-            while state.releases_held {
-                self.0.wait(&mut state, Duration::from_secs(60));
-            }
-        }
         self.0.serve("release", |state| match state.ledger.luns.get(&shadow) {
             None => Ok(Outcome::AlreadySo),
             Some(LunRole::Source) => Err(refused(ProblemCode::WrongRole)),
