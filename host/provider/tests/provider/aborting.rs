@@ -7,7 +7,7 @@ use lunshadow_provider::EventId;
 use lunshadow_vss::{HResult, HardwareProvider, SnapshotSetId, SnapshotState};
 use uuid::Uuid;
 
-use crate::fake_array::{Fault, Stage};
+use crate::fake_array::{Fault, Moment, Stage};
 use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, shadow_set};
 
 #[test]
@@ -34,24 +34,27 @@ fn p_044_p_113_an_abort_overtakes_every_step() {
         (Until::Committed, "commit"),
         (Until::PostCommitted, "keep"),
     ];
-    for (step, request) in steps {
+    for ((step, request), moment) in
+        steps.into_iter().flat_map(|step| [(step, Moment::BeforeTheWork), (step, Moment::BeforeTheAnswer)])
+    {
+        let case = format!("{request}, {moment:?}");
         let rig = Rig::new(1);
         if let Some(before) = Until::ALL.into_iter().rfind(|before| *before < step) {
             rig.create(SET, &luns(1), before);
         }
-        rig.array.hold(Some(request));
+        rig.array.hold(Some((request, moment)));
         thread::scope(|scope| {
             let overtaken = scope.spawn(|| rig.step(SET, step));
             rig.array.await_waiting();
-            assert_eq!(rig.provider.abort_snapshots(SET), Ok(()), "{request}");
+            assert_eq!(rig.provider.abort_snapshots(SET), Ok(()), "{case}");
             rig.array.hold(None);
-            assert_eq!(overtaken.join().unwrap(), Err(HResult::VSS_E_PROVIDER_VETO), "{request}");
+            assert_eq!(overtaken.join().unwrap(), Err(HResult::VSS_E_PROVIDER_VETO), "{case}");
         });
-        assert_eq!(rig.array.ledger().unfinished(), [], "{request}");
-        assert_eq!(rig.array.ledger().shadows(), [], "{request}");
-        assert_eq!(rig.provider.current_set(), Some((SET, SnapshotState::ABORTED)), "{request}");
+        assert_eq!(rig.array.ledger().unfinished(), [], "{case}");
+        assert_eq!(rig.array.ledger().shadows(), [], "{case}");
+        assert_eq!(rig.provider.current_set(), Some((SET, SnapshotState::ABORTED)), "{case}");
         rig.begin(NEXT_SET, 1, &luns(1)).unwrap();
-        assert_eq!(rig.take_errors().len(), 1, "{request}: one veto, one event");
+        assert_eq!(rig.take_errors().len(), 1, "{case}: one veto, one event");
     }
 }
 

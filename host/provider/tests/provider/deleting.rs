@@ -7,7 +7,7 @@ use lunshadow_control::ProblemCode;
 use lunshadow_provider::EventId;
 use lunshadow_vss::{DeviceName, HResult, HardwareProvider, LunInformation};
 
-use crate::fake_array::Fault;
+use crate::fake_array::{Fault, Moment};
 use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, view};
 
 /// A rig with a complete and imported set of `count` LUNs, and its shadow LUNs.
@@ -102,7 +102,7 @@ fn p_088_other_copies_of_the_source_stay() {
 #[test]
 fn p_118_unloading_waits_for_deletions_unless_it_is_forced() {
     let (rig, shadows) = imported(1);
-    rig.array.hold(Some("release"));
+    rig.array.hold(Some(("release", Moment::BeforeTheWork)));
     let provider = Arc::clone(&rig.provider);
     let deletion = thread::spawn(move || provider.on_lun_empty(None, Some(&shadows[0])));
     rig.array.await_waiting();

@@ -39,6 +39,13 @@ pub(crate) enum Fault {
     AnswerLost,
 }
 
+/// When a request can be held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    BeforeTheWork,
+    BeforeTheAnswer,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Prepared,
@@ -116,7 +123,7 @@ struct State {
     full: bool,
     commit_takes_ms: u64,
     next_shadow: u128,
-    held: Option<&'static str>,
+    held: Option<(&'static str, Moment)>,
 }
 
 #[derive(Default)]
@@ -180,9 +187,9 @@ impl FakeArray {
         self.0.state.lock().commit_takes_ms = u64::try_from(duration.as_millis()).expect("a short time");
     }
 
-    /// Holds a kind of request back before it is carried out, until this is called with `None`.
-    pub(crate) fn hold(&self, request: Option<&'static str>) {
-        self.0.state.lock().held = request;
+    /// Holds a kind of request back, until this is called with `None`.
+    pub(crate) fn hold(&self, held: Option<(&'static str, Moment)>) {
+        self.0.state.lock().held = held;
         self.0.changed.notify_all();
     }
 
@@ -207,9 +214,7 @@ impl Shared {
     ) -> Result<T, ArrayError> {
         let mut state = self.state.lock();
         state.calls.push(request);
-        while state.held == Some(request) {
-            self.wait(&mut state, Duration::from_secs(60));
-        }
+        self.wait_while_held(&mut state, (request, Moment::BeforeTheWork));
         let fault = take_fault(&mut state, request);
         let lost = || ArrayError::Unreachable { detail: "no route".to_owned() };
         let answer = match fault {
@@ -219,7 +224,14 @@ impl Shared {
             None => work(&mut state),
         };
         self.changed.notify_all();
+        self.wait_while_held(&mut state, (request, Moment::BeforeTheAnswer));
         answer
+    }
+
+    fn wait_while_held<'a>(&'a self, state: &mut MutexGuard<'a, State>, held: (&'static str, Moment)) {
+        while state.held == Some(held) {
+            self.wait(state, Duration::from_secs(60));
+        }
     }
 
     fn wait<'a>(&'a self, state: &mut MutexGuard<'a, State>, at_most: Duration) -> bool {
