@@ -1,0 +1,240 @@
+//! `DoSnapshotSet`: the sequence of section 4(a), and what happens when a step of it fails (section 4(d)).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use lunshadow_vss::{Context, DeviceName, LunInformation, LunStateChange, SnapshotSetId};
+
+use crate::failure::{CreationError, CreationFailure};
+use crate::import::{Import, Target};
+use crate::platform::WriterEvent;
+use crate::provider_calls::{ProviderFailure, ProviderSeat};
+use crate::requester::{Draft, DraftVolume};
+use crate::service::{Service, ShadowLun, SnapshotProperties};
+use crate::settings::FinalOrder;
+use crate::sources::Sources;
+use crate::timeline::Phase;
+
+/// One run of `DoSnapshotSet`.
+pub(crate) struct Creation<'a> {
+    service: &'a Service,
+    draft: &'a Draft,
+    cancellation: &'a Cancellation,
+    /// Each provider of the set once, in the order of the volumes.
+    participants: Vec<Arc<ProviderSeat>>,
+    is_post_committed: bool,
+    committed_at: SystemTime,
+    import: Import,
+}
+
+impl<'a> Creation<'a> {
+    pub(crate) fn new(service: &'a Service, draft: &'a Draft, cancellation: &'a Cancellation) -> Self {
+        let mut participants: Vec<Arc<ProviderSeat>> = Vec::new();
+        for volume in &draft.volumes {
+            if !participants.iter().any(|seat| seat.id() == volume.provider.id()) {
+                participants.push(Arc::clone(&volume.provider));
+            }
+        }
+        Self {
+            service,
+            draft,
+            cancellation,
+            participants,
+            is_post_committed: false,
+            committed_at: SystemTime::UNIX_EPOCH,
+            import: Import::default(),
+        }
+    }
+
+    /// Creates the set, or makes sure that there is none.
+    pub(crate) fn run(mut self) -> Result<Vec<SnapshotProperties>, CreationFailure> {
+        match self.proceed() {
+            Ok(()) => Ok(self.draft.volumes.iter().map(|volume| self.properties(volume)).collect()),
+            Err(error) => {
+                tracing::warn!(set = %self.draft.set, %error, "a snapshot set failed");
+                self.abort();
+                Err(CreationFailure { error, unreclaimed: self.import.give_back(self.service, &self.participants) })
+            }
+        }
+    }
+
+    fn proceed(&mut self) -> Result<(), CreationError> {
+        self.end_prepare()?;
+        self.capture()?;
+        self.cancellation.check()?;
+        match self.service.settings.final_order {
+            FinalOrder::Diagram => {
+                self.import.get_targets(&self.draft.volumes)?;
+                self.import.bring_in(self.service, self.draft, &self.participants)?;
+                self.finish()
+            }
+            FinalOrder::Text => {
+                self.finish()?;
+                self.import.get_targets(&self.draft.volumes)?;
+                self.import.bring_in(self.service, self.draft, &self.participants)
+            }
+        }
+    }
+
+    /// Step 4.1. The only one that a cancellation reaches at once.
+    fn end_prepare(&self) -> Result<(), CreationError> {
+        self.cancellation.enter_preparation(self.draft.set, &self.participants);
+        let result = self.each(|seat, set| seat.end_prepare_snapshots(set));
+        self.cancellation.leave_preparation();
+        // A provider that was told to abort may answer anything; the reason is the cancellation.
+        self.cancellation.check()?;
+        result
+    }
+
+    /// Steps 4.2 to 4.10. What is done to the sources is undone before this returns.
+    fn capture(&mut self) -> Result<(), CreationError> {
+        let names = self.draft.volumes.iter().map(|volume| volume.volume.clone()).collect();
+        let mut devices: Vec<DeviceName> = self.draft.volumes.iter().flat_map(DraftVolume::devices).collect();
+        devices.sort();
+        devices.dedup();
+        let has_writers = !self.draft.context.contains(Context::NO_WRITERS);
+        let count = i32::try_from(self.draft.volumes.len()).expect("a set has at most 64 volumes");
+        let mut sources = Sources::new(self.service, self.draft.set, names, devices, has_writers);
+
+        sources.set_flags()?;
+        self.cancellation.check()?;
+        sources.freeze()?;
+        self.each(|seat, set| seat.pre_commit_snapshots(set))?;
+        self.cancellation.check()?;
+        sources.hold()?;
+        let committed = self.each(|seat, set| seat.commit_snapshots(set));
+        // An expired hold outweighs a provider's failure: it may well be the reason for it.
+        sources.release()?;
+        committed?;
+        self.committed_at = self.service.clock.date();
+        sources.clear_flags()?;
+        self.each(|seat, set| seat.post_commit_snapshots(set, count))?;
+        self.is_post_committed = true;
+        sources.thaw()
+    }
+
+    /// Steps 4.15 to 4.17.
+    fn finish(&self) -> Result<(), CreationError> {
+        let context = self.draft.context;
+        let recovery = Context::AUTORECOVER | Context::ROLLBACK_RECOVERY | Context::TXF_RECOVERY;
+        let is_recovered = context.intersects(recovery) && !context.contains(Context::NO_AUTORECOVERY);
+        self.each(|seat, set| seat.pre_final_commit_snapshots(set))?;
+        if is_recovered {
+            self.tell_state_change(LunStateChange::NOTIFY_LUN_PRE_RECOVERY)?;
+        }
+        if !context.contains(Context::NO_WRITERS) {
+            let event = WriterEvent::PostSnapshot;
+            let tell = || self.service.platform.notify_writers(self.draft.set, event);
+            let told = self.service.recorder.phase(Phase::WritersPostSnapshot, tell);
+            told.map_err(|source| CreationError::Writer { event, source })?;
+        }
+        if is_recovered {
+            self.tell_state_change(LunStateChange::NOTIFY_LUN_POST_RECOVERY)?;
+        }
+        self.each(|seat, set| seat.post_final_commit_snapshots(set))
+    }
+
+    /// Tells each provider about its own LUNs. Where the final calls come first, no target is known yet, and nothing is told.
+    fn tell_state_change(&self, change: LunStateChange) -> Result<(), CreationError> {
+        for seat in &self.participants {
+            let of_seat = |target: &&Target| target.provider.id() == seat.id();
+            let targets: Vec<_> = self.import.targets().filter(of_seat).collect();
+            if !targets.is_empty() {
+                let shadows: Vec<_> = targets.iter().map(|target| target.shadow.clone()).collect();
+                let originals: Vec<_> = targets.iter().map(|target| target.source.clone()).collect();
+                seat.on_lun_state_change(&shadows, &originals, change)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls every provider of the set, one after the other, until one fails.
+    fn each(
+        &self,
+        call: impl Fn(&ProviderSeat, SnapshotSetId) -> Result<(), ProviderFailure>,
+    ) -> Result<(), CreationError> {
+        self.participants.iter().try_for_each(|seat| call(seat, self.draft.set)).map_err(CreationError::Provider)
+    }
+
+    /// Tells every provider, those too that had no part in the failure: there is no partial commit.
+    fn abort(&self) {
+        if !self.is_post_committed || self.service.settings.abort_after_postcommit {
+            for seat in &self.participants {
+                seat.abort_snapshots(self.draft.set);
+            }
+        }
+    }
+
+    fn properties(&self, volume: &DraftVolume) -> SnapshotProperties {
+        let shadow_lun = |lun: &crate::platform::VolumeLun| -> Option<ShadowLun> {
+            let (target, arrival) = self.import.arrived(volume.provider.id(), &lun.device)?;
+            Some(ShadowLun {
+                source_device: lun.device.clone(),
+                source: lun.lun.clone(),
+                extents: lun.extents.clone(),
+                shadow: target.shadow.clone(),
+                device: arrival.device.clone(),
+                match_level: arrival.match_level,
+            })
+        };
+        SnapshotProperties {
+            snapshot: volume.snapshot,
+            set: self.draft.set,
+            snapshot_count: self.draft.volumes.len(),
+            volume: volume.volume.clone(),
+            provider: volume.provider.id(),
+            attributes: self.draft.context | Context::HARDWARE_ASSISTED,
+            created: self.committed_at,
+            luns: volume.luns.iter().filter_map(shadow_lun).collect(),
+        }
+    }
+}
+
+/// A requester's wish to stop a creation that another of its threads runs.
+#[derive(Default)]
+pub(crate) struct Cancellation {
+    is_wanted: AtomicBool,
+    preparing: Mutex<Preparing>,
+}
+
+/// The set that waits in `EndPrepareSnapshots`, and with whom.
+type Preparing = Option<(SnapshotSetId, Vec<Arc<ProviderSeat>>)>;
+
+impl Cancellation {
+    pub(crate) fn reset(&self) {
+        self.is_wanted.store(false, Ordering::SeqCst);
+    }
+
+    /// Stops the creation at its next step; ends a wait of providers at once.
+    pub(crate) fn cancel(&self) {
+        self.is_wanted.store(true, Ordering::SeqCst);
+        let preparing = self.preparing().take();
+        if let Some((set, participants)) = preparing {
+            for seat in participants {
+                seat.abort_snapshots(set);
+            }
+        }
+    }
+
+    fn enter_preparation(&self, set: SnapshotSetId, participants: &[Arc<ProviderSeat>]) {
+        *self.preparing() = Some((set, participants.to_vec()));
+    }
+
+    fn leave_preparation(&self) {
+        self.preparing().take();
+    }
+
+    fn check(&self) -> Result<(), CreationError> {
+        if self.is_wanted.load(Ordering::SeqCst) { Err(CreationError::Cancelled) } else { Ok(()) }
+    }
+
+    fn preparing(&self) -> MutexGuard<'_, Preparing> {
+        self.preparing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For logs: which LUNs are meant.
+pub(crate) fn serial_of(lun: &LunInformation) -> &str {
+    lun.serial_number.as_deref().unwrap_or("without serial number")
+}

@@ -1,0 +1,274 @@
+//! The arrival of the shadow LUNs on this host: steps 4.11 to 4.14 of section 4(a), matching by section 5.3.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunshadow_vss::{DeviceName, LunInformation, MatchLevel, Method, ProviderId};
+
+use crate::creation::serial_of;
+use crate::deletion::empty_lun;
+use crate::failure::CreationError;
+use crate::platform::{DiskExtent, HostDisk};
+use crate::provider_calls::ProviderSeat;
+use crate::requester::{Draft, DraftVolume};
+use crate::service::Service;
+use crate::settings::LocateArray;
+use crate::timeline::{Activity, Ending, Phase};
+
+/// The shadow LUNs of one set, as far as they are known and here.
+#[derive(Default)]
+pub(crate) struct Import {
+    expected: Vec<Expected>,
+    /// There since LUNs may have been mapped.
+    search: Option<Search>,
+}
+
+/// A shadow LUN that a provider announced.
+pub(crate) struct Target {
+    pub(crate) provider: Arc<ProviderSeat>,
+    pub(crate) source_device: DeviceName,
+    pub(crate) source: LunInformation,
+    pub(crate) shadow: LunInformation,
+    /// Where the volumes of the set lie on it.
+    extents: BTreeSet<DiskExtent>,
+}
+
+/// The disk that a target arrived as.
+pub(crate) struct Arrival {
+    pub(crate) device: DeviceName,
+    pub(crate) match_level: MatchLevel,
+}
+
+struct Expected {
+    target: Target,
+    arrival: Option<Arrival>,
+    /// A disk that is this LUN, but without the volumes that should be on it.
+    incomplete: Option<DeviceName>,
+}
+
+/// What is known of the disks of this host.
+struct Search {
+    /// Disks that were there before, which cannot be ones of the set.
+    before: BTreeSet<DeviceName>,
+    /// Disks that arrived, with what the provider that recognised one has made of it. Providers are asked once for each disk.
+    owners: BTreeMap<DeviceName, Option<(ProviderId, LunInformation)>>,
+}
+
+impl Import {
+    /// Step 4.11.
+    pub(crate) fn get_targets(&mut self, volumes: &[DraftVolume]) -> Result<(), CreationError> {
+        for volume in volumes {
+            let seat = &volume.provider;
+            let shadows = seat.get_target_luns(&volume.devices(), &volume.sources(), &volume.volume.0)?;
+            for (lun, shadow) in volume.luns.iter().zip(shadows) {
+                let known =
+                    |it: &&mut Expected| it.target.provider.id() == seat.id() && it.target.source_device == lun.device;
+                if let Some(known) = self.expected.iter_mut().find(known) {
+                    if known.target.shadow != shadow {
+                        return Err(bad_target(seat, "a LUN of two volumes has two different targets"));
+                    }
+                    known.target.extents.extend(&lun.extents);
+                    continue;
+                }
+                // Such a target would be found on the source itself, which would then get a new signature.
+                if shadow.matches_by_page83(&lun.lun) {
+                    return Err(bad_target(seat, "a target has the identity of its source"));
+                }
+                let target = Target {
+                    provider: Arc::clone(seat),
+                    source_device: lun.device.clone(),
+                    source: lun.lun.clone(),
+                    shadow,
+                    extents: lun.extents.iter().copied().collect(),
+                };
+                self.expected.push(Expected { target, arrival: None, incomplete: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps 4.12 to 4.14.
+    pub(crate) fn bring_in(
+        &mut self,
+        service: &Service,
+        draft: &Draft,
+        participants: &[Arc<ProviderSeat>],
+    ) -> Result<(), CreationError> {
+        let before = rescan(service)?.into_iter().map(|disk| disk.device).collect();
+        self.search = Some(Search { before, owners: BTreeMap::new() });
+        for seat in participants {
+            seat.locate_luns(&self.locate_array(service.settings.locate_array, draft, seat.id()))?;
+        }
+        let began = service.recorder.begin();
+        let result = self.await_disks(service, participants);
+        let ending = match &result {
+            Ok(()) => Ending::answered(self.levels()),
+            Err(error) => Ending::failed(error),
+        };
+        service.recorder.end(began, Activity::Phase { phase: Phase::Arrival }, ending);
+        result?;
+        for arrival in self.arrivals() {
+            let device = &arrival.device;
+            let assign = || service.platform.assign_new_identity(device);
+            service
+                .recorder
+                .phase(Phase::NewDiskIdentities, assign)
+                .map_err(|source| CreationError::Identity { device: device.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The announced LUNs.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.expected.iter().map(|expected| &expected.target)
+    }
+
+    /// A source LUN's shadow LUN, if it arrived.
+    pub(crate) fn arrived(&self, provider: ProviderId, source_device: &DeviceName) -> Option<(&Target, &Arrival)> {
+        let is_it = |it: &&Expected| it.target.provider.id() == provider && it.target.source_device == *source_device;
+        let expected = self.expected.iter().find(is_it)?;
+        Some((&expected.target, expected.arrival.as_ref()?))
+    }
+
+    /// After a failure: gives back to their providers the LUNs that this host sees, and answers with the others.
+    pub(crate) fn give_back(mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Vec<LunInformation> {
+        // Some providers may have mapped their LUNs, before another failed or without saying so.
+        if let Err(error) = self.look(service, participants) {
+            tracing::warn!(%error, "the host could not look for the disks of a failed set");
+        }
+        let mut unreclaimed = Vec::new();
+        let mut has_changed = false;
+        for Expected { target, arrival, incomplete } in self.expected {
+            let device = arrival.map(|arrival| arrival.device).or(incomplete);
+            let emptied = device.map(|device| empty_lun(service, &target.provider, &device, &target.shadow));
+            if let Some(Err(error)) = &emptied {
+                tracing::warn!(%error, lun = serial_of(&target.shadow), "a shadow LUN of a failed set could not be given back");
+            }
+            if let Some(Ok(())) = emptied {
+                has_changed = true;
+            } else {
+                unreclaimed.push(target.shadow);
+            }
+        }
+        if has_changed && let Err(error) = rescan(service) {
+            tracing::warn!(%error, "the host could not look for gone disks");
+        }
+        unreclaimed
+    }
+
+    fn locate_array(&self, array: LocateArray, draft: &Draft, provider: ProviderId) -> Vec<LunInformation> {
+        match array {
+            LocateArray::Deduplicated => {
+                let of_provider = |target: &&Target| target.provider.id() == provider;
+                self.targets().filter(of_provider).map(|target| target.shadow.clone()).collect()
+            }
+            LocateArray::PerVolume => {
+                let luns = draft.volumes.iter().filter(|it| it.provider.id() == provider).flat_map(|it| &it.luns);
+                let shadow = |device: &DeviceName| {
+                    let is_it = |it: &&Target| it.provider.id() == provider && it.source_device == *device;
+                    self.targets().find(is_it).map(|target| target.shadow.clone())
+                };
+                luns.filter_map(|lun| shadow(&lun.device)).collect()
+            }
+        }
+    }
+
+    /// Step 4.13: looks again and again until every target is there or the time is up.
+    fn await_disks(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), CreationError> {
+        let timeout = service.settings.arrival_timeout;
+        let until = service.clock.now() + timeout;
+        loop {
+            self.look(service, participants)?;
+            let now = service.clock.now();
+            match self.expected.iter().find(|expected| expected.arrival.is_none()) {
+                None => return Ok(()),
+                Some(missing) if now >= until => return Err(missing.error(timeout)),
+                Some(_) => service.platform.wait_for_change(until - now),
+            }
+        }
+    }
+
+    /// Looks once for the targets that are not there yet, if any can be there.
+    fn look(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), CreationError> {
+        let Self { expected, search: Some(search) } = self else { return Ok(()) };
+        if expected.iter().all(|expected| expected.arrival.is_some()) {
+            return Ok(());
+        }
+        for disk in rescan(service)?.iter().filter(|disk| !search.before.contains(&disk.device)) {
+            let owner = search.owners.entry(disk.device.clone()).or_insert_with(|| recognise(disk, participants));
+            if let Some((provider, filled)) = owner {
+                match_disk(expected, disk, *provider, filled);
+            }
+        }
+        Ok(())
+    }
+
+    fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
+        self.expected.iter().filter_map(|expected| expected.arrival.as_ref())
+    }
+
+    /// How sure the matches were, in words.
+    fn levels(&self) -> String {
+        let levels: BTreeSet<_> = self.arrivals().map(|arrival| arrival.match_level).collect();
+        let name = |level: &MatchLevel| match level {
+            MatchLevel::Strict => "strict",
+            MatchLevel::Page83 => "page 0x83",
+            MatchLevel::Page80 => "page 0x80",
+        };
+        levels.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Target {
+    fn has_its_volumes_on(&self, disk: &HostDisk) -> bool {
+        self.extents.iter().all(|extent| {
+            let fits = extent.offset_bytes.checked_add(extent.len_bytes).is_some_and(|end| end <= disk.len_bytes);
+            fits && disk.volumes.contains(extent)
+        })
+    }
+}
+
+impl Expected {
+    fn error(&self, timeout: Duration) -> CreationError {
+        let source_device = self.target.source_device.clone();
+        match &self.incomplete {
+            Some(device) => CreationError::MissingVolume { source_device, device: device.clone() },
+            None => CreationError::MissingDisk { source_device, timeout },
+        }
+    }
+}
+
+/// Matches one disk against the targets that are still missing, the surest match first.
+fn match_disk(expected: &mut [Expected], disk: &HostDisk, provider: ProviderId, filled: &LunInformation) {
+    if expected.iter().filter_map(|it| it.arrival.as_ref()).any(|arrival| arrival.device == disk.device) {
+        return;
+    }
+    let missing = expected.iter_mut().filter(|it| it.arrival.is_none() && it.target.provider.id() == provider);
+    let by_level = missing.filter_map(|it| Some((it.target.shadow.match_level(filled)?, it)));
+    let Some((match_level, expected)) = by_level.min_by_key(|(level, _)| *level) else { return };
+    if expected.target.has_its_volumes_on(disk) {
+        expected.arrival = Some(Arrival { device: disk.device.clone(), match_level });
+    } else {
+        expected.incomplete = Some(disk.device.clone());
+    }
+}
+
+/// Asks every provider of the set, as VSS does for every disk that arrives, whosever it is.
+fn recognise(disk: &HostDisk, participants: &[Arc<ProviderSeat>]) -> Option<(ProviderId, LunInformation)> {
+    let mut owner = None;
+    for seat in participants {
+        if let Some(filled) = seat.fill_in_lun_info(&disk.device, &disk.lun) {
+            owner = owner.or(Some((seat.id(), filled)));
+        }
+    }
+    owner
+}
+
+fn rescan(service: &Service) -> Result<Vec<HostDisk>, CreationError> {
+    service.recorder.phase(Phase::Rescan, || service.platform.rescan()).map_err(CreationError::Rescan)
+}
+
+fn bad_target(seat: &ProviderSeat, reason: &'static str) -> CreationError {
+    seat.bad_answer(Method::GetTargetLuns, reason).into()
+}

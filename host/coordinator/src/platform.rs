@@ -1,0 +1,212 @@
+//! The Windows host around the coordinator: volumes, disks, writers and the hold of writes.
+//!
+//! The coordinator decides *when* each of these things happens; a [`Platform`] does them. [`SimulatedHost`](crate::SimulatedHost)
+//! is the one over our own iSCSI initiator.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use lunshadow_vss::{DeviceName, HResult, LunInformation, SnapshotSetId};
+use serde::{Deserialize, Serialize};
+
+/// The name of a volume, `\\?\Volume{…}\` with the trailing backslash.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VolumeName(pub String);
+
+impl fmt::Display for VolumeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A run of bytes on a disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct DiskExtent {
+    /// Where it begins, in bytes from the beginning of the disk.
+    pub offset_bytes: u64,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+}
+
+/// A LUN below a volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeLun {
+    /// The disk's name on this host.
+    pub device: DeviceName,
+    /// What the host knows of the LUN.
+    pub lun: LunInformation,
+    /// Which parts of the LUN the volume occupies.
+    pub extents: Vec<DiskExtent>,
+}
+
+/// A disk as the host sees it now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostDisk {
+    /// Its name on this host.
+    pub device: DeviceName,
+    /// What the host knows of the LUN.
+    pub lun: LunInformation,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// Where volumes lie on it. A disk without partition table is one volume.
+    pub volumes: Vec<DiskExtent>,
+}
+
+/// What writers are told (the writers' side of section 4(a) of the contract).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum WriterEvent {
+    /// `OnPrepareSnapshot`.
+    PrepareSnapshot,
+    /// `OnFreeze`: data must not change from here on.
+    Freeze,
+    /// `OnThaw`.
+    Thaw,
+    /// `OnPostSnapshot`: shadow copies may be changed now.
+    PostSnapshot,
+    /// `OnAbort`: the set failed. It thaws those that are frozen.
+    Abort,
+}
+
+/// Why a writer failed: the codes `VSS_E_WRITERERROR_*` of section 3.14.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WriterError {
+    /// The data cannot be made consistent.
+    #[error("a writer cannot make its data consistent")]
+    InconsistentSnapshot,
+    /// A resource is missing.
+    #[error("a writer is out of resources")]
+    OutOfResources,
+    /// It was not ready in time.
+    #[error("a writer was not ready in time")]
+    Timeout,
+    /// It may work another time.
+    #[error("a writer failed and may succeed another time")]
+    Retryable,
+    /// It will not work another time either.
+    #[error("a writer failed")]
+    NonRetryable,
+}
+
+impl WriterError {
+    /// The code that a requester sees.
+    #[must_use]
+    pub const fn code(self) -> HResult {
+        match self {
+            Self::InconsistentSnapshot => HResult::VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT,
+            Self::OutOfResources => HResult::VSS_E_WRITERERROR_OUTOFRESOURCES,
+            Self::Timeout => HResult::VSS_E_WRITERERROR_TIMEOUT,
+            Self::Retryable => HResult::VSS_E_WRITERERROR_RETRYABLE,
+            Self::NonRetryable => HResult::VSS_E_WRITERERROR_NONRETRYABLE,
+        }
+    }
+}
+
+/// Why writes could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// File systems or disks did not finish in time.
+    #[error("the file systems could not be flushed in time")]
+    FlushTimeout,
+    /// A disk failed while it was flushed.
+    #[error("a disk could not be flushed")]
+    Flush(#[source] io::Error),
+}
+
+/// Why the host could not do its part with volumes and disks.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// There is no such volume.
+    #[error("there is no volume {0}")]
+    UnknownVolume(VolumeName),
+    /// There is no such disk (any more).
+    #[error("there is no disk {0}")]
+    UnknownDisk(DeviceName),
+    /// A disk could not be read or written.
+    #[error("the disk {device} cannot be read or written")]
+    Disk {
+        /// The disk.
+        device: DeviceName,
+        /// What it answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk's partition table or file system cannot be understood.
+    #[error("the disk {device} has no layout that is known here")]
+    Layout {
+        /// The disk.
+        device: DeviceName,
+        /// What is wrong with it.
+        #[source]
+        source: crate::disk::DiskError,
+    },
+    /// The connection to the storage is lost.
+    #[error("the storage cannot be reached")]
+    Storage(#[source] io::Error),
+}
+
+/// The host around the coordinator. Methods block.
+///
+/// What undoes something ([`release_writes`](Self::release_writes), [`clear_shadow_flags`](Self::clear_shadow_flags), the events
+/// `Thaw` and `Abort`) is harmless at any time and any number of times.
+pub trait Platform: Send + Sync {
+    /// The LUNs that make up a volume, in a stable order.
+    ///
+    /// # Errors
+    /// [`PlatformError::UnknownVolume`], or what reading the disks failed with.
+    fn luns_of(&self, volume: &VolumeName) -> Result<Vec<VolumeLun>, PlatformError>;
+
+    /// Tells every writer about the set, and answers when all have reacted.
+    ///
+    /// # Errors
+    /// The first writer's failure.
+    fn notify_writers(&self, set: SnapshotSetId, event: WriterEvent) -> Result<(), WriterError>;
+
+    /// Flushes the volumes' file systems and holds all writes to them from then on, all volumes at the same time. The coordinator calls
+    /// [`release_writes`](Self::release_writes) from another thread when this takes too long: nothing may then be held by it.
+    ///
+    /// # Errors
+    /// [`HoldError`]; nothing is held then.
+    fn flush_and_hold(&self, volumes: &[VolumeName]) -> Result<(), HoldError>;
+
+    /// Lets writes go on.
+    fn release_writes(&self, volumes: &[VolumeName]);
+
+    /// Marks all volumes on the disks as read-only, hidden, without drive letter, shadow copy (section 3.13), so that a copy
+    /// of the disk carries the marks.
+    ///
+    /// # Errors
+    /// [`PlatformError::Disk`], [`PlatformError::Layout`]. Some disks may be marked then.
+    fn set_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError>;
+
+    /// Undoes [`set_shadow_flags`](Self::set_shadow_flags), on as many disks as can be.
+    ///
+    /// # Errors
+    /// [`PlatformError::Disk`], [`PlatformError::Layout`].
+    fn clear_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError>;
+
+    /// Looks for disks that have come or gone, and answers with all that are there.
+    ///
+    /// # Errors
+    /// [`PlatformError::Storage`]. A disk that cannot be read is left out.
+    fn rescan(&self) -> Result<Vec<HostDisk>, PlatformError>;
+
+    /// Waits until a rescan could show something new, at most for `at_most`.
+    fn wait_for_change(&self, at_most: Duration);
+
+    /// The disk as it is now.
+    ///
+    /// # Errors
+    /// [`PlatformError::UnknownDisk`], or what reading it failed with.
+    fn disk(&self, device: &DeviceName) -> Result<HostDisk, PlatformError>;
+
+    /// Gives a disk a new signature, or new GPT ids for itself and its partitions, since it is a copy of another (section 5.4).
+    ///
+    /// # Errors
+    /// [`PlatformError`].
+    fn assign_new_identity(&self, device: &DeviceName) -> Result<(), PlatformError>;
+
+    /// Dismounts the volumes of a disk that will go away. A disk that is not there is dismounted.
+    fn dismount(&self, device: &DeviceName);
+}

@@ -1,0 +1,256 @@
+//! What a backup program does: the operations of `IVssBackupComponents` that section 2.9 of the contract lists.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lunshadow_vss::{Context, DeviceName, LunInformation, ProviderId, SnapshotId, SnapshotSetId};
+use uuid::Uuid;
+
+use crate::creation::{Cancellation, Creation};
+use crate::deletion::{self, Deletion};
+use crate::failure::{CreationError, CreationFailure, DeletionFailure, RequestError};
+use crate::platform::{VolumeLun, VolumeName};
+use crate::provider_calls::ProviderSeat;
+use crate::service::{Service, SnapshotProperties};
+
+/// The most volumes that a set can have (section 7).
+pub const VOLUMES_PER_SET_MAX: usize = 64;
+
+/// A backup program's connection to the coordinator. When it is released, or dropped, its non-persistent shadow copies are deleted and
+/// a set that it has only begun vanishes.
+///
+/// Operations block and may come from any thread; [`cancel`](Self::cancel) is for another thread than the one that creates.
+pub struct Requester {
+    service: Arc<Service>,
+    state: Mutex<State>,
+    cancellation: Cancellation,
+}
+
+#[derive(Default)]
+struct State {
+    context: Option<Context>,
+    draft: Option<Draft>,
+    /// Sets that go when the requester goes.
+    auto_release: Vec<SnapshotSetId>,
+}
+
+/// A set between `StartSnapshotSet` and `DoSnapshotSet`.
+pub(crate) struct Draft {
+    pub(crate) set: SnapshotSetId,
+    pub(crate) context: Context,
+    pub(crate) volumes: Vec<DraftVolume>,
+}
+
+/// A volume of a set, with the provider that was chosen for it.
+pub(crate) struct DraftVolume {
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) volume: VolumeName,
+    pub(crate) provider: Arc<ProviderSeat>,
+    pub(crate) luns: Vec<VolumeLun>,
+}
+
+impl DraftVolume {
+    pub(crate) fn devices(&self) -> Vec<DeviceName> {
+        self.luns.iter().map(|lun| lun.device.clone()).collect()
+    }
+
+    pub(crate) fn sources(&self) -> Vec<LunInformation> {
+        self.luns.iter().map(|lun| lun.lun.clone()).collect()
+    }
+}
+
+impl Requester {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        Self { service, state: Mutex::default(), cancellation: Cancellation::default() }
+    }
+
+    /// `SetContext`: once, before the first set. Without it the context is [`Context::CTX_BACKUP`].
+    ///
+    /// Transportable copies end with a document instead of an import, which is not offered yet; client-accessible copies and those
+    /// of file shares belong to other kinds of providers (section 1.4).
+    ///
+    /// # Errors
+    /// [`RequestError::BadState`] the second time, [`RequestError::UnsupportedContext`].
+    pub fn set_context(&self, context: Context) -> Result<(), RequestError> {
+        let elsewhere = Context::TRANSPORTABLE | Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE;
+        if context.intersects(elsewhere) || context.contains(Context::DIFFERENTIAL | Context::PLEX) {
+            return Err(RequestError::UnsupportedContext(context));
+        }
+        let mut state = self.state();
+        if state.context.is_some() {
+            return Err(RequestError::BadState);
+        }
+        state.context = Some(context);
+        Ok(())
+    }
+
+    /// `StartSnapshotSet`.
+    ///
+    /// # Errors
+    /// [`RequestError::SetInProgress`] while any requester creates a set.
+    pub fn start_snapshot_set(&self) -> Result<SnapshotSetId, RequestError> {
+        let mut state = self.state();
+        let set = SnapshotSetId(Uuid::new_v4());
+        let mut shared = self.service.state();
+        if shared.in_progress.is_some() {
+            return Err(RequestError::SetInProgress);
+        }
+        shared.in_progress = Some(set);
+        drop(shared);
+        let context = *state.context.get_or_insert(Context::CTX_BACKUP);
+        state.draft = Some(Draft { set, context, volumes: Vec::new() });
+        self.cancellation.reset();
+        Ok(set)
+    }
+
+    /// `AddToSnapshotSet`: finds a provider for the volume (section 1.4), or asks the one that is wanted, and has it prepare.
+    ///
+    /// # Errors
+    /// Any [`RequestError`] but [`RequestError::SetInProgress`]. The volumes that are in the set stay in it.
+    pub fn add_to_snapshot_set(
+        &self,
+        volume: &VolumeName,
+        wanted: Option<ProviderId>,
+    ) -> Result<SnapshotId, RequestError> {
+        let mut state = self.state();
+        let draft = state.draft.as_mut().ok_or(RequestError::BadState)?;
+        if draft.volumes.iter().any(|other| other.volume == *volume) {
+            return Err(RequestError::VolumeInSet(volume.clone()));
+        }
+        if draft.volumes.len() >= VOLUMES_PER_SET_MAX {
+            return Err(RequestError::TooManyVolumes { max: VOLUMES_PER_SET_MAX });
+        }
+        let luns = self.service.platform.luns_of(volume).map_err(RequestError::Volume)?;
+        let (provider, mut infos) = self.choose_provider(draft.context, volume, &luns, wanted)?;
+        let snapshot = SnapshotId(Uuid::new_v4());
+        let devices: Vec<_> = luns.iter().map(|lun| lun.device.clone()).collect();
+        provider.begin_prepare_snapshot((draft.set, snapshot), draft.context, &devices, &mut infos, &volume.0)?;
+        let luns = luns.into_iter().zip(infos).map(|(lun, info)| VolumeLun { lun: info, ..lun }).collect();
+        draft.volumes.push(DraftVolume { snapshot, volume: volume.clone(), provider, luns });
+        Ok(snapshot)
+    }
+
+    /// `DoSnapshotSet`, to its end. Whatever it answers: no write is held, no writer is frozen, no source LUN is flagged.
+    ///
+    /// # Errors
+    /// [`CreationFailure`]; the set does not exist then, and its providers were told so.
+    pub fn do_snapshot_set(&self) -> Result<Vec<SnapshotProperties>, CreationFailure> {
+        let draft = self.state().draft.take().ok_or(CreationError::NothingToDo)?;
+        let (set, context) = (draft.set, draft.context);
+        let _progress = InProgress { service: &self.service, set };
+        let result = if draft.volumes.is_empty() {
+            Err(CreationError::NothingToDo.into())
+        } else {
+            Creation::new(&self.service, &draft, &self.cancellation).run()
+        };
+        if let Ok(copies) = &result {
+            self.service.state().copies.extend_from_slice(copies);
+            if !context.contains(Context::NO_AUTO_RELEASE) {
+                self.state().auto_release.push(set);
+            }
+        }
+        result
+    }
+
+    /// `IVssAsync::Cancel` of a `DoSnapshotSet` that runs on another thread. Providers that wait in EndPrepareSnapshots are told at once, by
+    /// AbortSnapshots on the calling thread.
+    pub fn cancel(&self) {
+        self.cancellation.cancel();
+    }
+
+    /// `AbortBackup`: gives up a set that was started. Providers hear nothing of it before `DoSnapshotSet` (section 4(d)).
+    pub fn abort_backup(&self) {
+        if let Some(draft) = self.state().draft.take() {
+            self.service.end_progress(draft.set);
+        }
+    }
+
+    /// `GetSnapshotProperties`: `None` for a copy that does not exist (any more).
+    #[must_use]
+    pub fn get_snapshot_properties(&self, snapshot: SnapshotId) -> Option<SnapshotProperties> {
+        self.service.state().copies.iter().find(|copy| copy.snapshot == snapshot).cloned()
+    }
+
+    /// `DeleteSnapshots`: one after the other until the first failure. Answers how many were deleted.
+    ///
+    /// # Errors
+    /// [`DeletionFailure`].
+    pub fn delete_snapshots(&self, what: Deletion) -> Result<usize, DeletionFailure> {
+        deletion::delete(&self.service, what)
+    }
+
+    /// Releases the requester and with it its non-persistent shadow copies (section 4(e)).
+    ///
+    /// # Errors
+    /// The first [`DeletionFailure`]; the other sets are deleted nonetheless.
+    pub fn release(self) -> Result<usize, DeletionFailure> {
+        self.let_go()
+    }
+
+    fn choose_provider(
+        &self,
+        context: Context,
+        volume: &VolumeName,
+        luns: &[VolumeLun],
+        wanted: Option<ProviderId>,
+    ) -> Result<(Arc<ProviderSeat>, Vec<LunInformation>), RequestError> {
+        let candidates = match wanted {
+            Some(id) => vec![self.service.provider(id).ok_or(RequestError::ProviderNotRegistered(id))?],
+            None => self.service.state().providers.clone(),
+        };
+        let devices: Vec<_> = luns.iter().map(|lun| lun.device.clone()).collect();
+        let mut chosen = None;
+        // Every candidate is asked, since every provider must cope with foreign volumes; the first that agrees gets it.
+        for provider in candidates {
+            provider.load()?;
+            let mut infos: Vec<_> = luns.iter().map(|lun| lun.lun.clone()).collect();
+            let supported = provider.are_luns_supported(context, &devices, &mut infos, &volume.0)?;
+            if supported && chosen.is_none() {
+                chosen = Some((provider, infos));
+            }
+        }
+        chosen.ok_or_else(|| match wanted {
+            Some(provider) => RequestError::VolumeNotSupportedByProvider { provider, volume: volume.clone() },
+            None => RequestError::VolumeNotSupported(volume.clone()),
+        })
+    }
+
+    fn let_go(&self) -> Result<usize, DeletionFailure> {
+        self.abort_backup();
+        let sets = std::mem::take(&mut self.state().auto_release);
+        let mut deleted = 0;
+        let mut first_failure = None;
+        for set in sets {
+            // A set that was deleted before is gone, which is what is wanted.
+            let is_there = self.service.state().copies.iter().any(|copy| copy.set == set);
+            match if is_there { deletion::delete(&self.service, Deletion::Set(set)) } else { Ok(0) } {
+                Ok(count) => deleted += count,
+                Err(failure) => first_failure = first_failure.or(Some(failure)),
+            }
+        }
+        first_failure.map_or(Ok(deleted), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets the next creation begin, however this one ends.
+struct InProgress<'a> {
+    service: &'a Service,
+    set: SnapshotSetId,
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.service.end_progress(self.set);
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        if let Err(failure) = self.let_go() {
+            tracing::warn!(%failure, "a released requester leaves shadow copies behind");
+        }
+    }
+}

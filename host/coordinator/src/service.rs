@@ -1,0 +1,151 @@
+//! The coordinator itself: what all requesters of a machine share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use lunshadow_vss::{Context, DeviceName, LunInformation, MatchLevel, ProviderId, SnapshotId, SnapshotSetId};
+
+use crate::clock::Clock;
+use crate::failure::RequestError;
+use crate::platform::{DiskExtent, Platform, VolumeName};
+use crate::provider_calls::{ProviderRegistration, ProviderSeat};
+use crate::requester::Requester;
+use crate::settings::Settings;
+use crate::timeline::{Recorder, Timeline, TimelineObserver};
+
+/// Plays the Volume Shadow Copy Service of one machine. Clones are the same coordinator.
+#[derive(Clone)]
+pub struct Coordinator {
+    service: Arc<Service>,
+}
+
+/// A shadow LUN of a shadow copy, as it arrived on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShadowLun {
+    /// The disk that was captured.
+    pub source_device: DeviceName,
+    /// What VSS knew of it.
+    pub source: LunInformation,
+    /// The volume's extents on it, and thereby on the shadow disk.
+    pub extents: Vec<DiskExtent>,
+    /// The shadow LUN, as `GetTargetLuns` announced it.
+    pub shadow: LunInformation,
+    /// The disk that arrived.
+    pub device: DeviceName,
+    /// How surely it is the announced one (section 5.3).
+    pub match_level: MatchLevel,
+}
+
+/// A shadow copy that exists (`VSS_SNAPSHOT_PROP`, in the state `VSS_SS_CREATED`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotProperties {
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// Its set.
+    pub set: SnapshotSetId,
+    /// How many copies the set had when it was created.
+    pub snapshot_count: usize,
+    /// The volume that it is a copy of.
+    pub volume: VolumeName,
+    /// Who made it.
+    pub provider: ProviderId,
+    /// The context, and what came to it.
+    pub attributes: Context,
+    /// When the set was committed.
+    pub created: SystemTime,
+    /// Where the copy lies.
+    pub luns: Vec<ShadowLun>,
+}
+
+impl Coordinator {
+    /// A coordinator without providers.
+    #[must_use]
+    pub fn new(platform: Arc<dyn Platform>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let recorder = Arc::new(Recorder::new(Arc::clone(&clock)));
+        let state = Mutex::default();
+        Self { service: Arc::new(Service { platform, clock, settings, recorder, state, deletion: Mutex::default() }) }
+    }
+
+    /// Registers a provider. Providers are asked for their support of a volume in the order of their registration.
+    ///
+    /// # Errors
+    /// [`RequestError::ProviderAlreadyRegistered`].
+    pub fn register_provider(&self, registration: ProviderRegistration) -> Result<(), RequestError> {
+        let mut state = self.service.state();
+        if state.providers.iter().any(|seat| seat.id() == registration.id) {
+            return Err(RequestError::ProviderAlreadyRegistered(registration.id));
+        }
+        let seat = ProviderSeat::new(registration, Arc::clone(&self.service.recorder));
+        state.providers.push(Arc::new(seat));
+        Ok(())
+    }
+
+    /// Unloads all providers, as an idle or stopping service does. Answers whether all agreed; a forced one has to.
+    pub fn unload_providers(&self, forced: bool) -> bool {
+        let providers = self.service.state().providers.clone();
+        // Every provider is asked, whatever the others say.
+        providers.iter().filter(|seat| !seat.unload(forced)).count() == 0
+    }
+
+    /// A new requester.
+    #[must_use]
+    pub fn requester(&self) -> Requester {
+        Requester::new(Arc::clone(&self.service))
+    }
+
+    /// Has somebody watch the timeline from now on.
+    pub fn set_observer(&self, observer: Arc<dyn TimelineObserver>) {
+        self.service.recorder.set_observer(observer);
+    }
+
+    /// All that has happened so far.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.service.recorder.timeline()
+    }
+
+    /// All shadow copies that exist.
+    #[must_use]
+    pub fn query(&self) -> Vec<SnapshotProperties> {
+        self.service.state().copies.clone()
+    }
+}
+
+/// What a coordinator and its requesters share.
+pub(crate) struct Service {
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    pub(crate) recorder: Arc<Recorder>,
+    state: Mutex<State>,
+    /// Held while shadow copies are deleted: whether a LUN is empty depends on all copies.
+    pub(crate) deletion: Mutex<()>,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) providers: Vec<Arc<ProviderSeat>>,
+    /// The one set that may be between `StartSnapshotSet` and the end of `DoSnapshotSet`.
+    pub(crate) in_progress: Option<SnapshotSetId>,
+    pub(crate) copies: Vec<SnapshotProperties>,
+}
+
+impl Service {
+    /// The state, for a moment: never while a provider or the platform is called.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn provider(&self, id: ProviderId) -> Option<Arc<ProviderSeat>> {
+        self.state().providers.iter().find(|seat| seat.id() == id).cloned()
+    }
+
+    /// Another creation may begin, unless it has.
+    pub(crate) fn end_progress(&self, set: SnapshotSetId) {
+        let mut state = self.state();
+        if state.in_progress == Some(set) {
+            state.in_progress = None;
+        }
+    }
+}

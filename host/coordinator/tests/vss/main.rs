@@ -1,0 +1,8 @@
+//! The coordinator against a scripted provider on a host in memory, under a clock that the tests advance.
+#![cfg(test)]
+
+mod clocks;
+mod failures;
+mod requests;
+mod sequence;
+mod support;
