@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::pdu::{CONTINUE, FINAL, LunField, Pdu, RESERVED_TAG, Tag, TextRequest, TextResponse};
+use crate::pdu::{CONTINUE, FINAL, Pdu, RESERVED_TAG, Tag, TextRequest, TextResponse};
 use crate::text::{TEXT_BYTES_MAX, TextError, TextGather, TextKeys, TextPortions};
 
 /// The key that asks for targets.
@@ -156,7 +156,7 @@ impl TargetTextExchange {
     fn respond(&mut self, request: &TextRequest) -> Pdu {
         let (text, more) = self.portions.next_portion(self.response_bytes_max);
         let (flags, ttt) = if more { (CONTINUE, self.ttt) } else { (FINAL, RESERVED_TAG) };
-        let header = TextResponse { flags, itt: request.itt, lun: LunField::default(), ttt, ..TextResponse::default() };
+        let header = TextResponse { flags, itt: request.itt, ttt, ..TextResponse::default() };
         Pdu::new(header, text)
     }
 }

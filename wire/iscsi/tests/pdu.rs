@@ -4,12 +4,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use lunshadow_iscsi::login::LoginStatus;
 use lunshadow_iscsi::pdu::{
     AhsSegment, AsyncEvent, AsyncMessage, Bhs, CONTINUE, DataIn, DataOut, DecodeError, DigestConfig, FINAL, Header,
-    Isid, LoginRequest, LoginResponse, LogoutReason, LogoutRequest, LogoutResponse, LunField, NopIn, NopOut, Opcode,
-    Pdu, PduDecoder, ReadyToTransfer, Reject, RejectReason, Request, Response, ScsiCommand, ScsiResponse,
-    SegmentLengths, ServiceResponse, Tag, TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse,
-    TextRequest, TextResponse,
+    Isid, LoginRequest, LoginResponse, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, Opcode, Pdu,
+    PduDecoder, ReadyToTransfer, Reject, RejectReason, Request, Response, ScsiCommand, ScsiResponse, SegmentLengths,
+    ServiceResponse, Tag, TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse, TextRequest,
+    TextResponse,
 };
 use lunshadow_iscsi::serial::SerialNumber;
+use lunshadow_scsi::LunAddress;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
@@ -28,7 +29,7 @@ fn check<H: Header + PartialEq + std::fmt::Debug>(header: H, words: [u32; 12]) {
 
 #[test]
 fn initiator_headers_have_the_layout_of_the_rfc() {
-    let lun = LunField::single_level(3).expect("a small number");
+    let lun = LunAddress::peripheral(3);
     check(
         NopOut {
             lun,
@@ -65,6 +66,11 @@ fn initiator_headers_have_the_layout_of_the_rfc() {
     let mut abort = abort.with_function(TaskFunction::ABORT_TASK);
     abort.operation = abort.operation.immediate();
     check(abort, [0x4281_0000, 0, 0, 0, 6, 5, 11, 20, 10, 0, 0, 0]);
+}
+
+#[test]
+fn other_initiator_headers_have_the_layout_of_the_rfc() {
+    let lun = LunAddress::peripheral(3);
     let mut login = LoginRequest {
         flags: FINAL | 1 << 2 | 3,
         isid: Isid([0x80, 1, 2, 3, 0, 4]),
@@ -116,7 +122,7 @@ fn initiator_headers_have_the_layout_of_the_rfc() {
 
 #[test]
 fn target_headers_have_the_layout_of_the_rfc() {
-    let lun = LunField::single_level(3).expect("a small number");
+    let lun = LunAddress::peripheral(3);
     let (stat_sn, exp_cmd_sn, max_cmd_sn) = (0x11.into(), 0x12.into(), 0x13.into());
     check(
         NopIn { lun, itt: Tag::new(1), ttt: Tag::new(2), stat_sn, exp_cmd_sn, max_cmd_sn, ..NopIn::default() },
@@ -146,6 +152,11 @@ fn target_headers_have_the_layout_of_the_rfc() {
         },
         [0x2280_ff00, 0, 0, 0, 1, 0, 0x11, 0x12, 0x13, 0, 0, 0],
     );
+}
+
+#[test]
+fn login_and_text_responses_have_the_layout_of_the_rfc() {
+    let (stat_sn, exp_cmd_sn, max_cmd_sn) = (0x11.into(), 0x12.into(), 0x13.into());
     check(
         LoginResponse {
             flags: 4,
@@ -200,6 +211,12 @@ fn target_headers_have_the_layout_of_the_rfc() {
         },
         [0x2680_0000, 0, 0, 0, 1, 0, 0x11, 0x12, 0x13, 0, 0x0002_0014, 0],
     );
+}
+
+#[test]
+fn requests_of_the_target_have_the_layout_of_the_rfc() {
+    let lun = LunAddress::peripheral(3);
+    let (stat_sn, exp_cmd_sn, max_cmd_sn) = (0x11.into(), 0x12.into(), 0x13.into());
     check(
         ReadyToTransfer {
             lun,
@@ -337,19 +354,6 @@ fn header_segments_are_told_apart() {
     assert_eq!(segments, expected);
     pdu.ahs = Bytes::from_static(&[0xff, 0xff, 1, 0]);
     assert_eq!(pdu.ahs_segments().count(), 0, "a length beyond the end");
-}
-
-#[test]
-fn lun_fields_hold_single_level_numbers() {
-    assert_eq!(LunField::single_level(255).expect("fits").0, [0, 255, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(LunField::single_level(256).expect("fits").0, [0x41, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(LunField::single_level(16384), None);
-    for number in 0..16384 {
-        assert_eq!(LunField::single_level(number).and_then(LunField::number), Some(number));
-    }
-    assert_eq!(LunField([0x40, 7, 0, 0, 0, 0, 0, 0]).number(), Some(7), "flat addressing of a small number");
-    assert_eq!(LunField([0, 1, 0, 1, 0, 0, 0, 0]).number(), None, "two levels");
-    assert_eq!(LunField([0xc1, 1, 0, 0, 0, 0, 0, 0]).number(), None, "a well-known logical unit");
 }
 
 #[test]

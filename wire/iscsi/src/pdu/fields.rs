@@ -88,45 +88,6 @@ impl SegmentLengths {
     }
 }
 
-/// A logical unit number as it travels: the 8-byte structure of SAM-5 4.7.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(transparent)]
-pub struct LunField(pub [u8; 8]);
-
-impl LunField {
-    /// The single-level form of `number`: peripheral device addressing below 256 (SAM-5 4.7.7.2), flat space addressing from
-    /// there (4.7.7.3); `None` from 16384 on.
-    #[must_use]
-    pub fn single_level(number: u16) -> Option<Self> {
-        let [high, low] = number.to_be_bytes();
-        let method = match number {
-            0..=0xff => 0x00,
-            0x100..=0x3fff => 0x40,
-            _ => return None,
-        };
-        Some(Self([method | high, low, 0, 0, 0, 0, 0, 0]))
-    }
-
-    /// The number behind a single-level structure, whichever of the two addressing methods it uses; `None` for others.
-    #[must_use]
-    pub fn number(self) -> Option<u16> {
-        match self.0 {
-            [0x00, low, 0, 0, 0, 0, 0, 0] => Some(u16::from(low)),
-            [high @ 0x40..=0x7f, low, 0, 0, 0, 0, 0, 0] => Some(u16::from_be_bytes([high & 0x3f, low])),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Debug for LunField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.number() {
-            Some(number) => write!(f, "LUN {number}"),
-            None => write!(f, "LUN {:016x}", u64::from_be_bytes(self.0)),
-        }
-    }
-}
-
 /// An Initiator Task Tag or Target Transfer Tag: chosen by one end, handed back unchanged by the other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(transparent)]

@@ -17,7 +17,7 @@ pub use codes::{
 };
 pub use decoder::{DecodeError, PduDecoder};
 pub use encoder::{DigestConfig, EncodedPdu};
-pub use fields::{CONTINUE, FINAL, Isid, LunField, Operation, RESERVED_TAG, SegmentLengths, Tag};
+pub use fields::{CONTINUE, FINAL, Isid, Operation, RESERVED_TAG, SegmentLengths, Tag};
 pub use requests::{DataOut, LoginRequest, LogoutRequest, NopOut, ScsiCommand, TaskManagementRequest, TextRequest};
 pub use responses::{
     AsyncMessage, DataIn, LoginResponse, LogoutResponse, NopIn, ReadyToTransfer, Reject, ScsiResponse,

@@ -1,11 +1,12 @@
 //! The headers that initiators send: one 48-byte structure for each PDU type.
 
+use lunshadow_scsi::LunAddress;
 use zerocopy::byteorder::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::bhs::header;
 use super::codes::{LogoutReason, Opcode, TaskAttribute, TaskFunction};
-use super::fields::{CONTINUE, FINAL, Isid, LunField, Operation, SegmentLengths, Tag};
+use super::fields::{CONTINUE, FINAL, Isid, Operation, SegmentLengths, Tag};
 
 /// RFC 7143 11.18, NOP-Out: asks whether the target is there, or answers its NOP-In. Data is echoed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -20,7 +21,7 @@ pub struct NopOut {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The NOP-In's LUN field when this answers one; otherwise zero.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// Names this ping; [`RESERVED_TAG`](super::RESERVED_TAG) when no answer is wanted.
     pub itt: Tag,
     /// The NOP-In's tag when this answers one; otherwise reserved.
@@ -48,7 +49,7 @@ pub struct ScsiCommand {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The logical unit.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// Names the task.
     pub itt: Tag,
     /// Bytes that the initiator expects to travel, in either direction.
@@ -76,7 +77,7 @@ pub struct TaskManagementRequest {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The logical unit, for the functions that name one.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// Names this request.
     pub itt: Tag,
     /// The task that ABORT TASK names; otherwise reserved.
@@ -142,7 +143,7 @@ pub struct TextRequest {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The LUN field of the Text Response that this goes on from; otherwise zero.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// Names the exchange.
     pub itt: Tag,
     /// The tag of the Text Response that this goes on from; reserved in a new exchange.
@@ -170,7 +171,7 @@ pub struct DataOut {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The R2T's LUN field when this answers one; otherwise zero.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// The task.
     pub itt: Tag,
     /// The R2T's tag; [`RESERVED_TAG`](super::RESERVED_TAG) in unsolicited data.

@@ -1,11 +1,12 @@
 //! The headers that targets send: one 48-byte structure for each PDU type.
 
+use lunshadow_scsi::LunAddress;
 use zerocopy::byteorder::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::bhs::header;
 use super::codes::{AsyncEvent, LogoutResponseCode, Opcode, RejectReason, ServiceResponse, TaskResponse};
-use super::fields::{CONTINUE, FINAL, Isid, LunField, Operation, SegmentLengths, Tag};
+use super::fields::{CONTINUE, FINAL, Isid, Operation, SegmentLengths, Tag};
 use crate::login::LoginStatus;
 
 /// RFC 7143 11.19, NOP-In: answers a NOP-Out, or asks whether the initiator is there.
@@ -21,7 +22,7 @@ pub struct NopIn {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The logical unit of a ping that wants an answer.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// The NOP-Out's tag; reserved in the target's own ping.
     pub itt: Tag,
     /// Names the target's ping; reserved when no answer is wanted.
@@ -155,7 +156,7 @@ pub struct TextResponse {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// Together with the tag, what the next request hands back.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// The exchange.
     pub itt: Tag,
     /// Reserved in the last response; otherwise what the next request hands back.
@@ -187,7 +188,7 @@ pub struct DataIn {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// Only with the A bit; otherwise zero.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// The task.
     pub itt: Tag,
     /// Only with the A bit; otherwise reserved.
@@ -259,7 +260,7 @@ pub struct ReadyToTransfer {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The logical unit.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// The task.
     pub itt: Tag,
     /// Names this R2T; the Data-Outs that answer it carry it.
@@ -293,7 +294,7 @@ pub struct AsyncMessage {
     /// Filled in by [`Pdu::new`](super::Pdu::new).
     pub lengths: SegmentLengths,
     /// The logical unit of a SCSI event.
-    pub lun: LunField,
+    pub lun: LunAddress,
     /// Reserved.
     pub itt: Tag,
     /// Reserved: zero when sent, not looked at when received.
