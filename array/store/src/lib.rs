@@ -1,1 +1,44 @@
 //! The embedded pool: redirect-on-write, group snapshots in one log record, crash safe.
+//!
+//! [`StorePool`] keeps the contract of [`lunshadow_lun::Pool`] on one file, or on any [`Media`]. `docs/format.md` has the bytes and the
+//! invariants. A request takes this way:
+//!
+//! ```text
+//!  lun, writing ──▶ changes ──▶ map ──▶ cache, space      under one lock, in memory only
+//!       │              ▲         
+//!       │              └── recovery: the same changes, read from the log
+//!       ├── data ──────────────────────────────▶ media
+//!       └── record ──▶ log ──▶ log_writer ─────▶ media    one sync for all who wait
+//!              housekeeper ──▶ checkpoint ─────▶ media    changed pages, then a superblock
+//! ```
+//!
+//! * Data is written to free blocks before the map refers to them; nothing that a durable superblock or log record refers to is ever
+//!   overwritten.
+//! * A commit is one hold of the lock, in which N roots get one more reference each, and one log record.
+//! * Errors of reading concern the blocks that were read. A failed sync, or a failed write of log or checkpoint, poisons the pool: it
+//!   reads, and refuses the rest until it is reopened.
+
+mod cache;
+mod changes;
+mod checkpoint;
+mod commit;
+mod geometry;
+mod housekeeper;
+mod log;
+mod log_writer;
+mod lun;
+mod lun_table;
+mod map;
+mod media;
+mod page;
+mod pool;
+mod record;
+mod recovery;
+mod sets;
+mod space;
+mod state;
+mod superblock;
+mod writing;
+
+pub use media::{FileMedia, FileMediaError, Media};
+pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};

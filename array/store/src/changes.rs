@@ -1,0 +1,151 @@
+//! The changes that records describe, made in memory: by requests, which log them, and by recovery, which reads them from the log.
+
+use lunshadow_lun::{BlockCount, LunId, LunOrigin, ShadowSetId};
+
+use crate::lun_table::{Life, LunEntry, tree_for};
+use crate::map::Leaf;
+use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
+use crate::record::{LunSlot, Record, SnapshotMember};
+use crate::space::Faults;
+use crate::state::State;
+
+/// What came of changing a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Updated {
+    /// It is changed.
+    Changed,
+    /// It was so before.
+    Unchanged,
+    /// There is no block for a map page.
+    Full,
+}
+
+/// Consecutive blocks of a LUN, all in one leaf of its map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeafPlace {
+    pub(crate) leaf: u64,
+    /// The place in the leaf.
+    pub(crate) at: usize,
+}
+
+impl LeafPlace {
+    /// Where a LUN's physical block is.
+    pub(crate) fn of(block: u64) -> Self {
+        Self { leaf: block / FANOUT_LEN, at: index(block % FANOUT_LEN) }
+    }
+
+    /// The LUN's physical block there.
+    pub(crate) fn block(self) -> u64 {
+        self.leaf * FANOUT_LEN + u64::try_from(self.at).expect("below FANOUT")
+    }
+}
+
+impl State {
+    /// Lets blocks of a LUN refer to `entries`. `None` if pages are missing.
+    pub(crate) fn update_map(
+        &mut self,
+        slot: LunSlot,
+        place: LeafPlace,
+        entries: &[Entry],
+        faults: &mut Faults,
+    ) -> Option<Updated> {
+        let LeafPlace { leaf, at } = place;
+        let range = at..at + entries.len();
+        let mut tree = self.luns.get(slot)?.tree;
+        let discards = entries.iter().all(|entry| entry.is_unmapped());
+        if discards {
+            match self.pages.leaf(&tree, leaf, faults)? {
+                Leaf::Mapped(page) if range.clone().any(|at| !page.entry(at).is_unmapped()) => {}
+                _ => return Some(Updated::Unchanged),
+            }
+        }
+        let stocked = self.pages.stock_spare(faults);
+        self.pages.touch_update(&tree, leaf, range, faults);
+        entries.iter().for_each(|entry| self.pages.touch_count(*entry, faults));
+        if !faults.is_empty() {
+            return None;
+        }
+        if stocked != Some(true) {
+            return Some(Updated::Full);
+        }
+        let growth = if discards && entries.len() == FANOUT {
+            self.pages.remove_leaf(&mut tree, leaf)
+        } else {
+            self.pages.update(&mut tree, leaf, at, entries)
+        };
+        let lun = self.luns.get_mut(slot)?;
+        lun.tree = tree;
+        lun.mapped_blocks = lun.mapped_blocks.saturating_add_signed(growth);
+        Some(Updated::Changed)
+    }
+
+    /// Adds the records of a change of a map to the log. True if the writer of the log should be woken.
+    pub(crate) fn log_update(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) -> bool {
+        let mut wake = false;
+        let mut rest = entries;
+        let mut first = place.block();
+        while let Some(head) = rest.first() {
+            let is_next = |(at, entry): &(u64, &Entry)| match head.is_unmapped() {
+                true => entry.is_unmapped(),
+                false => entry.block() == head.block() + at,
+            };
+            let run = (0..).zip(rest).take_while(is_next).count();
+            let record = if head.is_unmapped() {
+                let count = u32::try_from(run).expect("at most a leaf");
+                Record::Discard { lun: slot, first, count }
+            } else {
+                let checks = rest[..run].iter().map(|entry| entry.check()).collect();
+                Record::Write { lun: slot, first, block: head.block(), checks }
+            };
+            wake |= self.log.append(&record);
+            rest = &rest[run..];
+            first += u64::try_from(run).expect("at most a leaf");
+        }
+        wake
+    }
+
+    /// Makes an empty LUN in a slot that was taken for it. False if its length is impossible.
+    pub(crate) fn create_lun(&mut self, slot: LunSlot, id: LunId, length: BlockCount) -> bool {
+        let Some(tree) = tree_for(length) else { return false };
+        let (origin, life) = (LunOrigin::Empty, Life::Live);
+        self.luns.insert(slot, LunEntry { id, length, tree, origin, life, mapped_blocks: 0, birth: 0 });
+        true
+    }
+
+    /// Brings in what [`State::capture`] needs.
+    pub(crate) fn touch_capture(&mut self, sources: impl Iterator<Item = LunSlot>, faults: &mut Faults) {
+        for source in sources {
+            if let Some(lun) = self.luns.get(source) {
+                self.pages.touch_count(lun.tree.root, faults);
+            }
+        }
+    }
+
+    /// Captures LUNs that exist into slots that were taken for it.
+    pub(crate) fn capture(&mut self, set: ShadowSetId, members: &[SnapshotMember], life: Life) {
+        for member in members {
+            let Some(source) = self.luns.get(member.source).cloned() else { continue };
+            if !source.tree.root.is_unmapped() {
+                self.pages.space.increment(&mut self.pages.cache, source.tree.root.block());
+            }
+            let origin = LunOrigin::Shadow { source: source.id, set };
+            self.luns.insert(member.shadow, LunEntry { id: member.shadow_id, origin, life, ..source });
+        }
+    }
+
+    /// Gives back a part of a deleted LUN. True if that was the last; `None` if pages are missing.
+    pub(crate) fn give_back(&mut self, slot: LunSlot, faults: &mut Faults) -> Option<bool> {
+        let Some(lun) = self.luns.get(slot) else { return Some(true) };
+        let (tree, Life::Deleted { cursor }) = (lun.tree, lun.life) else { return Some(true) };
+        let done = cursor >= tree.span();
+        let cursor = if done { cursor } else { self.pages.give_back(&tree, cursor, faults)? };
+        if cursor >= tree.span() {
+            self.luns.clear(slot);
+            return Some(true);
+        }
+        if let Some(lun) = self.luns.get_mut(slot) {
+            lun.life = Life::Deleted { cursor };
+        }
+        Some(false)
+    }
+}

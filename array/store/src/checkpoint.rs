@@ -1,0 +1,264 @@
+//! Checkpoints: all that has changed goes to free places, then a superblock is written over the older of the two.
+//!
+//! While a checkpoint is written, requests go on: what they change belongs to the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use zerocopy::little_endian::U64;
+
+use crate::cache::{BlockMap, FrozenPage, PageKind};
+use crate::geometry::{Geometry, TABLE_PAGES};
+use crate::log::LogPlace;
+use crate::lun_table::{LunEntry, encode_page};
+use crate::media;
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
+use crate::state::{Shared, State};
+use crate::superblock::Superblock;
+
+/// The roots of the metadata that only checkpoints change. They are as in the newest durable superblock.
+pub(crate) struct Roots {
+    pub(crate) superblock: Superblock,
+    /// The pages of the table of LUNs.
+    pub(crate) table: Vec<Entry>,
+    /// The level-1 pages of the index of regions.
+    pub(crate) regions: Vec<Entry>,
+}
+
+const WRITE_RUN_BYTES: usize = 1 << 20;
+
+/// What a checkpoint writes, as it was at one moment.
+struct Frozen {
+    generation: u64,
+    pages: Vec<FrozenPage>,
+    table: Vec<(u64, Vec<Option<LunEntry>>)>,
+    log_start: LogPlace,
+    used_count: u64,
+    geometry: Geometry,
+    /// The entries of all regions whose level-1 page changes.
+    region_entries: BTreeMap<u64, Vec<Entry>>,
+}
+
+/// What a checkpoint writes, with all check values.
+struct Sealed {
+    writes: BTreeMap<u64, Arc<Page>>,
+    checks: BlockMap<u32>,
+    inner: Vec<(FrozenPage, Arc<Page>)>,
+    counts: Vec<(u64, Entry)>,
+}
+
+/// Writes a checkpoint and waits until it is durable. The caller makes sure that there is one at a time.
+///
+/// # Errors
+/// What the medium answers; the pool is to be poisoned then. A full medium is waited for instead, until the pool stops.
+pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) -> io::Result<()> {
+    let frozen = freeze(&mut shared.state.lock(), new_epoch);
+    let generation = frozen.generation;
+    let log_start = frozen.log_start;
+    let (sealed, next) = seal(frozen, roots);
+    write_pages(shared, &sealed.writes)?;
+    shared.sync()?;
+    let superblock = next.superblock.clone();
+    shared.media.write_at(superblock.offset_bytes(), &superblock.sealed())?;
+    shared.sync()?;
+    *roots = next;
+    let mut state = shared.state.lock();
+    thaw(&mut state, sealed, generation, &log_start);
+    state.medium_full = false;
+    shared.drain_readers(&mut state);
+    shared.publish(&state);
+    shared.log_wake.notify_all();
+    Ok(())
+}
+
+fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
+    if let Some(epoch) = new_epoch {
+        state.log.begin_epoch(epoch);
+    }
+    let generation = state.generation;
+    state.generation += 1;
+    let pages = state.pages.cache.freeze();
+    let space = &mut state.pages.space;
+    space.freeze(generation);
+    let mut region_entries = BTreeMap::new();
+    for frozen in &pages {
+        if let PageKind::Counts { region } = frozen.kind {
+            let first = region / FANOUT_LEN * FANOUT_LEN;
+            let end = (first + FANOUT_LEN).min(space.geometry().region_count());
+            region_entries
+                .entry(region / FANOUT_LEN)
+                .or_insert_with(|| (first..end).map(|region| space.counts_entry(region)).collect());
+        }
+    }
+    Frozen {
+        generation,
+        pages,
+        used_count: space.used_count(),
+        geometry: *space.geometry(),
+        region_entries,
+        table: state.luns.freeze(),
+        log_start: state.log.freeze(),
+    }
+}
+
+/// Fills in the check values, from the data upwards.
+fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
+    let Frozen { generation, pages, table, log_start, used_count, geometry, mut region_entries } = frozen;
+    let mut sealed =
+        Sealed { writes: BTreeMap::new(), checks: BlockMap::default(), inner: Vec::new(), counts: Vec::new() };
+    let (mut maps, counts): (Vec<_>, Vec<_>) =
+        pages.into_iter().partition(|page| matches!(page.kind, PageKind::Map { .. }));
+    let level_of = |page: &FrozenPage| if let PageKind::Map { level } = page.kind { level } else { 0 };
+    maps.sort_by_key(level_of);
+    for page in maps {
+        let whole = if level_of(&page) == 0 {
+            Arc::clone(&page.page)
+        } else {
+            let mut copy = Page::clone(&page.page);
+            fill_checks(&mut copy, &sealed.checks);
+            Arc::new(copy)
+        };
+        sealed.checks.insert(page.key, check_of(whole.bytes()));
+        sealed.writes.insert(page.key, Arc::clone(&whole));
+        if level_of(&page) > 0 {
+            sealed.inner.push((page, whole));
+        }
+    }
+    for page in counts {
+        let PageKind::Counts { region } = page.kind else { continue };
+        let entries = region_entries.get_mut(&(region / FANOUT_LEN)).expect("collected for all pages of counts");
+        let old = entries[index(region % FANOUT_LEN)];
+        let new = sealed.place(geometry.count_page(region), old, page.page);
+        entries[index(region % FANOUT_LEN)] = new;
+        sealed.counts.push((region, new));
+    }
+    let mut next =
+        Roots { superblock: roots.superblock.clone(), table: roots.table.clone(), regions: roots.regions.clone() };
+    seal_regions(&mut sealed, &mut next, region_entries, &geometry);
+    seal_table(&mut sealed, &mut next, table);
+    let superblock = &mut next.superblock;
+    superblock.generation = generation.into();
+    superblock.epoch = log_start.epoch.into();
+    superblock.log_sequence = log_start.sequence.into();
+    superblock.log_position = log_start.position.into();
+    superblock.used_blocks = used_count.into();
+    (sealed, next)
+}
+
+fn seal_regions(sealed: &mut Sealed, next: &mut Roots, changed: BTreeMap<u64, Vec<Entry>>, geometry: &Geometry) {
+    let mut upper = BTreeSet::new();
+    for (number, entries) in changed {
+        upper.insert(number / FANOUT_LEN);
+        let old = next.regions[index(number)];
+        next.regions[index(number)] = sealed.place(geometry.index_page(1, number), old, page_of(&entries));
+    }
+    for number in upper {
+        let first = index(number * FANOUT_LEN);
+        let end = (first + FANOUT).min(next.regions.len());
+        let root = &mut next.superblock.region_roots[index(number)];
+        let page = page_of(&next.regions[first..end]);
+        *root = U64::new(sealed.place(geometry.index_page(2, number), Entry::from_raw(root.get()), page).raw());
+    }
+}
+
+fn seal_table(sealed: &mut Sealed, next: &mut Roots, changed: Vec<(u64, Vec<Option<LunEntry>>)>) {
+    if changed.is_empty() {
+        return;
+    }
+    for (number, mut luns) in changed {
+        for lun in luns.iter_mut().flatten() {
+            fill_check(&mut lun.tree.root, &sealed.checks);
+        }
+        let page = Arc::new(encode_page(&luns));
+        let old = next.table[index(number)];
+        next.table[index(number)] = sealed.place(Geometry::table_page(number), old, page);
+    }
+    debug_assert_eq!(next.table.len(), index(TABLE_PAGES), "the index is one page");
+    let old = Entry::from_raw(next.superblock.table_index.get());
+    let new = sealed.place(Geometry::table_index(), old, page_of(&next.table));
+    next.superblock.table_index = new.raw().into();
+}
+
+fn page_of(entries: &[Entry]) -> Arc<Page> {
+    let mut page = Page::zeroed();
+    for (at, entry) in entries.iter().enumerate() {
+        page.set_entry(at, *entry);
+    }
+    Arc::new(page)
+}
+
+impl Sealed {
+    /// Puts a page that has two places into the one that the durable checkpoint does not use.
+    fn place(&mut self, places: [u64; 2], old: Entry, page: Arc<Page>) -> Entry {
+        let block = if old.block() == places[0] { places[1] } else { places[0] };
+        let entry = Entry::new(block, check_of(page.bytes()));
+        self.writes.insert(block, page);
+        entry
+    }
+}
+
+fn fill_check(entry: &mut Entry, checks: &BlockMap<u32>) {
+    if let Some(check) = checks.get(&entry.block()) {
+        *entry = Entry::new(entry.block(), *check);
+    }
+}
+
+fn fill_checks(page: &mut Page, checks: &BlockMap<u32>) {
+    for at in 0..FANOUT {
+        let mut entry = page.entry(at);
+        fill_check(&mut entry, checks);
+        page.set_entry(at, entry);
+    }
+}
+
+/// Writes the pages, runs of neighbours at once.
+fn write_pages(shared: &Shared, writes: &BTreeMap<u64, Arc<Page>>) -> io::Result<()> {
+    let mut run: Vec<u8> = Vec::new();
+    let mut run_start = 0;
+    for (block, page) in writes {
+        let run_end = run_start + u64::try_from(run.len()).unwrap_or(u64::MAX) / BLOCK_LEN;
+        if *block != run_end || run.len() + BLOCK_BYTES > WRITE_RUN_BYTES {
+            write_run(shared, run_start, &run)?;
+            run.clear();
+            run_start = *block;
+        }
+        run.extend_from_slice(page.bytes());
+    }
+    write_run(shared, run_start, &run)
+}
+
+fn write_run(shared: &Shared, start: u64, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    loop {
+        let Err(error) = shared.media.write_at(start * BLOCK_LEN, bytes) else { return Ok(()) };
+        let mut state = shared.state.lock();
+        if !media::is_full(&error) || state.stopping || state.poisoned {
+            return Err(error);
+        }
+        // Nothing is lost as long as the log holds it. Each request that is refused for lack of space asks again.
+        state.medium_full = true;
+        shared.publish(&state);
+        shared.house_wake.wait(&mut state);
+    }
+}
+
+/// Everything is durable: memory learns the check values, and freed blocks come back.
+fn thaw(state: &mut State, sealed: Sealed, generation: u64, log_start: &LogPlace) {
+    let Sealed { checks, inner, counts, .. } = sealed;
+    for (frozen, whole) in inner {
+        state.pages.cache.replace_sealed(frozen.key, &frozen.page, whole);
+    }
+    // Pages that were copied from the frozen ones meanwhile refer to frozen pages as well.
+    state.pages.cache.for_each_dirty_inner(|page| fill_checks(page, &checks));
+    state.luns.for_each_root(|root| fill_check(root, &checks));
+    for (region, entry) in counts {
+        state.pages.space.set_counts_entry(region, entry);
+    }
+    state.pages.space.thaw();
+    state.luns.thaw();
+    state.log.thaw(log_start, generation);
+    state.durable_generation = generation;
+}

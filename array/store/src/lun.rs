@@ -1,0 +1,268 @@
+//! A LUN: requests in bytes become changes of its map.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId};
+
+use crate::changes::{LeafPlace, Updated};
+use crate::lun_table::LunEntry;
+use crate::map::Leaf;
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
+use crate::record::LunSlot;
+use crate::state::{PageError, Refusal, Shared, State};
+use crate::writing::{LeafWrite, Written};
+
+const LOGICAL_LEN: u64 = LOGICAL_BLOCK_BYTES as u64;
+/// After so many checkpoints that brought back too little, a write is told that the pool is full.
+const SPACE_ROUNDS_MAX: usize = 3;
+
+/// A LUN of a [`StorePool`](crate::StorePool).
+#[derive(Clone)]
+pub(crate) struct StoreLun {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) slot: LunSlot,
+    pub(crate) birth: u64,
+    pub(crate) id: LunId,
+    pub(crate) length: BlockCount,
+}
+
+impl StoreLun {
+    /// The LUN's entry, unless it was deleted.
+    pub(crate) fn entry<'a>(&self, state: &'a State) -> Result<&'a LunEntry, LunError> {
+        let entry = state.luns.get(self.slot).filter(|lun| lun.birth == self.birth && lun.is_live());
+        entry.ok_or(LunError::Gone)
+    }
+
+    /// The bytes that a request is about.
+    fn checked(&self, at: Lba, count: BlockCount) -> Result<Range<u64>, LunError> {
+        match at.checked_add(count) {
+            Some(end) if end.0 <= self.length.0 => Ok(at.0 * LOGICAL_LEN..end.0 * LOGICAL_LEN),
+            _ => Err(LunError::OutOfRange { at, count, size: self.length }),
+        }
+    }
+
+    /// What the error of a page or a block means for a request to a LUN.
+    pub(crate) fn damaged_at(offset_bytes: u64) -> impl Fn(PageError) -> LunError {
+        move |error| {
+            tracing::warn!(error = %error, "metadata is damaged");
+            LunError::Damaged { at: Lba(offset_bytes / LOGICAL_LEN) }
+        }
+    }
+
+    fn read_blocking(&self, bytes: &Range<u64>) -> Result<Bytes, LunError> {
+        let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
+        let mut buffer = vec![0; index((blocks.end - blocks.start) * BLOCK_LEN)];
+        let reader = self.shared.reader(&self.shared.state.lock());
+        let mut from = blocks.start;
+        while from < blocks.end {
+            let place = LeafPlace::of(from);
+            let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
+            let entries =
+                self.look_up(place, index(end - from)).map_err(|error| self.first_damaged(error, bytes, from))?;
+            let part = index((from - blocks.start) * BLOCK_LEN)..index((end - blocks.start) * BLOCK_LEN);
+            self.fetch(&entries, &mut buffer[part])
+                .map_err(|at| LunError::Damaged { at: Self::lba_of(bytes, from + at) })?;
+            from = end;
+        }
+        drop(reader);
+        let start = index(bytes.start - blocks.start * BLOCK_LEN);
+        Ok(Bytes::from(buffer).slice(start..start + index(bytes.end - bytes.start)))
+    }
+
+    fn first_damaged(&self, error: LookUpError, bytes: &Range<u64>, block: u64) -> LunError {
+        match error {
+            LookUpError::Gone => LunError::Gone,
+            LookUpError::Page(error) => Self::damaged_at(Self::lba_of(bytes, block).0 * LOGICAL_LEN)(error),
+        }
+    }
+
+    /// The first logical block of a physical one that belongs to the request.
+    fn lba_of(bytes: &Range<u64>, block: u64) -> Lba {
+        Lba((block * BLOCK_LEN).max(bytes.start) / LOGICAL_LEN)
+    }
+
+    /// The entries of consecutive blocks within a leaf.
+    pub(crate) fn look_up(&self, place: LeafPlace, count: usize) -> Result<Vec<Entry>, LookUpError> {
+        let looked_up = self.shared.with_pages(|state, faults| {
+            let Ok(lun) = self.entry(state) else { return Some(Err(LookUpError::Gone)) };
+            let tree = lun.tree;
+            Some(Ok(match state.pages.leaf(&tree, place.leaf, faults)? {
+                Leaf::HoleUntil(_) => vec![Entry::UNMAPPED; count],
+                Leaf::Mapped(page) => (place.at..place.at + count).map(|at| page.entry(at)).collect(),
+            }))
+        });
+        looked_up.map_err(LookUpError::Page)?
+    }
+
+    /// Reads and verifies what `entries` refer to; the first damaged one is the error.
+    pub(crate) fn fetch(&self, entries: &[Entry], buffer: &mut [u8]) -> Result<(), u64> {
+        let mut from = 0;
+        while from < entries.len() {
+            let head = entries[from];
+            let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
+            let run = if head.is_unmapped() { 1 } else { (0..).zip(&entries[from..]).take_while(next).count() };
+            if !head.is_unmapped() {
+                let part = &mut buffer[from * BLOCK_BYTES..(from + run) * BLOCK_BYTES];
+                self.fetch_run(&entries[from..from + run], part).map_err(|at| number(from + at))?;
+            }
+            from += run;
+        }
+        Ok(())
+    }
+
+    fn fetch_run(&self, entries: &[Entry], buffer: &mut [u8]) -> Result<(), usize> {
+        let whole = self.shared.media.read_at(entries[0].block() * BLOCK_LEN, buffer);
+        for (at, (entry, block)) in entries.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)).enumerate() {
+            // If the run could not be read at once, its blocks are tried one by one, to tell the bad one from the others.
+            let read = if whole.is_ok() { Ok(()) } else { self.shared.media.read_at(entry.block() * BLOCK_LEN, block) };
+            if read.is_err() || !entry.matches(block) {
+                return Err(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what lies in one leaf, waiting for space where that helps.
+    async fn write_leaf(&self, write: LeafWrite) -> Result<(), LunError> {
+        let write = Arc::new(write);
+        for _ in 0..SPACE_ROUNDS_MAX {
+            self.shared.admitted().await.map_err(refused)?;
+            let (lun, this) = (self.clone(), Arc::clone(&write));
+            match blocking(move || this.run(&lun)).await? {
+                Written::Done => return Ok(()),
+                Written::Full => {}
+            }
+            let generation = {
+                let mut state = self.shared.state.lock();
+                if state.pages.space.returning_count() == 0 {
+                    return Err(LunError::OutOfSpace);
+                }
+                self.shared.want_checkpoint(&mut state)
+            };
+            self.shared.checkpointed(generation).await.map_err(refused)?;
+        }
+        Err(LunError::OutOfSpace)
+    }
+
+    async fn write_bytes(&self, mut bytes: Range<u64>, mut data: Bytes) -> Result<(), LunError> {
+        while bytes.start < bytes.end {
+            let leaf_end = (bytes.start / (FANOUT_LEN * BLOCK_LEN) + 1) * FANOUT_LEN * BLOCK_LEN;
+            let part = bytes.start..bytes.end.min(leaf_end);
+            let data = data.split_to(index(part.end - part.start));
+            bytes.start = part.end;
+            self.write_leaf(LeafWrite { bytes: part, data }).await?;
+        }
+        Ok(())
+    }
+
+    /// Unmaps blocks of one leaf; the block where the next thing to unmap can be.
+    fn discard_leaf(&self, blocks: &Range<u64>) -> Result<u64, LunError> {
+        let place = LeafPlace::of(blocks.start);
+        let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
+        let entries = vec![Entry::UNMAPPED; index(end - blocks.start)];
+        let done = self.shared.with_pages(|state, faults| {
+            let tree = match self.entry(state) {
+                Ok(lun) if !state.poisoned => lun.tree,
+                Ok(_) => return Some(Err(LunError::Poisoned)),
+                Err(gone) => return Some(Err(gone)),
+            };
+            if let Leaf::HoleUntil(leaf) = state.pages.leaf(&tree, place.leaf, faults)? {
+                return Some(Ok(leaf.saturating_mul(FANOUT_LEN)));
+            }
+            Some(match state.update_map(self.slot, place, &entries, faults)? {
+                Updated::Full => Err(LunError::OutOfSpace),
+                Updated::Unchanged => Ok(end),
+                Updated::Changed => {
+                    if state.log_update(self.slot, place, &entries) {
+                        self.shared.log_wake.notify_one();
+                    }
+                    Ok(end)
+                }
+            })
+        });
+        done.map_err(Self::damaged_at(blocks.start * BLOCK_LEN))?
+    }
+}
+
+/// Why entries could not be looked up.
+pub(crate) enum LookUpError {
+    Gone,
+    Page(PageError),
+}
+
+impl Lun for StoreLun {
+    fn id(&self) -> LunId {
+        self.id
+    }
+
+    fn block_count(&self) -> BlockCount {
+        self.length
+    }
+
+    async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        let bytes = self.checked(at, count)?;
+        let this = self.clone();
+        blocking(move || this.read_blocking(&bytes)).await
+    }
+
+    async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
+        let count = BlockCount::from_bytes(number(data.len()));
+        let count = count.ok_or(LunError::NotWholeBlocks { byte_len: data.len() })?;
+        self.write_bytes(self.checked(at, count)?, data).await
+    }
+
+    async fn flush(&self) -> Result<(), LunError> {
+        let sequence = {
+            let mut state = self.shared.state.lock();
+            self.entry(&state)?;
+            if state.poisoned {
+                return Err(LunError::Poisoned);
+            }
+            self.shared.want_durable(&mut state)
+        };
+        self.shared.durable(sequence).await.map_err(refused)
+    }
+
+    async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
+        let bytes = self.checked(at, count)?;
+        let length_bytes = self.length.bytes();
+        // A last block that the LUN's end cuts is whole for this purpose.
+        let end = if bytes.end == length_bytes { bytes.end.div_ceil(BLOCK_LEN) } else { bytes.end / BLOCK_LEN };
+        let mut whole = bytes.start.div_ceil(BLOCK_LEN)..end;
+        if whole.start >= whole.end {
+            let zeros = Bytes::from(vec![0; index(bytes.end - bytes.start)]);
+            return self.write_bytes(bytes, zeros).await;
+        }
+        for partial in [bytes.start..whole.start * BLOCK_LEN, (whole.end * BLOCK_LEN).min(bytes.end)..bytes.end] {
+            let zeros = Bytes::from(vec![0; index(partial.end - partial.start)]);
+            self.write_bytes(partial, zeros).await?;
+        }
+        while whole.start < whole.end {
+            self.shared.admitted().await.map_err(refused)?;
+            let (this, rest) = (self.clone(), whole.clone());
+            whole.start = blocking(move || this.discard_leaf(&rest)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(refusal: Refusal) -> LunError {
+    match refusal {
+        Refusal::Poisoned => LunError::Poisoned,
+        Refusal::MediumFull => LunError::OutOfSpace,
+    }
+}
+
+/// Runs what may wait for the medium where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LunError> + Send + 'static,
+) -> Result<T, LunError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LunError::Io(io::Error::other(error)))?
+}
+
+fn number(length: usize) -> u64 {
+    u64::try_from(length).expect("lengths in memory have 64 bits")
+}

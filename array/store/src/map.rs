@@ -1,0 +1,318 @@
+//! The maps of LUNs: radix trees of pages that LUNs share, changed by copying.
+//!
+//! Every operation has two halves: `touch_…` finds which pages it needs and changes nothing; once they are all in memory, the other
+//! half cannot fail. Both run under one hold of the pool's lock.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::cache::{Cache, PageKind};
+use crate::page::{Entry, FANOUT, FANOUT_LEN, Page, index};
+use crate::space::{Fault, Faults, Purpose, Space};
+
+/// The most blocks for map pages that one operation takes: a page of each level.
+pub(crate) const PATH_LEN_MAX: usize = 4;
+
+/// A LUN's map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tree {
+    pub(crate) root: Entry,
+    /// How many levels of pages it has. Level 0 refers to data.
+    pub(crate) levels: u8,
+}
+
+/// How many blocks an entry of a page at `level` covers.
+pub(crate) const fn entry_span(level: u8) -> u64 {
+    FANOUT_LEN.pow(level as u32)
+}
+
+impl Tree {
+    /// An empty map with room for `block_count` blocks, or `None` if that is more than can be mapped.
+    pub(crate) fn for_blocks(block_count: u64) -> Option<Self> {
+        let levels = (1..=4_u8).find(|levels| block_count <= entry_span(*levels))?;
+        Some(Self { root: Entry::UNMAPPED, levels })
+    }
+
+    /// How many blocks it has room for.
+    pub(crate) fn span(&self) -> u64 {
+        entry_span(self.levels)
+    }
+}
+
+/// The place in the page at `level` of the path to the leaf with the number `leaf`.
+fn place_in(level: u8, leaf: u64) -> usize {
+    index(leaf / entry_span(level - 1) % FANOUT_LEN)
+}
+
+/// What a look-up found.
+pub(crate) enum Leaf {
+    /// The page.
+    Mapped(Arc<Page>),
+    /// Nothing is mapped from the leaf on, up to the leaf with this number.
+    HoleUntil(u64),
+}
+
+impl Leaf {
+    /// The entry at a place of the leaf.
+    pub(crate) fn entry(&self, at: usize) -> Entry {
+        match self {
+            Self::Mapped(page) => page.entry(at),
+            Self::HoleUntil(_) => Entry::UNMAPPED,
+        }
+    }
+}
+
+/// The pool's metadata in memory: pages and the space that they and the data lie in.
+pub(crate) struct Pages {
+    pub(crate) cache: Cache,
+    pub(crate) space: Space,
+    /// Blocks taken in advance for map pages, so that changing a map cannot run out of space half-way.
+    spare: Vec<u64>,
+}
+
+impl Pages {
+    pub(crate) fn new(cache: Cache, space: Space) -> Self {
+        Self { cache, space, spare: Vec::new() }
+    }
+
+    /// Takes blocks in advance. `None` if a fault was added, false if the pool is full to the last block.
+    pub(crate) fn stock_spare(&mut self, faults: &mut Faults) -> Option<bool> {
+        if self.spare.len() < PATH_LEN_MAX {
+            let claimed = self.space.claim(&mut self.cache, Purpose::Map, 4 * PATH_LEN_MAX, faults)?;
+            self.spare.extend(claimed);
+            if self.spare.len() < PATH_LEN_MAX {
+                let want = PATH_LEN_MAX - self.spare.len();
+                let few = self.space.claim(&mut self.cache, Purpose::Map, want, faults)?;
+                self.spare.extend(few);
+            }
+        }
+        let mut resident = true;
+        for block in &self.spare {
+            let before = faults.len();
+            self.space.touch(&mut self.cache, *block, faults);
+            resident &= faults.len() == before;
+        }
+        resident.then_some(self.spare.len() >= PATH_LEN_MAX)
+    }
+
+    fn page(&mut self, entry: Entry, level: u8, faults: &mut Faults) -> Option<Arc<Page>> {
+        let key = entry.block();
+        let found = self.cache.get(key).map(Arc::clone);
+        if found.is_none() {
+            faults.push(Fault { key, kind: PageKind::Map { level }, entry });
+        }
+        found
+    }
+
+    /// Finds a leaf. `None` if a fault was added.
+    pub(crate) fn leaf(&mut self, tree: &Tree, leaf: u64, faults: &mut Faults) -> Option<Leaf> {
+        let mut entry = tree.root;
+        for level in (0..tree.levels).rev() {
+            if entry.is_unmapped() {
+                let span = entry_span(level);
+                return Some(Leaf::HoleUntil((leaf / span + 1) * span));
+            }
+            let page = self.page(entry, level, faults)?;
+            if level == 0 {
+                return Some(Leaf::Mapped(page));
+            }
+            entry = page.entry(place_in(level, leaf));
+        }
+        Some(Leaf::HoleUntil(leaf + 1))
+    }
+
+    /// Brings in what [`Pages::update`] of these entries needs.
+    pub(crate) fn touch_update(&mut self, tree: &Tree, leaf: u64, range: Range<usize>, faults: &mut Faults) {
+        let mut entry = tree.root;
+        let mut shared = false;
+        for level in (0..tree.levels).rev() {
+            if entry.is_unmapped() {
+                return;
+            }
+            let faults_before = faults.len();
+            self.space.touch(&mut self.cache, entry.block(), faults);
+            if faults.len() == faults_before {
+                shared |= self.space.count(&mut self.cache, entry.block()) > 1;
+            }
+            let Some(page) = self.page(entry, level, faults) else { return };
+            let touched = if shared {
+                0..FANOUT
+            } else if level == 0 {
+                range.clone()
+            } else {
+                0..0
+            };
+            for place in touched {
+                self.touch_count(page.entry(place), faults);
+            }
+            if level > 0 {
+                entry = page.entry(place_in(level, leaf));
+                self.touch_count(entry, faults);
+            }
+        }
+    }
+
+    pub(crate) fn touch_count(&mut self, entry: Entry, faults: &mut Faults) {
+        if !entry.is_unmapped() {
+            self.space.touch(&mut self.cache, entry.block(), faults);
+        }
+    }
+
+    /// Sets entries of a leaf, from the place `first` on. New blocks get their reference, replaced ones lose theirs. Answers how many
+    /// more blocks are mapped than before.
+    pub(crate) fn update(&mut self, tree: &mut Tree, leaf: u64, first: usize, entries: &[Entry]) -> i64 {
+        let key = self.writable(tree, leaf, 0);
+        let mut growth = 0;
+        for (place, new) in (first..).zip(entries) {
+            let old = self.cache.get(key).expect("made above").entry(place);
+            if old == *new {
+                continue;
+            }
+            self.cache.page_mut(key).set_entry(place, *new);
+            if !new.is_unmapped() {
+                self.space.increment(&mut self.cache, new.block());
+                growth += 1;
+            }
+            if !old.is_unmapped() {
+                self.space.decrement(&mut self.cache, old.block());
+                growth -= 1;
+            }
+        }
+        growth
+    }
+
+    /// Takes a whole leaf out of a map, which must have it. Needs the same pages as an update of all its entries. Answers as
+    /// [`Pages::update`].
+    pub(crate) fn remove_leaf(&mut self, tree: &mut Tree, leaf: u64) -> i64 {
+        let entry = if tree.levels == 1 {
+            std::mem::take(&mut tree.root)
+        } else {
+            let key = self.writable(tree, leaf, 1);
+            let place = place_in(1, leaf);
+            let entry = self.cache.get(key).expect("made above").entry(place);
+            self.cache.page_mut(key).set_entry(place, Entry::UNMAPPED);
+            entry
+        };
+        let page = Arc::clone(self.cache.get(entry.block()).expect("touched before"));
+        let mut mapped = 0;
+        let last = self.space.count(&mut self.cache, entry.block()) == 1;
+        for data in page.entries().filter(|data| !data.is_unmapped()) {
+            mapped += 1;
+            if last {
+                self.space.decrement(&mut self.cache, data.block());
+            }
+        }
+        self.drop_page(entry);
+        -mapped
+    }
+
+    /// Takes a reference to a page away, and forgets the page if it was the last.
+    fn drop_page(&mut self, entry: Entry) {
+        if self.space.decrement(&mut self.cache, entry.block()) {
+            self.cache.remove(entry.block());
+        }
+    }
+
+    /// Makes the path down to `level` this tree's own and changeable; the key of its last page.
+    fn writable(&mut self, tree: &mut Tree, leaf: u64, down_to: u8) -> u64 {
+        let top = tree.levels - 1;
+        tree.root = self.writable_page(tree.root, top);
+        let mut key = tree.root.block();
+        for level in (down_to..top).rev() {
+            let place = place_in(level + 1, leaf);
+            let old = self.cache.get(key).expect("made above").entry(place);
+            let new = self.writable_page(old, level);
+            if old != new {
+                self.cache.page_mut(key).set_entry(place, new);
+            }
+            key = new.block();
+        }
+        key
+    }
+
+    fn writable_page(&mut self, entry: Entry, level: u8) -> Entry {
+        let kind = PageKind::Map { level };
+        if entry.is_unmapped() {
+            let block = self.take_spare();
+            self.cache.insert_dirty(block, kind, Page::zeroed());
+            return Entry::unsealed(block);
+        }
+        let shared = self.space.count(&mut self.cache, entry.block()) > 1;
+        if !shared && self.cache.is_dirty(entry.block()) {
+            return entry;
+        }
+        let page = Page::clone(self.cache.get(entry.block()).expect("touched before"));
+        if shared {
+            for child in page.entries().filter(|child| !child.is_unmapped()) {
+                self.space.increment(&mut self.cache, child.block());
+            }
+        }
+        self.drop_page(entry);
+        let block = self.take_spare();
+        self.cache.insert_dirty(block, kind, page);
+        Entry::unsealed(block)
+    }
+
+    fn take_spare(&mut self) -> u64 {
+        let block = self.spare.pop().expect("stocked before");
+        self.space.increment(&mut self.cache, block);
+        block
+    }
+
+    /// Gives back one subtree of a deleted map, beginning at the block `cursor`: what lies below the cursor has been given back
+    /// already. The new cursor, or `None` if faults were added.
+    ///
+    /// A page keeps its reference until the cursor has passed it, so that its absence from the cursor's path never matters, and no
+    /// page is changed: giving back needs no space.
+    pub(crate) fn give_back(&mut self, tree: &Tree, cursor: u64, faults: &mut Faults) -> Option<u64> {
+        if tree.root.is_unmapped() {
+            return Some(tree.span());
+        }
+        let mut path: Vec<(Entry, u64)> = Vec::with_capacity(PATH_LEN_MAX);
+        let (mut entry, mut base) = (tree.root, 0);
+        for level in (0..tree.levels).rev() {
+            let end = base + entry_span(level + 1);
+            self.touch_count(entry, faults);
+            if !faults.is_empty() {
+                return None;
+            }
+            path.push((entry, end));
+            let shared = cursor == base && self.space.count(&mut self.cache, entry.block()) > 1;
+            if shared {
+                return Some(self.give_back_path(&path, end));
+            }
+            let page = self.page(entry, level, faults)?;
+            if level == 0 {
+                page.entries().for_each(|data| self.touch_count(data, faults));
+                if !faults.is_empty() {
+                    return None;
+                }
+                for data in page.entries().filter(|data| !data.is_unmapped()) {
+                    self.space.decrement(&mut self.cache, data.block());
+                }
+                return Some(self.give_back_path(&path, end));
+            }
+            let span = entry_span(level);
+            let place = index((cursor - base) / span);
+            let next = (place..FANOUT).find(|place| !page.entry(*place).is_unmapped());
+            let Some(next) = next else { return Some(self.give_back_path(&path, end)) };
+            if next != place {
+                return Some(base + u64::try_from(next).expect("below FANOUT") * span);
+            }
+            entry = page.entry(place);
+            base += span * u64::try_from(place).expect("below FANOUT");
+        }
+        None
+    }
+
+    /// Gives back the pages of a path that end at the new cursor.
+    fn give_back_path(&mut self, path: &[(Entry, u64)], cursor: u64) -> u64 {
+        for (entry, end) in path.iter().rev() {
+            if *end != cursor {
+                break;
+            }
+            self.drop_page(*entry);
+        }
+        cursor
+    }
+}

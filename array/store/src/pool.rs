@@ -1,0 +1,373 @@
+//! The pool: LUNs by id, and the way in and out.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use lunshadow_lun::{
+    BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage, ShadowMember,
+    ShadowSetId,
+};
+
+use crate::checkpoint::Roots;
+use crate::geometry::Geometry;
+use crate::lun::StoreLun;
+use crate::lun_table::{LUNS_MAX, tree_for};
+use crate::media::{FileMedia, FileMediaError, Media};
+use crate::page::{BLOCK_LEN, index};
+use crate::record::Record;
+use crate::space::Faults;
+use crate::state::{Refusal, Shared, State};
+use crate::superblock::Superblock;
+use crate::{commit, housekeeper, log_writer, recovery};
+
+/// The name of the file in a pool's directory.
+pub const POOL_FILE: &str = "pool.lunshadow";
+
+/// How a pool is made and run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// How much memory map pages may take. A single operation may exceed it for its duration.
+    pub cache_bytes: u64,
+    /// The length of the log, fixed when the pool is made: 256 KiB to 4 GiB.
+    pub log_bytes: u64,
+    /// How much of the medium the pool may use in all, its own records included, fixed when the pool is made. The file is
+    /// sparse: it takes what is used.
+    pub capacity_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    /// 256 MiB of map pages, a log of 64 MiB, 1 TiB of capacity.
+    fn default() -> Self {
+        Self { cache_bytes: 256 << 20, log_bytes: 64 << 20, capacity_bytes: 1 << 40 }
+    }
+}
+
+/// Why a pool was not made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is a pool already, where one was to be made.
+    #[error("there is a pool already")]
+    Exists,
+    /// There is no pool: no file, or another one.
+    #[error("there is no pool")]
+    NotAPool,
+    /// The pool is open, here or in another process, or a handle of one of its LUNs is still held.
+    #[error("the pool is in use")]
+    InUse,
+    /// The pool was made by a program that this one does not know.
+    #[error("the pool has format version {found}, this program reads version {supported}")]
+    UnsupportedVersion {
+        /// The pool's version.
+        found: u32,
+        /// The version that this program reads and writes.
+        supported: u32,
+    },
+    /// The pool uses features that this program does not know.
+    #[error("the pool uses features that this program does not know: {bits:#x}")]
+    UnknownFeatures {
+        /// The unknown ones, as bits of the superblock's field.
+        bits: u64,
+    },
+    /// No superblock is whole, or the newest is not.
+    #[error("the pool's superblocks are damaged")]
+    DamagedSuperblocks,
+    /// What the pool needs to open is damaged.
+    #[error("the pool's {what} is damaged at block {block}")]
+    Damaged {
+        /// The part.
+        what: &'static str,
+        /// The block of the medium, in units of 4096 bytes.
+        block: u64,
+    },
+    /// The sizes in the configuration do not fit each other.
+    #[error("a pool of {capacity_bytes} bytes with a log of {log_bytes} bytes is not possible")]
+    UnsupportedSize {
+        /// The capacity asked for.
+        capacity_bytes: u64,
+        /// The log asked for.
+        log_bytes: u64,
+    },
+    /// The medium failed.
+    #[error("the pool's medium failed")]
+    Io(#[source] io::Error),
+}
+
+impl From<FileMediaError> for OpenError {
+    fn from(error: FileMediaError) -> Self {
+        match error {
+            FileMediaError::InUse => Self::InUse,
+            FileMediaError::Io(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotAPool,
+                io::ErrorKind::AlreadyExists => Self::Exists,
+                _ => Self::Io(error),
+            },
+        }
+    }
+}
+
+/// A pool on a medium of its own. Dropping it ends its threads; what was not flushed by then may be lost.
+pub struct StorePool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl StorePool {
+    /// Makes an empty pool in a directory, which is made if it is not there, and opens it.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`], [`OpenError::UnsupportedSize`], [`OpenError::Io`].
+    pub fn create(directory: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
+        geometry_of(config)?;
+        std::fs::create_dir_all(directory).map_err(OpenError::Io)?;
+        let media = FileMedia::create(&directory.join(POOL_FILE))?;
+        let pool = Self::create_on(media, config)?;
+        // The file's name becomes durable with its directory.
+        std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(OpenError::Io)?;
+        Ok(pool)
+    }
+
+    /// Opens the pool in a directory.
+    ///
+    /// # Errors
+    /// Any [`OpenError`] but `Exists` and `UnsupportedSize`.
+    pub fn open(directory: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
+        Self::open_on(FileMedia::open(&directory.join(POOL_FILE))?, config)
+    }
+
+    /// Makes an empty pool on a medium, whatever that holds, and opens it.
+    ///
+    /// # Errors
+    /// [`OpenError::UnsupportedSize`], [`OpenError::Io`].
+    pub fn create_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
+        let geometry = geometry_of(config)?;
+        format(&media, &geometry).map_err(OpenError::Io)?;
+        Self::open_on(media, config)
+    }
+
+    /// Opens the pool on a medium.
+    ///
+    /// # Errors
+    /// As [`StorePool::open`].
+    pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
+        let cache_pages = usize::try_from(config.cache_bytes / BLOCK_LEN).unwrap_or(usize::MAX);
+        let (shared, roots) = recovery::open(Box::new(media), cache_pages)?;
+        Self::start(Arc::new(shared), roots).map_err(OpenError::Io)
+    }
+
+    fn start(shared: Arc<Shared>, roots: Roots) -> io::Result<Self> {
+        let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let (log, house) = (Arc::clone(&shared), shared);
+        pool.threads.push(thread::Builder::new().name("store-log".to_owned()).spawn(move || log_writer::run(&log))?);
+        let keep_house = move || housekeeper::run(&house, roots);
+        pool.threads.push(thread::Builder::new().name("store-house".to_owned()).spawn(keep_house)?);
+        Ok(pool)
+    }
+
+    /// Waits until the space of all LUNs that are deleted by now has come back, as far as it can be given back.
+    ///
+    /// # Errors
+    /// [`PoolError::Poisoned`], [`PoolError::OutOfSpace`] if the medium itself has no space for a checkpoint.
+    pub async fn wait_reclaimed(&self) -> Result<(), PoolError> {
+        let mut watch = self.shared.watch();
+        let mut checkpoint = None;
+        loop {
+            {
+                let mut state = self.shared.state.lock();
+                if state.poisoned {
+                    return Err(PoolError::Poisoned);
+                }
+                if state.medium_full {
+                    return Err(PoolError::OutOfSpace);
+                }
+                let giving_back = state.luns.deleted().any(|(slot, _)| !state.stuck.contains(&slot));
+                if checkpoint.is_none() && !giving_back {
+                    checkpoint = Some(self.shared.want_checkpoint(&mut state));
+                }
+                if checkpoint.is_some_and(|generation| state.pages.space.released_generation() >= generation) {
+                    return Ok(());
+                }
+            }
+            watch.changed().await.map_err(|_| PoolError::Poisoned)?;
+        }
+    }
+
+    fn handle(&self, state: &State, lun: LunId) -> Result<LunHandle, PoolError> {
+        let (slot, entry) =
+            state.luns.find(lun).filter(|(_, entry)| entry.is_live()).ok_or(PoolError::UnknownLun(lun))?;
+        let (birth, length) = (entry.birth, entry.length);
+        Ok(LunHandle::new(StoreLun { shared: Arc::clone(&self.shared), slot, birth, id: lun, length }))
+    }
+}
+
+impl Drop for StorePool {
+    fn drop(&mut self) {
+        self.shared.state.lock().stopping = true;
+        self.shared.log_wake.notify_all();
+        self.shared.house_wake.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the pool panicked");
+            }
+        }
+    }
+}
+
+fn geometry_of(config: &StoreConfig) -> Result<Geometry, OpenError> {
+    let (capacity_bytes, log_bytes) = (config.capacity_bytes, config.log_bytes);
+    Geometry::new(capacity_bytes / BLOCK_LEN, log_bytes / BLOCK_LEN)
+        .ok_or(OpenError::UnsupportedSize { capacity_bytes, log_bytes })
+}
+
+/// Writes an empty pool: an empty log, whose blocks are allocated now so that logging never lacks space, and both superblocks.
+fn format(media: &dyn Media, geometry: &Geometry) -> io::Result<()> {
+    static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+    media.set_len_bytes(geometry.total_blocks() * BLOCK_LEN)?;
+    media.write_at(0, &ZEROS[..2 * index(BLOCK_LEN)])?;
+    let (mut offset, end) = (geometry.log_offset_bytes(0), geometry.data_start() * BLOCK_LEN);
+    while offset < end {
+        let len = ZEROS.len().min(index(end - offset));
+        media.write_at(offset, &ZEROS[..len])?;
+        offset += u64::try_from(len).expect("a short length");
+    }
+    media.sync()?;
+    let pool_id = uuid::Uuid::new_v4().as_u128();
+    for generation in [0_u64, 1] {
+        let mut superblock = Superblock::empty(geometry, pool_id);
+        superblock.generation = generation.into();
+        media.write_at(superblock.offset_bytes(), &superblock.sealed())?;
+    }
+    media.sync()
+}
+
+impl Pool for StorePool {
+    async fn create(&self, lun: LunId, block_count: BlockCount) -> Result<LunHandle, PoolError> {
+        let (sequence, handle) = {
+            let mut state = self.shared.state.lock();
+            if state.poisoned {
+                return Err(PoolError::Poisoned);
+            }
+            if state.luns.find(lun).is_some() || state.sets.promises(lun) {
+                return Err(PoolError::LunExists(lun));
+            }
+            if tree_for(block_count).is_none() {
+                return Err(PoolError::UnsupportedSize(block_count));
+            }
+            let full = PoolError::LimitReached { what: "LUNs", limit: LUNS_MAX };
+            let slot = state.luns.take_slot().ok_or(full)?;
+            state.create_lun(slot, lun, block_count);
+            state.log.append(&Record::Create { lun: slot, id: lun, length: block_count.0 });
+            (self.shared.want_durable(&mut state), self.handle(&state, lun)?)
+        };
+        self.shared.durable(sequence).await.map_err(refused)?;
+        Ok(handle)
+    }
+
+    fn open(&self, lun: LunId) -> Result<LunHandle, PoolError> {
+        self.handle(&self.shared.state.lock(), lun)
+    }
+
+    async fn delete(&self, lun: LunId) -> Result<Outcome, PoolError> {
+        let (sequence, outcome) = {
+            let mut state = self.shared.state.lock();
+            if state.poisoned {
+                return Err(PoolError::Poisoned);
+            }
+            let slot = state.luns.find(lun).filter(|(_, entry)| entry.is_live()).map(|(slot, _)| slot);
+            if let Some(slot) = slot {
+                state.luns.delete(slot);
+                state.log.append(&Record::Delete { lun: slot });
+                self.shared.house_wake.notify_one();
+            }
+            let outcome = if slot.is_some() { Outcome::Done } else { Outcome::AlreadySo };
+            // Also what is so already may not be durable yet.
+            (self.shared.want_durable(&mut state), outcome)
+        };
+        self.shared.durable(sequence).await.map_err(refused)?;
+        Ok(outcome)
+    }
+
+    fn luns(&self) -> Vec<LunSummary> {
+        self.shared.state.lock().luns.summaries()
+    }
+
+    async fn prepare(&self, set: ShadowSetId, members: &[ShadowMember]) -> Result<Outcome, PoolError> {
+        let outcome = {
+            let mut guard = self.shared.state.lock();
+            let state = &mut *guard;
+            if state.poisoned {
+                return Err(PoolError::Poisoned);
+            }
+            match state.sets.prepare(&mut state.luns, set, members)? {
+                true => Outcome::Done,
+                false => Outcome::AlreadySo,
+            }
+        };
+        // What the commit will look at is brought into memory. If that fails, the commit says so.
+        let (shared, members) = (Arc::clone(&self.shared), members.to_vec());
+        let warm = move || {
+            shared.with_pages(|state: &mut State, faults: &mut Faults| {
+                let sources = members.iter().filter_map(|member| state.luns.find(member.source));
+                let sources: Vec<_> = sources.map(|(slot, _)| slot).collect();
+                state.touch_capture(sources.into_iter(), faults);
+                faults.is_empty().then_some(())
+            })
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(warm).await {
+            tracing::warn!(error = %error, "metadata of a LUN that is to be captured is damaged");
+        }
+        Ok(outcome)
+    }
+
+    async fn commit(&self, set: ShadowSetId, at_most: Duration) -> Result<Outcome, CommitError> {
+        // A task of its own: it ends the commit properly even if the caller goes away.
+        let task = tokio::spawn(commit::run(Arc::clone(&self.shared), set, at_most));
+        task.await.map_err(|error| CommitError::Io(io::Error::other(error)))?
+    }
+
+    fn abort(&self, set: ShadowSetId) -> Result<Outcome, PoolError> {
+        let mut state = self.shared.state.lock();
+        if state.luns.has_set(set) {
+            return Err(PoolError::SetCommitted(set));
+        }
+        let aborted = commit::abort(&self.shared, &mut state, set);
+        self.shared.publish(&state);
+        Ok(if aborted.is_some() { Outcome::Done } else { Outcome::AlreadySo })
+    }
+
+    fn usage(&self) -> PoolUsage {
+        let state = self.shared.state.lock();
+        let geometry = state.pages.space.geometry();
+        let returning = state.pages.space.returning_count();
+        // How much of a deleted LUN others share is known when it has been walked through; until then this is the most
+        // that it can be.
+        let deleted: u64 = state.luns.deleted().map(|(_, lun)| lun.mapped_blocks).sum();
+        let own = geometry.total_blocks() - geometry.usable_blocks();
+        let used = own + state.pages.space.used_count() + returning;
+        PoolUsage {
+            capacity_bytes: geometry.total_blocks() * BLOCK_LEN,
+            used_bytes: used * BLOCK_LEN,
+            reclaiming_bytes: (returning + deleted.min(state.pages.space.used_count())) * BLOCK_LEN,
+        }
+    }
+
+    async fn close(&self) -> Result<(), PoolError> {
+        let generation = {
+            let mut state = self.shared.state.lock();
+            if state.poisoned {
+                return Err(PoolError::Poisoned);
+            }
+            self.shared.want_checkpoint(&mut state)
+        };
+        self.shared.checkpointed(generation).await.map_err(refused)
+    }
+}
+
+fn refused(refusal: Refusal) -> PoolError {
+    match refusal {
+        Refusal::Poisoned => PoolError::Poisoned,
+        Refusal::MediumFull => PoolError::OutOfSpace,
+    }
+}

@@ -1,0 +1,196 @@
+//! Log records: what changed, in terms of LUNs and blocks. Replaying them in order leads to the same maps.
+
+use lunshadow_lun::{LunId, ShadowSetId};
+use zerocopy::little_endian::{U16, U32, U64, U128};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::page::{BLOCK_NUMBER_END, FANOUT};
+
+/// The number of a LUN in the table of LUNs.
+pub(crate) type LunSlot = u32;
+
+/// A change. All but [`Record::Write`] are as small as their fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// Blocks of a LUN, from `first` on, are those of the medium from `block` on; the check value of each.
+    Write { lun: LunSlot, first: u64, block: u64, checks: Vec<u32> },
+    /// Blocks of a LUN are not mapped any more.
+    Discard { lun: LunSlot, first: u64, count: u32 },
+    /// A LUN exists. Its length is in logical blocks of 512 bytes.
+    Create { lun: LunSlot, id: LunId, length: u64 },
+    /// A LUN is deleted; its space comes back in the background.
+    Delete { lun: LunSlot },
+    /// All members of a set are captured.
+    Snapshot { set: ShadowSetId, members: Vec<SnapshotMember> },
+}
+
+/// One LUN of a captured set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SnapshotMember {
+    pub(crate) source: LunSlot,
+    pub(crate) shadow: LunSlot,
+    pub(crate) shadow_id: LunId,
+}
+
+/// A record that makes no sense although its batch's checksum holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+const WRITE: u16 = 1;
+const DISCARD: u16 = 2;
+const CREATE: u16 = 3;
+const DELETE: u16 = 4;
+const SNAPSHOT: u16 = 5;
+
+/// What each record begins with: its kind, the number of parts behind it, and 20 bytes whose meaning depends on the kind.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Head {
+    kind: U16,
+    parts: U16,
+    lun: U32,
+    first: U64,
+    second: U64,
+}
+
+/// What follows the head of [`Record::Create`] and, for each member, of [`Record::Snapshot`].
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Part {
+    id: U128,
+    source: U32,
+    lun: U32,
+}
+
+const _: () = assert!(size_of::<Head>() == 24 && size_of::<Part>() == 24);
+
+impl Record {
+    /// Appends the record to a batch.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut head = |kind, parts: usize, lun: LunSlot, first: u64, second: u64| {
+            let parts = u16::try_from(parts).expect("records have at most 1024 parts").into();
+            let head =
+                Head { kind: U16::new(kind), parts, lun: lun.into(), first: first.into(), second: second.into() };
+            out.extend_from_slice(head.as_bytes());
+        };
+        match self {
+            Self::Write { lun, first, block, checks } => {
+                head(WRITE, checks.len(), *lun, *first, *block);
+                for check in checks {
+                    out.extend_from_slice(&check.to_le_bytes());
+                }
+                out.resize(out.len().next_multiple_of(8), 0);
+            }
+            Self::Discard { lun, first, count } => head(DISCARD, 0, *lun, *first, u64::from(*count)),
+            Self::Create { lun, id, length } => {
+                head(CREATE, 1, *lun, *length, 0);
+                let part = Part { id: id.as_u128().into(), source: 0.into(), lun: (*lun).into() };
+                out.extend_from_slice(part.as_bytes());
+            }
+            Self::Delete { lun } => head(DELETE, 0, *lun, 0, 0),
+            Self::Snapshot { set, members } => {
+                let (high, low) = set.0.as_u64_pair();
+                head(SNAPSHOT, members.len(), 0, high, low);
+                for member in members {
+                    let id = member.shadow_id.as_u128().into();
+                    let part = Part { id, source: member.source.into(), lun: member.shadow.into() };
+                    out.extend_from_slice(part.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// Takes the first record off `bytes`; records begin at multiples of 8 bytes.
+    pub(crate) fn decode(bytes: &mut &[u8]) -> Result<Self, Malformed> {
+        let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| Malformed)?;
+        *bytes = rest;
+        let (lun, first, second) = (head.lun.get(), head.first.get(), head.second.get());
+        let parts = usize::from(head.parts.get());
+        match head.kind.get() {
+            WRITE if (1..=FANOUT).contains(&parts) => {
+                let in_range = second > 0 && second < BLOCK_NUMBER_END && first < BLOCK_NUMBER_END;
+                let checks = split(bytes, (parts * 4).next_multiple_of(8))?;
+                let checks = checks[..parts * 4].chunks_exact(4).map(|check| check.try_into().map(u32::from_le_bytes));
+                let checks = checks.collect::<Result<_, _>>().map_err(|_| Malformed)?;
+                in_range.then_some(Self::Write { lun, first, block: second, checks }).ok_or(Malformed)
+            }
+            DISCARD if parts == 0 && first < BLOCK_NUMBER_END => {
+                let count = u32::try_from(second).map_err(|_| Malformed)?;
+                Ok(Self::Discard { lun, first, count })
+            }
+            CREATE if parts == 1 => {
+                let part = Part::read_from_bytes(split(bytes, size_of::<Part>())?).map_err(|_| Malformed)?;
+                Ok(Self::Create { lun, id: LunId::from_u128(part.id.get()), length: first })
+            }
+            DELETE if parts == 0 => Ok(Self::Delete { lun }),
+            SNAPSHOT => {
+                let member = |_| {
+                    let part = Part::read_from_bytes(split(bytes, size_of::<Part>())?).map_err(|_| Malformed)?;
+                    let shadow_id = LunId::from_u128(part.id.get());
+                    Ok(SnapshotMember { source: part.source.get(), shadow: part.lun.get(), shadow_id })
+                };
+                let members = (0..parts).map(member).collect::<Result<_, _>>()?;
+                Ok(Self::Snapshot { set: ShadowSetId(uuid::Uuid::from_u64_pair(first, second)), members })
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
+fn split<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> {
+    let (taken, rest) = bytes.split_at_checked(count).ok_or(Malformed)?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    fn all_kinds() -> Vec<Record> {
+        let member = SnapshotMember { source: 1, shadow: 2, shadow_id: LunId::from_u128(99) };
+        vec![
+            Record::Write { lun: 3, first: 77, block: 1234, checks: vec![1, 2, 3] },
+            Record::Discard { lun: 3, first: 512, count: 512 },
+            Record::Create { lun: 4, id: LunId::from_u128(u128::MAX - 5), length: 1 << 30 },
+            Record::Delete { lun: 4 },
+            Record::Snapshot { set: ShadowSetId(uuid::Uuid::from_u128(5 << 70)), members: vec![member; 2] },
+        ]
+    }
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let mut bytes = Vec::new();
+        all_kinds().iter().for_each(|record| record.encode(&mut bytes));
+        assert_eq!(bytes.len(), 24 + 16 + 24 + 48 + 24 + 72);
+        let mut rest = bytes.as_slice();
+        for record in all_kinds() {
+            assert_eq!(Record::decode(&mut rest), Ok(record));
+        }
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_record_cut_short_is_malformed() {
+        for record in all_kinds() {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            for len in 0..bytes.len() {
+                assert_eq!(Record::decode(&mut &bytes[..len]), Err(Malformed), "{record:?} cut to {len}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0_u8..7, parts in any::<u16>()) {
+            let mut whole = vec![kind, 0];
+            whole.extend(parts.to_le_bytes());
+            whole.extend(bytes);
+            let mut rest = whole.as_slice();
+            while !rest.is_empty() && Record::decode(&mut rest).is_ok() {}
+        }
+    }
+}

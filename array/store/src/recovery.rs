@@ -1,0 +1,362 @@
+//! Opening: the newest valid superblock, then what the log holds behind it.
+
+use crate::cache::Cache;
+use crate::changes::{LeafPlace, Updated};
+use crate::checkpoint::{self, Roots};
+use crate::geometry::{Geometry, TABLE_PAGES};
+use crate::log::{BatchHead, HEAD_BYTES, Log, LogPlace};
+use crate::lun_table::{Life, LunTable};
+use crate::map::Pages;
+use crate::media::Media;
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
+use crate::pool::OpenError;
+use crate::record::{LunSlot, Record, SnapshotMember};
+use crate::sets::Sets;
+use crate::space::Space;
+use crate::state::{Limits, PageError, Shared, State};
+use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
+
+/// Brings a pool back to what was last made durable, and makes a checkpoint of it.
+pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared, Roots), OpenError> {
+    let (superblock, geometry) = newest_superblock(&*media)?;
+    let mut luns = LunTable::default();
+    let (table, regions, counts) = load_roots(&*media, &superblock, &geometry, &mut luns)?;
+    let place = LogPlace {
+        epoch: superblock.epoch.get(),
+        sequence: superblock.log_sequence.get(),
+        position: superblock.log_position.get(),
+    };
+    let used_count = superblock.used_blocks.get();
+    if used_count > geometry.usable_blocks() || place.sequence == 0 || place.position > u64::MAX / 2 {
+        return Err(OpenError::Damaged { what: "superblock", block: superblock.offset_bytes() / BLOCK_LEN });
+    }
+    let state = State {
+        pages: Pages::new(Cache::new(cache_pages), Space::new(geometry, counts, used_count)),
+        luns,
+        log: Log::new(superblock.pool_id.get(), &geometry, place),
+        sets: Sets::default(),
+        generation: superblock.generation.get() + 1,
+        durable_generation: superblock.generation.get(),
+        wanted_generation: 0,
+        limits: Limits::new(cache_pages, geometry.usable_blocks()),
+        poisoned: false,
+        stuck: std::collections::BTreeSet::new(),
+        medium_full: false,
+        stopping: false,
+    };
+    let shared = Shared::new(media, state);
+    let mut roots = Roots { superblock, table, regions };
+    let batches = find_batches(&shared, &roots.superblock, place)?;
+    replay(&shared, &mut roots, &batches)?;
+    checkpoint::run(&shared, &mut roots, Some(place.epoch + 1)).map_err(OpenError::Io)?;
+    Ok((shared, roots))
+}
+
+fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenError> {
+    let len_bytes = media.len_bytes().map_err(OpenError::Io)?;
+    let mut newest: Option<Superblock> = None;
+    let (mut valid, mut damaged) = (0, 0);
+    for slot in 0..2 {
+        let mut bytes = [0; BLOCK_BYTES];
+        if len_bytes >= (slot + 1) * BLOCK_LEN {
+            media.read_at(slot * BLOCK_LEN, &mut bytes).map_err(OpenError::Io)?;
+        }
+        match Superblock::parse(&bytes) {
+            Slot::Valid(superblock) if superblock.generation.get() % 2 == slot => {
+                valid += 1;
+                if newest.as_ref().is_none_or(|other| other.generation.get() < superblock.generation.get()) {
+                    newest = Some(*superblock);
+                }
+            }
+            Slot::Valid(_) | Slot::Damaged => damaged += 1,
+            Slot::Foreign => {}
+        }
+    }
+    let Some(superblock) = newest else {
+        return Err(if damaged > 0 { OpenError::DamagedSuperblocks } else { OpenError::NotAPool });
+    };
+    let (version, features) = (superblock.version.get(), superblock.features.get());
+    if version != FORMAT_VERSION {
+        return Err(OpenError::UnsupportedVersion { found: version, supported: FORMAT_VERSION });
+    }
+    if features & !KNOWN_FEATURES != 0 {
+        return Err(OpenError::UnknownFeatures { bits: features & !KNOWN_FEATURES });
+    }
+    let geometry = Geometry::new(superblock.total_blocks.get(), superblock.log_blocks.get());
+    let geometry = geometry.filter(|geometry| geometry.total_blocks() * BLOCK_LEN <= len_bytes);
+    let geometry = geometry.ok_or(OpenError::DamagedSuperblocks)?;
+    if valid < 2 {
+        refuse_if_older(media, &superblock, &geometry)?;
+    }
+    Ok((superblock, geometry))
+}
+
+/// With only one slot readable, the other one was either torn by a crash while it was written, which is harmless, or it was
+/// the newest and is damaged now. In the latter case the log can hold batches that were written after it; without them, going on would
+/// show an old state.
+fn refuse_if_older(media: &dyn Media, superblock: &Superblock, geometry: &Geometry) -> Result<(), OpenError> {
+    let mut bytes = [0; BLOCK_BYTES];
+    for position in 0..geometry.log_blocks() {
+        media.read_at(geometry.log_offset_bytes(position), &mut bytes).map_err(OpenError::Io)?;
+        let head = BatchHead::parse(&bytes, superblock.pool_id.get());
+        if head.is_some_and(|head| head.generation.get() > superblock.generation.get()) {
+            return Err(OpenError::DamagedSuperblocks);
+        }
+    }
+    Ok(())
+}
+
+type Loaded = (Vec<Entry>, Vec<Entry>, Vec<Entry>);
+
+/// The pages of the table of LUNs, and the index of regions.
+fn load_roots(
+    media: &dyn Media,
+    superblock: &Superblock,
+    geometry: &Geometry,
+    luns: &mut LunTable,
+) -> Result<Loaded, OpenError> {
+    let table_index = Entry::from_raw(superblock.table_index.get());
+    let table = read_index(media, table_index, Geometry::table_index(), "table of LUNs", TABLE_PAGES)?;
+    for (number, entry) in (0..).zip(&table) {
+        if let Some(page) = read_placed(media, *entry, Geometry::table_page(number), "table of LUNs")? {
+            luns.load_page(number, page.bytes())
+                .map_err(|_| OpenError::Damaged { what: "table of LUNs", block: entry.block() })?;
+        }
+    }
+    for root in luns.roots() {
+        if !root.is_unmapped() && geometry.place(root.block()).is_none() {
+            return Err(OpenError::Damaged { what: "table of LUNs", block: root.block() });
+        }
+    }
+    luns.loaded();
+    let what = "index of regions";
+    let (mut level_1, mut counts) = (Vec::new(), Vec::new());
+    let level_1_count = geometry.region_count().div_ceil(FANOUT_LEN);
+    for number in 0..level_1_count.div_ceil(FANOUT_LEN) {
+        let entry = Entry::from_raw(superblock.region_roots[index(number)].get());
+        let count = FANOUT_LEN.min(level_1_count - number * FANOUT_LEN);
+        level_1.extend(read_index(media, entry, geometry.index_page(2, number), what, count)?);
+    }
+    for (number, entry) in (0..).zip(&level_1) {
+        let count = FANOUT_LEN.min(geometry.region_count() - number * FANOUT_LEN);
+        counts.extend(read_index(media, *entry, geometry.index_page(1, number), what, count)?);
+    }
+    for (region, entry) in (0..).zip(&counts) {
+        if !entry.is_unmapped() && !geometry.count_page(region).contains(&entry.block()) {
+            return Err(OpenError::Damaged { what, block: entry.block() });
+        }
+    }
+    Ok((table, level_1, counts))
+}
+
+/// Reads a page that has two places. `None` if there is none.
+fn read_placed(
+    media: &dyn Media,
+    entry: Entry,
+    places: [u64; 2],
+    what: &'static str,
+) -> Result<Option<Page>, OpenError> {
+    if entry.is_unmapped() {
+        return Ok(None);
+    }
+    let mut page = Page::zeroed();
+    if places.contains(&entry.block()) {
+        media.read_at(entry.block() * BLOCK_LEN, page.bytes_mut()).map_err(OpenError::Io)?;
+        if entry.matches(page.bytes()) {
+            return Ok(Some(page));
+        }
+    }
+    Err(OpenError::Damaged { what, block: entry.block() })
+}
+
+fn read_index(
+    media: &dyn Media,
+    entry: Entry,
+    places: [u64; 2],
+    what: &'static str,
+    count: u64,
+) -> Result<Vec<Entry>, OpenError> {
+    let page = read_placed(media, entry, places, what)?;
+    let entries = page.iter().flat_map(Page::entries).chain(std::iter::repeat(Entry::UNMAPPED));
+    debug_assert!(count <= FANOUT_LEN, "an index page has {FANOUT} entries");
+    Ok(entries.take(index(count)).collect())
+}
+
+/// The batches behind the checkpoint, in order. What they refer to is held, so that replaying takes none of it.
+fn find_batches(shared: &Shared, superblock: &Superblock, mut place: LogPlace) -> Result<Vec<BatchHead>, OpenError> {
+    let geometry = *shared.state.lock().pages.space.geometry();
+    let start = place.position;
+    let mut found: Vec<BatchHead> = Vec::new();
+    while place.position - start < geometry.log_blocks() {
+        let mut block = [0; BLOCK_BYTES];
+        shared.media.read_at(geometry.log_offset_bytes(place.position), &mut block).map_err(OpenError::Io)?;
+        let Some(head) = BatchHead::parse(&block, superblock.pool_id.get()) else { break };
+        let in_ring = place.position - start + head.block_count() <= geometry.log_blocks();
+        if !in_ring || !head.is_next(&place, &geometry) {
+            break;
+        }
+        if head.generation.get() > superblock.generation.get() {
+            return Err(OpenError::DamagedSuperblocks);
+        }
+        if read_payload(shared, &geometry, &head)?.is_none() {
+            break;
+        }
+        place.sequence += 1;
+        place.position += head.block_count();
+        found.push(head);
+    }
+    // Each batch was written after the one before it had become durable. Only the last can lack its data.
+    if let Some(last) = found.last()
+        && !has_its_data(shared, &decode(shared, &geometry, last)?)?
+    {
+        found.pop();
+    }
+    for batch in &found {
+        for record in decode(shared, &geometry, batch)? {
+            hold_written(shared, &geometry, batch, &record)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The records of a batch, or `None` if it is torn.
+fn read_payload(shared: &Shared, geometry: &Geometry, head: &BatchHead) -> Result<Option<Vec<u8>>, OpenError> {
+    let mut bytes = vec![0; index(head.block_count()) * BLOCK_BYTES];
+    for (position, block) in (head.position.get()..).zip(bytes.chunks_exact_mut(BLOCK_BYTES)) {
+        shared.media.read_at(geometry.log_offset_bytes(position), block).map_err(OpenError::Io)?;
+    }
+    let payload = bytes[HEAD_BYTES..HEAD_BYTES + head.payload_len()].to_vec();
+    Ok(head.payload_matches(&payload).then_some(payload))
+}
+
+fn decode(shared: &Shared, geometry: &Geometry, head: &BatchHead) -> Result<Vec<Record>, OpenError> {
+    let payload = read_payload(shared, geometry, head)?.ok_or_else(|| bad_log(geometry, head))?;
+    let mut rest = payload.as_slice();
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        records.push(Record::decode(&mut rest).map_err(|_| bad_log(geometry, head))?);
+    }
+    Ok(records)
+}
+
+fn bad_log(geometry: &Geometry, head: &BatchHead) -> OpenError {
+    OpenError::Damaged { what: "log", block: geometry.log_offset_bytes(head.position.get()) / BLOCK_LEN }
+}
+
+/// Whether the data that the records refer to is there.
+fn has_its_data(shared: &Shared, records: &[Record]) -> Result<bool, OpenError> {
+    let geometry = *shared.state.lock().pages.space.geometry();
+    for record in records {
+        let Record::Write { block, checks, .. } = record else { continue };
+        for (block, check) in (*block..).zip(checks) {
+            let mut data = [0; BLOCK_BYTES];
+            if geometry.place(block).is_none() {
+                return Ok(false);
+            }
+            shared.media.read_at(block * BLOCK_LEN, &mut data).map_err(OpenError::Io)?;
+            if check_of(&data) != *check {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn hold_written(shared: &Shared, geometry: &Geometry, head: &BatchHead, record: &Record) -> Result<(), OpenError> {
+    let Record::Write { block, checks, .. } = record else { return Ok(()) };
+    let mut state = shared.state.lock();
+    for (block, _) in (*block..).zip(checks) {
+        // A block is taken once between two checkpoints.
+        if geometry.place(block).is_none() || !state.pages.space.hold(block) {
+            return Err(bad_log(geometry, head));
+        }
+    }
+    Ok(())
+}
+
+fn replay(shared: &Shared, roots: &mut Roots, batches: &[BatchHead]) -> Result<(), OpenError> {
+    let geometry = *shared.state.lock().pages.space.geometry();
+    for batch in batches {
+        for record in decode(shared, &geometry, batch)? {
+            redo(shared, &record)?.ok_or_else(|| bad_log(&geometry, batch))?;
+        }
+        let crowded = {
+            let mut state = shared.state.lock();
+            state.log.skip(batch);
+            state.pages.cache.dirty_count() >= state.limits.dirty_soft
+        };
+        if crowded {
+            checkpoint::run(shared, roots, None).map_err(OpenError::Io)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the change that a record describes. `None` if it cannot have been made.
+fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
+    match record {
+        Record::Write { lun, first, block, checks } => {
+            let entries: Vec<Entry> = (*block..).zip(checks).map(|(block, check)| Entry::new(block, *check)).collect();
+            redo_update(shared, *lun, *first, &entries)
+        }
+        Record::Discard { lun, first, count } => {
+            let in_leaf = index(u64::from(*count)) <= FANOUT;
+            let entries = vec![Entry::UNMAPPED; if in_leaf { index(u64::from(*count)) } else { 0 }];
+            if in_leaf { redo_update(shared, *lun, *first, &entries) } else { Ok(None) }
+        }
+        Record::Create { lun, id, length } => {
+            let mut state = shared.state.lock();
+            let possible = state.luns.is_vacant(*lun) && state.luns.find(*id).is_none();
+            Ok((possible && state.create_lun(*lun, *id, lunshadow_lun::BlockCount(*length))).then_some(()))
+        }
+        Record::Delete { lun } => {
+            let mut state = shared.state.lock();
+            let live = state.luns.get(*lun).is_some_and(|lun| lun.is_live());
+            if live {
+                state.luns.delete(*lun);
+            }
+            Ok(live.then_some(()))
+        }
+        Record::Snapshot { set, members } => {
+            let captured = shared.with_pages(|state, faults| {
+                if !members.iter().all(|member| can_capture(state, member)) {
+                    return Some(None);
+                }
+                state.touch_capture(members.iter().map(|member| member.source), faults);
+                if !faults.is_empty() {
+                    return None;
+                }
+                state.capture(*set, members, Life::Live);
+                Some(Some(()))
+            });
+            captured.map_err(unreadable)
+        }
+    }
+}
+
+fn can_capture(state: &mut State, member: &SnapshotMember) -> bool {
+    state.luns.get(member.source).is_some_and(|lun| lun.is_live())
+        && state.luns.is_vacant(member.shadow)
+        && state.luns.find(member.shadow_id).is_none()
+}
+
+fn redo_update(shared: &Shared, slot: LunSlot, first: u64, entries: &[Entry]) -> Result<Option<()>, OpenError> {
+    let place = LeafPlace::of(first);
+    let updated = shared.with_pages(|state, faults| {
+        let blocks = state.luns.get(slot).filter(|lun| lun.is_live()).map(|lun| lun.length.0.div_ceil(8));
+        let in_lun = blocks.is_some_and(|blocks| index(first) + entries.len() <= index(blocks));
+        if !in_lun || place.at + entries.len() > FANOUT {
+            return Some(None);
+        }
+        state.update_map(slot, place, entries, faults).map(Some)
+    });
+    let updated = updated.map_err(unreadable)?;
+    Ok(updated.filter(|updated| *updated != Updated::Full).map(drop))
+}
+
+fn unreadable(error: PageError) -> OpenError {
+    match error {
+        PageError::Damaged { block } => OpenError::Damaged { what: "map", block },
+        PageError::Unreadable { error, .. } => OpenError::Io(error),
+    }
+}

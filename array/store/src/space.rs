@@ -1,0 +1,315 @@
+//! Which blocks are free: reference counts, blocks held back, and the search for free ones.
+//!
+//! A block can be taken when its count is zero and it is not *held*. Held are blocks that were taken and are not in a map yet, and
+//! blocks that were freed but may still be read: by recovery, until a checkpoint without them is durable, or by a reader that looked
+//! them up before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::cache::{BlockMap, Cache, PageKind};
+use crate::geometry::{Geometry, REGION_LEN};
+use crate::page::{Entry, Page, index};
+
+/// A page that is not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) key: u64,
+    pub(crate) kind: PageKind,
+    /// Where the page lies, and its check value.
+    pub(crate) entry: Entry,
+}
+
+/// The pages that an operation needs and did not find. Operations look for all of them before they change anything.
+pub(crate) type Faults = Vec<Fault>;
+
+/// Proof that its holder may read blocks that it looked up: none of them is taken for something else while it lives.
+#[derive(Debug, Default)]
+pub(crate) struct ReadEpoch;
+
+/// What blocks are taken for. Data and map pages are taken from opposite ends, so that runs of data stay contiguous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Data,
+    Map,
+}
+
+struct Region {
+    /// Where its counts are on the medium; unmapped while all of them are zero.
+    counts: Entry,
+    /// Cleared when a search of the whole region found nothing, set when a block of it comes back.
+    worth_a_search: bool,
+}
+
+type HeldBits = Box<[u64; REGION_LEN / 64]>;
+
+/// Blocks freed before a checkpoint, on their way back.
+struct Returning {
+    generation: u64,
+    readers: Arc<ReadEpoch>,
+    blocks: Vec<u64>,
+}
+
+/// See the module.
+pub(crate) struct Space {
+    geometry: Geometry,
+    regions: Vec<Region>,
+    held: BlockMap<HeldBits>,
+    held_count: u64,
+    used_count: u64,
+    usable_count: u64,
+    /// Freed since the last freeze.
+    freed: Vec<u64>,
+    /// Freed before the freeze of the checkpoint that is being written.
+    frozen: Option<Returning>,
+    /// Freed before a durable checkpoint, oldest first; readers may still use them.
+    draining: VecDeque<Returning>,
+    readers: Arc<ReadEpoch>,
+    released_generation: u64,
+    /// Where the search for [`Purpose::Data`] goes on: region and place in it. Upwards.
+    data_cursor: (u64, usize),
+    /// The same for [`Purpose::Map`]. Downwards by regions.
+    map_cursor: (u64, usize),
+}
+
+impl Space {
+    pub(crate) fn new(geometry: Geometry, counts: Vec<Entry>, used_count: u64) -> Self {
+        let regions: Vec<Region> = counts.into_iter().map(|counts| Region { counts, worth_a_search: true }).collect();
+        Self {
+            geometry,
+            regions,
+            held: BlockMap::default(),
+            held_count: 0,
+            used_count,
+            usable_count: geometry.usable_blocks(),
+            freed: Vec::new(),
+            frozen: None,
+            draining: VecDeque::new(),
+            readers: Arc::default(),
+            released_generation: 0,
+            data_cursor: (0, 0),
+            map_cursor: (geometry.region_count() - 1, 0),
+        }
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub(crate) fn used_count(&self) -> u64 {
+        self.used_count
+    }
+
+    /// How many blocks could be taken now.
+    pub(crate) fn free_count(&self) -> u64 {
+        self.usable_count.saturating_sub(self.used_count + self.held_count)
+    }
+
+    /// How many freed blocks are on their way back.
+    pub(crate) fn returning_count(&self) -> u64 {
+        let waiting = self.frozen.iter().chain(&self.draining).map(|returning| returning.blocks.len()).sum::<usize>();
+        u64::try_from(waiting + self.freed.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The newest generation whose freed blocks have all come back.
+    pub(crate) fn released_generation(&self) -> u64 {
+        self.released_generation
+    }
+
+    /// What a reader holds from its first look-up to its last read.
+    pub(crate) fn reader(&self) -> Arc<ReadEpoch> {
+        Arc::clone(&self.readers)
+    }
+
+    pub(crate) fn counts_entry(&self, region: u64) -> Entry {
+        self.regions[index(region)].counts
+    }
+
+    pub(crate) fn set_counts_entry(&mut self, region: u64, entry: Entry) {
+        self.regions[index(region)].counts = entry;
+    }
+
+    /// The page of counts with `block`'s, and its place there; the page is in memory unless a fault was added.
+    ///
+    /// # Panics
+    /// If `block` is none that can be counted; what is read from the medium is checked when it is read.
+    fn count_slot(&self, block: u64) -> (u64, u64, usize) {
+        let (region, at) = self.geometry.place(block).expect("only blocks of the data area are referred to");
+        (region, self.geometry.count_page(region)[0], at)
+    }
+
+    /// Makes sure that the page with the count of `block` is in memory, or adds a fault.
+    pub(crate) fn touch(&self, cache: &mut Cache, block: u64, faults: &mut Faults) {
+        let (region, ..) = self.count_slot(block);
+        self.touch_region(cache, region, faults);
+    }
+
+    fn touch_region(&self, cache: &mut Cache, region: u64, faults: &mut Faults) {
+        let key = self.geometry.count_page(region)[0];
+        if cache.get(key).is_some() {
+            return;
+        }
+        let kind = PageKind::Counts { region };
+        let entry = self.regions[index(region)].counts;
+        if entry.is_unmapped() {
+            cache.insert_clean(key, kind, Arc::new(Page::zeroed()));
+        } else if faults.last().is_none_or(|last| last.key != key) {
+            faults.push(Fault { key, kind, entry });
+        }
+    }
+
+    /// The count of a block whose page is in memory.
+    pub(crate) fn count(&self, cache: &mut Cache, block: u64) -> u16 {
+        let (_, key, at) = self.count_slot(block);
+        cache.get(key).expect("touched before").count(at)
+    }
+
+    /// Adds a reference.
+    pub(crate) fn increment(&mut self, cache: &mut Cache, block: u64) {
+        let (_, key, at) = self.count_slot(block);
+        let page = cache.page_mut(key);
+        let count = page.count(at);
+        // A block lies at one place of a map, so that it has at most one reference for each LUN, and these are fewer.
+        page.set_count(at, count.checked_add(1).expect("there are fewer LUNs than 65536"));
+        if count == 0 {
+            self.used_count += 1;
+            self.unhold(block);
+        }
+    }
+
+    /// Takes a reference away; true if it was the last.
+    pub(crate) fn decrement(&mut self, cache: &mut Cache, block: u64) -> bool {
+        let (_, key, at) = self.count_slot(block);
+        let page = cache.page_mut(key);
+        let left = page.count(at).checked_sub(1).expect("what is referred to has a count");
+        page.set_count(at, left);
+        if left == 0 {
+            self.used_count -= 1;
+            self.hold(block);
+            self.freed.push(block);
+        }
+        left == 0
+    }
+
+    /// Holds a block back. False if it was held already.
+    pub(crate) fn hold(&mut self, block: u64) -> bool {
+        let (region, _, at) = self.count_slot(block);
+        let bits = self.held.entry(region).or_insert_with(|| Box::new([0; REGION_LEN / 64]));
+        let fresh = bits[at / 64] & (1 << (at % 64)) == 0;
+        bits[at / 64] |= 1 << (at % 64);
+        self.held_count += u64::from(fresh);
+        fresh
+    }
+
+    /// Lets a held block be taken again, or be counted.
+    pub(crate) fn unhold(&mut self, block: u64) {
+        let (region, _, at) = self.count_slot(block);
+        let Some(bits) = self.held.get_mut(&region) else { return };
+        if bits[at / 64] & (1 << (at % 64)) != 0 {
+            bits[at / 64] &= !(1 << (at % 64));
+            self.held_count -= 1;
+            self.regions[index(region)].worth_a_search = true;
+            if bits.iter().all(|word| *word == 0) {
+                self.held.remove(&region);
+            }
+        }
+    }
+
+    /// Takes `want` free blocks and holds them. `None` if a fault was added, an empty list if there are not so many.
+    pub(crate) fn claim(
+        &mut self,
+        cache: &mut Cache,
+        purpose: Purpose,
+        want: usize,
+        faults: &mut Faults,
+    ) -> Option<Vec<u64>> {
+        if want == 0 {
+            return Some(Vec::new());
+        }
+        let mut claimed = Vec::with_capacity(want);
+        let (mut region, mut from) = if purpose == Purpose::Data { self.data_cursor } else { self.map_cursor };
+        // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
+        for _ in 0..=self.regions.len() {
+            if self.regions[index(region)].worth_a_search {
+                let faults_before = faults.len();
+                self.touch_region(cache, region, faults);
+                if faults.len() > faults_before {
+                    claimed.iter().for_each(|block| self.unhold(*block));
+                    return None;
+                }
+                if let Some(next) = self.claim_in(cache, region, from, want, &mut claimed) {
+                    let cursor = if purpose == Purpose::Data { &mut self.data_cursor } else { &mut self.map_cursor };
+                    *cursor = (region, next);
+                    return Some(claimed);
+                }
+            }
+            from = 0;
+            region = match purpose {
+                Purpose::Data => (region + 1) % self.geometry.region_count(),
+                Purpose::Map => region.checked_sub(1).unwrap_or(self.geometry.region_count() - 1),
+            };
+        }
+        claimed.iter().for_each(|block| self.unhold(*block));
+        Some(Vec::new())
+    }
+
+    /// Claims in one region from a place on; the place after the last claimed block if there are `want` now.
+    fn claim_in(
+        &mut self,
+        cache: &mut Cache,
+        region: u64,
+        from: usize,
+        want: usize,
+        claimed: &mut Vec<u64>,
+    ) -> Option<usize> {
+        let page = Arc::clone(cache.get(self.geometry.count_page(region)[0]).expect("touched before"));
+        let begin = from.max(index(Geometry::region_overhead(region)));
+        let end = index(self.geometry.region_blocks(region));
+        let before = claimed.len();
+        for at in begin..end {
+            if claimed.len() == want {
+                return Some(at);
+            }
+            let held = self.held.get(&region).is_some_and(|bits| bits[at / 64] & (1 << (at % 64)) != 0);
+            if page.count(at) == 0 && !held {
+                let block = self.geometry.region_start(region) + u64::try_from(at).expect("a place in a region");
+                self.hold(block);
+                claimed.push(block);
+            }
+        }
+        if claimed.len() == before && from == 0 {
+            self.regions[index(region)].worth_a_search = false;
+        }
+        (claimed.len() == want).then_some(end)
+    }
+
+    /// Begins a checkpoint: what has been freed until now comes back when it is durable and its readers are gone.
+    pub(crate) fn freeze(&mut self, generation: u64) {
+        debug_assert!(self.frozen.is_none(), "one checkpoint at a time");
+        let readers = std::mem::take(&mut self.readers);
+        self.frozen = Some(Returning { generation, readers, blocks: std::mem::take(&mut self.freed) });
+    }
+
+    /// The checkpoint is durable; [`Space::drain`] gives back what was freed before it.
+    pub(crate) fn thaw(&mut self) {
+        self.draining.extend(self.frozen.take());
+    }
+
+    /// Gives back what no reader uses any more. True if something came back.
+    pub(crate) fn drain(&mut self) -> bool {
+        let mut came_back = false;
+        // In order: who holds an older epoch may have looked up what was freed later.
+        while self.draining.front().is_some_and(|returning| Arc::strong_count(&returning.readers) == 1) {
+            let Some(returning) = self.draining.pop_front() else { break };
+            returning.blocks.iter().for_each(|block| self.unhold(*block));
+            self.released_generation = returning.generation;
+            came_back = true;
+        }
+        came_back
+    }
+
+    /// Whether readers keep freed blocks from coming back.
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+}

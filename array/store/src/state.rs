@@ -1,0 +1,345 @@
+//! What the threads and requests of a pool share, and how they wait for each other.
+//!
+//! One lock holds all metadata. Nothing is read from or written to the medium under it: an operation that needs a page which is not
+//! in memory says so, and is begun again when the page has come.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::cache::PageKind;
+use crate::log::Log;
+use crate::lun_table::LunTable;
+use crate::map::Pages;
+use crate::media::Media;
+use crate::page::{BLOCK_LEN, Page};
+use crate::record::LunSlot;
+use crate::sets::Sets;
+use crate::space::{Fault, Faults, ReadEpoch};
+
+/// The metadata in memory.
+pub(crate) struct State {
+    pub(crate) pages: Pages,
+    pub(crate) luns: LunTable,
+    pub(crate) log: Log,
+    pub(crate) sets: Sets,
+    /// The number of the checkpoint that changes made now will be part of.
+    pub(crate) generation: u64,
+    /// The number of the newest durable checkpoint.
+    pub(crate) durable_generation: u64,
+    /// The checkpoint that somebody waits for; zero if nobody does.
+    pub(crate) wanted_generation: u64,
+    pub(crate) limits: Limits,
+    pub(crate) poisoned: bool,
+    /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
+    pub(crate) stuck: BTreeSet<LunSlot>,
+    /// A checkpoint waits because the medium itself has no space.
+    pub(crate) medium_full: bool,
+    pub(crate) stopping: bool,
+}
+
+/// Limits that follow from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// From so many changed pages on, a checkpoint begins.
+    pub(crate) dirty_soft: usize,
+    /// From so many on, writers wait for it.
+    pub(crate) dirty_hard: usize,
+    /// So many free blocks are left to map pages, so that what is needed to free space never lacks space.
+    pub(crate) reserve_blocks: u64,
+}
+
+impl Limits {
+    pub(crate) fn new(cache_pages: usize, usable_blocks: u64) -> Self {
+        let by_capacity = usize::try_from(usable_blocks / 64).unwrap_or(usize::MAX);
+        let dirty_soft = (cache_pages / 4).min(by_capacity).max(8);
+        let dirty_hard = 2 * dirty_soft;
+        // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance.
+        let reserve_blocks = u64::try_from(2 * dirty_hard + 64).unwrap_or(u64::MAX).min(usable_blocks / 8);
+        Self { dirty_soft, dirty_hard, reserve_blocks }
+    }
+}
+
+/// What waiters look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) durable_sequence: u64,
+    pub(crate) durable_generation: u64,
+    pub(crate) poisoned: bool,
+    pub(crate) medium_full: bool,
+    /// Counts all news, of these and of other kinds.
+    pub(crate) tick: u64,
+}
+
+/// Why a page could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PageError {
+    #[error("the page at block {block} is damaged")]
+    Damaged { block: u64 },
+    #[error("the page at block {block} cannot be read")]
+    Unreadable {
+        block: u64,
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl From<PageError> for io::Error {
+    fn from(error: PageError) -> Self {
+        let kind = match &error {
+            PageError::Damaged { .. } => io::ErrorKind::InvalidData,
+            PageError::Unreadable { error, .. } => error.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Why the pool takes no changes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It refuses changes until it is reopened.
+    Poisoned,
+    /// The medium itself has no space for a checkpoint.
+    MediumFull,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) media: Box<dyn Media>,
+    pub(crate) state: Mutex<State>,
+    /// Wakes the writer of the log.
+    pub(crate) log_wake: Condvar,
+    /// Wakes the housekeeper.
+    pub(crate) house_wake: Condvar,
+    progress: watch::Sender<Progress>,
+    /// One sync at a time, and none after one that failed: the operating system reports a failure to one caller only.
+    sync_failed: Mutex<bool>,
+    /// Whether freed blocks wait for readers, which then wake the housekeeper.
+    readers_awaited: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(media: Box<dyn Media>, state: State) -> Self {
+        let progress = Progress {
+            durable_sequence: state.log.durable_sequence(),
+            durable_generation: state.durable_generation,
+            ..Progress::default()
+        };
+        Self {
+            media,
+            state: Mutex::new(state),
+            log_wake: Condvar::new(),
+            house_wake: Condvar::new(),
+            progress: watch::Sender::new(progress),
+            sync_failed: Mutex::new(false),
+            readers_awaited: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells all waiters what is new.
+    pub(crate) fn publish(&self, state: &State) {
+        self.progress.send_modify(|progress| {
+            *progress = Progress {
+                durable_sequence: state.log.durable_sequence(),
+                durable_generation: state.durable_generation,
+                poisoned: state.poisoned,
+                medium_full: state.medium_full,
+                tick: progress.tick + 1,
+            }
+        });
+    }
+
+    /// To wait for news. Take it before looking at the state.
+    pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Makes durable all writes that have ended.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if *failed {
+            return Err(io::Error::other("an earlier sync failed"));
+        }
+        self.media.sync().inspect_err(|_| *failed = true)
+    }
+
+    /// Refuses all changes from now on.
+    pub(crate) fn poison(&self, why: &io::Error) {
+        tracing::error!(error = %why, "the medium failed; the pool is read-only until it is reopened");
+        let mut state = self.state.lock();
+        state.poisoned = true;
+        self.publish(&state);
+        self.log_wake.notify_all();
+        self.house_wake.notify_all();
+    }
+
+    /// Asks for a checkpoint of everything up to now; its number.
+    pub(crate) fn want_checkpoint(&self, state: &mut State) -> u64 {
+        state.wanted_generation = state.wanted_generation.max(state.generation);
+        self.house_wake.notify_one();
+        state.wanted_generation
+    }
+
+    /// Asks for everything up to now to be made durable by the log; the sequence number to wait for.
+    pub(crate) fn want_durable(&self, state: &mut State) -> u64 {
+        let sequence = state.log.want_all();
+        self.log_wake.notify_one();
+        sequence
+    }
+
+    /// To be called after each change, before the lock is released.
+    pub(crate) fn changed(&self, state: &mut State) {
+        if state.pages.cache.dirty_count() >= state.limits.dirty_soft || state.log.is_filling() {
+            self.want_checkpoint(state);
+        }
+        state.pages.cache.trim();
+    }
+
+    /// Waits until a batch is durable.
+    pub(crate) async fn durable(&self, sequence: u64) -> Result<(), Refusal> {
+        let mut watch = self.watch();
+        let reached = watch.wait_for(|now| now.durable_sequence >= sequence || now.poisoned).await;
+        reached.ok().filter(|now| now.durable_sequence >= sequence).map(drop).ok_or(Refusal::Poisoned)
+    }
+
+    /// Waits until a checkpoint is durable.
+    pub(crate) async fn checkpointed(&self, generation: u64) -> Result<(), Refusal> {
+        let mut watch = self.watch();
+        let done = |now: &Progress| now.durable_generation >= generation;
+        match watch.wait_for(|now| done(now) || now.poisoned || now.medium_full).await {
+            Ok(now) if done(&now) => Ok(()),
+            Ok(now) if now.medium_full => Err(Refusal::MediumFull),
+            _ => Err(Refusal::Poisoned),
+        }
+    }
+
+    /// Waits until the pool takes changes: not too much of it waits to be written already.
+    pub(crate) async fn admitted(&self) -> Result<(), Refusal> {
+        let mut watch = None;
+        loop {
+            {
+                let mut state = self.state.lock();
+                let crowded = state.pages.cache.dirty_count() >= state.limits.dirty_hard;
+                if state.poisoned {
+                    return Err(Refusal::Poisoned);
+                }
+                if !crowded && !state.log.is_behind() {
+                    return Ok(());
+                }
+                if state.medium_full {
+                    self.house_wake.notify_one();
+                    return Err(Refusal::MediumFull);
+                }
+                if crowded {
+                    self.want_checkpoint(&mut state);
+                }
+            }
+            // It looks again after it has subscribed, so that no news between look and wait is missed.
+            match &mut watch {
+                None => watch = Some(self.watch()),
+                Some(watch) => watch.changed().await.map_err(|_| Refusal::Poisoned)?,
+            }
+        }
+    }
+
+    /// Lets freed blocks come back that no reader uses any more, and arranges that the last reader of others says so.
+    pub(crate) fn drain_readers(&self, state: &mut State) {
+        // Readers let go and then look at the flag; here the flag is set before it is looked who has let go.
+        self.readers_awaited.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if state.pages.space.drain() {
+            self.publish(state);
+        }
+        self.readers_awaited.store(state.pages.space.is_draining(), Ordering::SeqCst);
+    }
+
+    /// Runs an operation under the lock as soon as the pages that it needs are in memory. The operation adds faults for those
+    /// that are not, changes nothing then, and answers `None`.
+    pub(crate) fn with_pages<T>(
+        &self,
+        mut operation: impl FnMut(&mut State, &mut Faults) -> Option<T>,
+    ) -> Result<T, PageError> {
+        // Held until the end: what is looked up stays what it is, and what was read stays in memory.
+        let mut pinned: Vec<Arc<Page>> = Vec::new();
+        let mut reader = None;
+        loop {
+            let mut faults = Faults::new();
+            {
+                let mut state = self.state.lock();
+                reader.get_or_insert_with(|| self.reader(&state));
+                if let Some(result) = operation(&mut state, &mut faults) {
+                    // The pins go first, so that what was only needed here can be evicted.
+                    drop(pinned);
+                    self.changed(&mut state);
+                    return Ok(result);
+                }
+            }
+            debug_assert!(!faults.is_empty(), "an operation that waits says for what");
+            for fault in faults {
+                let page = Arc::new(self.read_page(&fault)?);
+                let mut state = self.state.lock();
+                // A page of counts may have changed its place meanwhile, in which case the next round reads it there.
+                let stale = match fault.kind {
+                    PageKind::Counts { region } => state.pages.space.counts_entry(region) != fault.entry,
+                    PageKind::Map { .. } => false,
+                };
+                if !stale {
+                    state.pages.cache.insert_clean(fault.key, fault.kind, Arc::clone(&page));
+                    pinned.push(page);
+                }
+            }
+        }
+    }
+
+    fn read_page(&self, fault: &Fault) -> Result<Page, PageError> {
+        let block = fault.entry.block();
+        let mut page = Page::zeroed();
+        self.media
+            .read_at(block * BLOCK_LEN, page.bytes_mut())
+            .map_err(|error| PageError::Unreadable { block, error })?;
+        if fault.entry.matches(page.bytes()) && self.is_plausible(fault, &page) {
+            Ok(page)
+        } else {
+            Err(PageError::Damaged { block })
+        }
+    }
+
+    /// Whether all entries of a page refer to blocks that can be referred to. A page that passes its checksum and not this was
+    /// made by something else than this code.
+    fn is_plausible(&self, fault: &Fault, page: &Page) -> bool {
+        match fault.kind {
+            PageKind::Counts { .. } => true,
+            PageKind::Map { .. } => {
+                let state = self.state.lock();
+                let geometry = state.pages.space.geometry();
+                page.entries().all(|entry| entry.is_unmapped() || geometry.place(entry.block()).is_some())
+            }
+        }
+    }
+
+    /// What a reader holds while it reads what it looked up.
+    pub(crate) fn reader(&self, state: &State) -> Reader<'_> {
+        Reader { epoch: Some(state.pages.space.reader()), shared: self }
+    }
+}
+
+/// Keeps blocks that were looked up from being taken for something else. See [`ReadEpoch`].
+pub(crate) struct Reader<'a> {
+    epoch: Option<Arc<ReadEpoch>>,
+    shared: &'a Shared,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.epoch = None;
+        fence(Ordering::SeqCst);
+        if self.shared.readers_awaited.load(Ordering::SeqCst) {
+            let _state = self.shared.state.lock();
+            self.shared.house_wake.notify_one();
+        }
+    }
+}

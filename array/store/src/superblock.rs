@@ -1,0 +1,113 @@
+//! The superblock: two slots, written in turn, each one the root of a whole checkpoint.
+
+use zerocopy::little_endian::{U32, U64, U128};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::geometry::{Geometry, ROOT_ENTRIES};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN};
+
+/// The only format version that this code writes and reads.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Features that a reader must know to read a pool. None is defined yet.
+pub(crate) const KNOWN_FEATURES: u64 = 0;
+
+const MAGIC: [u8; 8] = *b"LUNSHDW\x01";
+
+/// A superblock as it lies on the medium. `crc` covers all bytes before it.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(crate) struct Superblock {
+    magic: [u8; 8],
+    pub(crate) version: U32,
+    reserved: U32,
+    pub(crate) features: U64,
+    pub(crate) pool_id: U128,
+    /// The number of this checkpoint. Slot `generation % 2` holds it.
+    pub(crate) generation: U64,
+    /// Changes with each opening, so that log batches of an earlier one are never taken for new ones.
+    pub(crate) epoch: U64,
+    /// The sequence number of the first log batch that is not part of this checkpoint.
+    pub(crate) log_sequence: U64,
+    /// The position of that batch in the log, in blocks, ever growing.
+    pub(crate) log_position: U64,
+    pub(crate) total_blocks: U64,
+    pub(crate) log_blocks: U64,
+    /// How many blocks have a reference count above zero.
+    pub(crate) used_blocks: U64,
+    /// The entry of the index of the table of LUNs.
+    pub(crate) table_index: U64,
+    /// The entries of the level-2 pages of the index of regions.
+    pub(crate) region_roots: [U64; ROOT_ENTRIES],
+    unused: [u8; BLOCK_BYTES - 108 - 8 * ROOT_ENTRIES],
+    crc: U32,
+}
+
+const _: () = assert!(size_of::<Superblock>() == BLOCK_BYTES);
+const CRC_AT: usize = BLOCK_BYTES - 4;
+
+/// What a superblock's slot holds.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// A superblock whose checksum holds.
+    Valid(Box<Superblock>),
+    /// Something that says it is one, but is torn or damaged.
+    Damaged,
+    /// Something else.
+    Foreign,
+}
+
+impl Superblock {
+    /// A superblock of a pool that holds nothing yet.
+    pub(crate) fn empty(geometry: &Geometry, pool_id: u128) -> Self {
+        let zeros = [0_u8; BLOCK_BYTES];
+        let mut superblock = Self::read_from_bytes(&zeros).expect("the length is asserted above");
+        superblock.magic = MAGIC;
+        superblock.version = FORMAT_VERSION.into();
+        superblock.features = KNOWN_FEATURES.into();
+        superblock.pool_id = pool_id.into();
+        superblock.log_sequence = 1.into();
+        superblock.total_blocks = geometry.total_blocks().into();
+        superblock.log_blocks = geometry.log_blocks().into();
+        superblock
+    }
+
+    /// The byte offset of the slot that this superblock belongs into.
+    pub(crate) fn offset_bytes(&self) -> u64 {
+        self.generation.get() % 2 * BLOCK_LEN
+    }
+
+    /// The bytes to write, with their checksum.
+    pub(crate) fn sealed(mut self) -> Vec<u8> {
+        self.crc = crc32c::crc32c(&self.as_bytes()[..CRC_AT]).into();
+        self.as_bytes().to_vec()
+    }
+
+    /// Reads what a slot holds.
+    pub(crate) fn parse(bytes: &[u8]) -> Slot {
+        let Ok(superblock) = Self::read_from_bytes(bytes) else { return Slot::Foreign };
+        if superblock.crc.get() == crc32c::crc32c(&bytes[..CRC_AT]) && superblock.magic == MAGIC {
+            Slot::Valid(Box::new(superblock))
+        } else if superblock.magic == MAGIC {
+            Slot::Damaged
+        } else {
+            Slot::Foreign
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let geometry = Geometry::new(100_000, 64).unwrap();
+        let bytes = Superblock::empty(&geometry, 7).sealed();
+        assert!(matches!(Superblock::parse(&bytes), Slot::Valid(s) if s.pool_id.get() == 7));
+        for bit in 0..BLOCK_BYTES * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!matches!(Superblock::parse(&flipped), Slot::Valid(_)), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Writing to a LUN: data goes to free blocks without the pool's lock, then the map is changed under it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use lunshadow_lun::LunError;
+
+use crate::changes::{LeafPlace, Updated};
+use crate::lun::{LookUpError, StoreLun};
+use crate::media;
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of, index};
+use crate::space::Purpose;
+
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+/// Data for consecutive bytes of a LUN, all in one leaf of its map.
+pub(crate) struct LeafWrite {
+    pub(crate) bytes: Range<u64>,
+    pub(crate) data: Bytes,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is part of the map.
+    Done,
+    /// There are not enough free blocks now.
+    Full,
+}
+
+/// What a block is to hold.
+enum Image {
+    /// Only zeros: no block is needed.
+    Zeros,
+    /// A part of the data.
+    Given(Range<usize>),
+    /// A part of the data over what the block held before.
+    Patched(Vec<u8>),
+}
+
+/// A block of the write.
+struct Piece {
+    image: Image,
+    /// What the block referred to when its old content was read, if that was needed.
+    base: Option<Entry>,
+}
+
+enum Mapped {
+    Done,
+    Full,
+    /// Somebody else wrote the block that was to be patched.
+    Overtaken,
+}
+
+impl LeafWrite {
+    /// Writes and maps, anew if another write overtakes it in a block that both write a part of.
+    pub(crate) fn run(&self, lun: &StoreLun) -> Result<Written, LunError> {
+        loop {
+            let reader = lun.shared.reader(&lun.shared.state.lock());
+            let pieces = self.pieces(lun)?;
+            let want = pieces.iter().filter(|piece| !matches!(piece.image, Image::Zeros)).count();
+            let Some(claimed) = self.claim(lun, want)? else { return Ok(Written::Full) };
+            let mapped = self.store(lun, &pieces, &claimed).and_then(|entries| self.map(lun, &pieces, &entries));
+            if !matches!(mapped, Ok(Mapped::Done)) {
+                let mut state = lun.shared.state.lock();
+                claimed.iter().for_each(|block| state.pages.space.unhold(*block));
+            }
+            // The base was kept from being reused until here, so that an unchanged entry means unchanged content.
+            drop(reader);
+            match mapped? {
+                Mapped::Done => return Ok(Written::Done),
+                Mapped::Full => return Ok(Written::Full),
+                Mapped::Overtaken => {}
+            }
+        }
+    }
+
+    fn first_block(&self) -> u64 {
+        self.bytes.start / BLOCK_LEN
+    }
+
+    fn pieces(&self, lun: &StoreLun) -> Result<Vec<Piece>, LunError> {
+        let blocks = self.first_block()..self.bytes.end.div_ceil(BLOCK_LEN);
+        blocks.map(|block| self.piece(lun, block)).collect()
+    }
+
+    fn piece(&self, lun: &StoreLun, block: u64) -> Result<Piece, LunError> {
+        let begin = (block * BLOCK_LEN).max(self.bytes.start);
+        let end = ((block + 1) * BLOCK_LEN).min(self.bytes.end);
+        let part = index(begin - self.bytes.start)..index(end - self.bytes.start);
+        if part.len() == BLOCK_BYTES {
+            let zeros = self.data[part.clone()] == ZEROS;
+            return Ok(Piece { image: if zeros { Image::Zeros } else { Image::Given(part) }, base: None });
+        }
+        let entries = lun.look_up(LeafPlace::of(block), 1).map_err(|error| match error {
+            LookUpError::Gone => LunError::Gone,
+            LookUpError::Page(error) => StoreLun::damaged_at(begin)(error),
+        })?;
+        let mut content = ZEROS.to_vec();
+        lun.fetch(&entries, &mut content).map_err(|_| LunError::Damaged { at: lunshadow_lun::Lba(begin / 512) })?;
+        let at = index(begin - block * BLOCK_LEN);
+        content[at..at + part.len()].copy_from_slice(&self.data[part]);
+        let image = if content == ZEROS { Image::Zeros } else { Image::Patched(content) };
+        Ok(Piece { image, base: Some(entries[0]) })
+    }
+
+    /// Takes blocks for data, but none of those that map pages may need. `None` if there are not so many.
+    fn claim(&self, lun: &StoreLun, want: usize) -> Result<Option<Vec<u64>>, LunError> {
+        let claimed = lun.shared.with_pages(|state, faults| {
+            if let Err(gone) = lun.entry(state) {
+                return Some(Err(gone));
+            }
+            if state.poisoned {
+                return Some(Err(LunError::Poisoned));
+            }
+            let needed = state.limits.reserve_blocks + u64::try_from(want).unwrap_or(u64::MAX);
+            if want > 0 && state.pages.space.free_count() < needed {
+                return Some(Ok(None));
+            }
+            let pages = &mut state.pages;
+            let claimed = pages.space.claim(&mut pages.cache, Purpose::Data, want, faults)?;
+            Some(Ok((claimed.len() == want).then_some(claimed)))
+        });
+        claimed.map_err(StoreLun::damaged_at(self.bytes.start))?
+    }
+
+    /// Writes the pieces to the claimed blocks, neighbours at once; the entries of all blocks.
+    fn store(&self, lun: &StoreLun, pieces: &[Piece], claimed: &[u64]) -> Result<Vec<Entry>, LunError> {
+        let mut claimed = claimed.iter();
+        let mut entries = Vec::with_capacity(pieces.len());
+        let mut run: Option<(u64, Range<usize>)> = None;
+        for piece in pieces {
+            let content: &[u8] = match &piece.image {
+                Image::Zeros => {
+                    entries.push(Entry::UNMAPPED);
+                    continue;
+                }
+                Image::Given(part) => &self.data[part.clone()],
+                Image::Patched(content) => content,
+            };
+            let block = *claimed.next().expect("as many are claimed as are needed");
+            entries.push(Entry::new(block, check_of(content)));
+            match (&piece.image, &mut run) {
+                (Image::Given(part), Some((start, whole)))
+                    if whole.end == part.start && *start + blocks_in(whole) == block =>
+                {
+                    whole.end = part.end;
+                }
+                (Image::Given(part), _) => {
+                    self.store_run(lun, run.replace((block, part.clone())))?;
+                }
+                _ => write(lun, block, content)?,
+            }
+        }
+        self.store_run(lun, run)?;
+        Ok(entries)
+    }
+
+    fn store_run(&self, lun: &StoreLun, run: Option<(u64, Range<usize>)>) -> Result<(), LunError> {
+        run.map_or(Ok(()), |(block, part)| write(lun, block, &self.data[part]))
+    }
+
+    fn map(&self, lun: &StoreLun, pieces: &[Piece], entries: &[Entry]) -> Result<Mapped, LunError> {
+        let place = LeafPlace::of(self.first_block());
+        let mapped = lun.shared.with_pages(|state, faults| {
+            let tree = match lun.entry(state) {
+                Ok(entry) if !state.poisoned => entry.tree,
+                Ok(_) => return Some(Err(LunError::Poisoned)),
+                Err(gone) => return Some(Err(gone)),
+            };
+            let leaf = state.pages.leaf(&tree, place.leaf, faults)?;
+            let overtaken =
+                |(at, piece): (usize, &Piece)| piece.base.is_some_and(|base| base != leaf.entry(place.at + at));
+            if pieces.iter().enumerate().any(overtaken) {
+                return Some(Ok(Mapped::Overtaken));
+            }
+            drop(leaf);
+            Some(Ok(match state.update_map(lun.slot, place, entries, faults)? {
+                Updated::Full => Mapped::Full,
+                Updated::Unchanged => Mapped::Done,
+                Updated::Changed => {
+                    if state.log_update(lun.slot, place, entries) {
+                        lun.shared.log_wake.notify_one();
+                    }
+                    Mapped::Done
+                }
+            }))
+        });
+        mapped.map_err(StoreLun::damaged_at(self.bytes.start))?
+    }
+}
+
+fn blocks_in(part: &Range<usize>) -> u64 {
+    u64::try_from(part.len() / BLOCK_BYTES).expect("a part of the data")
+}
+
+fn write(lun: &StoreLun, block: u64, content: &[u8]) -> Result<(), LunError> {
+    let written = lun.shared.media.write_at(block * BLOCK_LEN, content);
+    written.map_err(|error| if media::is_full(&error) { LunError::OutOfSpace } else { LunError::Io(error) })
+}
