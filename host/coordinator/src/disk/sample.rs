@@ -1,7 +1,7 @@
 //! A disk to try things with, for those who have no image at hand.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
@@ -10,7 +10,7 @@ use gpt::mbr::ProtectiveMBR;
 use gpt::{GptConfig, GptError, partition_types};
 use uuid::Uuid;
 
-use super::io::SECTOR;
+use super::io::{SECTOR, SECTOR_LEN_BYTES, Sector};
 use super::{DiskCursor, DiskError, DiskIo, FileDisk};
 
 /// One MiB, to which the partition is aligned.
@@ -64,11 +64,17 @@ fn write_volume(mut window: DiskCursor<'_>, random: &mut Random) -> io::Result<(
     let (volume_id, ..) = random.guid().as_fields();
     let options = FormatVolumeOptions::new().volume_id(volume_id).volume_label(*b"LUNSHADOW  ");
     fatfs::format_volume(&mut window, options)?;
+    let directories = ["documents", "documents/2025", "pictures", "database"];
+    let file_system = FileSystem::new(&mut window, FsOptions::new())?;
+    for directory in directories {
+        file_system.root_dir().create_dir(directory)?;
+    }
+    file_system.unmount()?;
+    repair_directories(&mut window, directories.len())?;
+
+    window.rewind()?;
     let file_system = FileSystem::new(window, FsOptions::new())?;
     let root = file_system.root_dir();
-    for directory in ["documents", "documents/2025", "pictures", "database"] {
-        root.create_dir(directory)?;
-    }
     let readme = "This disk was made to try Lunshadow. Its files are of no further use.\r\n";
     let ledger = (1..=20_000).map(|number| format!("{number};{};EUR\r\n", random.next() % 100_000)).collect::<String>();
     let minutes = "Present: all. Decided: to take shadow copies.\r\n".repeat(40);
@@ -87,6 +93,34 @@ fn write_volume(mut window: DiskCursor<'_>, random: &mut Random) -> io::Result<(
     }
     drop(root);
     file_system.unmount()
+}
+
+/// Gives `count` new directories the beginning that they must have.
+///
+/// `fatfs` 0.3 writes long names for the entries `.` and `..`, but these have to be the first two (FAT specification 1.03,
+/// "Directory creation"). Checking programs take that for damage. The places of the long names become free entries.
+fn repair_directories(window: &mut DiskCursor<'_>, count: usize) -> io::Result<()> {
+    const ENTRY: usize = 32;
+    const FREE: u8 = 0xe5;
+    const ATTRIBUTES_OF_LONG_NAMES: u8 = 0x0f;
+    let mut repaired = 0;
+    let mut sector: Sector = [0; SECTOR_LEN_BYTES];
+    window.rewind()?;
+    while repaired < count {
+        window.read_exact(&mut sector)?;
+        let (entries, _) = sector.as_chunks_mut::<ENTRY>();
+        let dot = entries[0][11] == ATTRIBUTES_OF_LONG_NAMES && entries[1].starts_with(b".          ");
+        let dot_dot = entries[2][11] == ATTRIBUTES_OF_LONG_NAMES && entries[3].starts_with(b"..         ");
+        if dot && dot_dot {
+            entries.swap(0, 1);
+            entries.swap(1, 3);
+            (entries[2][0], entries[3][0]) = (FREE, FREE);
+            window.seek_relative(-512)?;
+            window.write_all(&sector)?;
+            repaired += 1;
+        }
+    }
+    Ok(())
 }
 
 /// A pseudo-random sequence (SplitMix64, Steele, Lea and Flood 2014), so that a sample can be made again.

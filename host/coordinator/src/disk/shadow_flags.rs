@@ -64,7 +64,7 @@ impl SavedFlags {
     }
 }
 
-/// Sets all four flags on every partition of `disk`, durably.
+/// Sets all four flags on every partition of `disk`, durably. If the disk fails meanwhile, what was written is put back.
 pub fn set_shadow_flags(disk: &dyn DiskIo) -> Result<SavedFlags, DiskError> {
     let (placement, patches) = match sort(disk)? {
         Division::Gpt => {
@@ -86,11 +86,15 @@ pub fn set_shadow_flags(disk: &dyn DiskIo) -> Result<SavedFlags, DiskError> {
         },
         Division::WholeDisk(_) | Division::Nothing => (FlagPlacement::NotApplicable, Vec::new()),
     };
-    overlay::apply(disk, &patches)?;
+    if let Err(failure) = overlay::apply(disk, &patches) {
+        // The caller gets nothing to undo it with. If the disk does not take that either, the first failure says enough.
+        let _ = overlay::undo(disk, &patches);
+        return Err(failure.into());
+    }
     Ok(SavedFlags { placement, patches })
 }
 
-/// Puts back every byte that [`set_shadow_flags`] changed, durably. May be repeated, and works after a call that stopped half way.
+/// Puts back every byte that [`set_shadow_flags`] changed, durably. May be repeated.
 ///
 /// # Errors
 ///

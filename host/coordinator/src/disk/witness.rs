@@ -6,6 +6,7 @@
 //! read differently.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::ops::ControlFlow;
 
 use super::files::walk_volume;
@@ -83,8 +84,13 @@ fn read_heads(
     walk_volume(disk, volume, &mut |file, content| {
         if file.unread.is_none() && paths.contains(file.path) {
             let mut head = vec![0; HEAD_LEN_BYTES.min(usize::try_from(file.len_bytes).unwrap_or(HEAD_LEN_BYTES))];
-            content.read_exact(&mut head)?;
-            heads.insert(file.path.to_owned(), head);
+            match content.read_exact(&mut head) {
+                Ok(()) => {
+                    heads.insert(file.path.to_owned(), head);
+                }
+                Err(failure) if failure.kind() == io::ErrorKind::Unsupported => {}
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(if heads.len() == paths.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::mpsc;
 use std::thread;
 
-use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, PathBuf};
+use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, PathBuf};
 
 use super::UnreadReason;
 use super::walk::{Damage, FoundFile, Walk};
@@ -53,9 +53,9 @@ fn walk_tree(file_system: &Ext4, walk: &mut Walk<'_, '_>) -> Result<(), Damage> 
                 }
                 FileType::Symlink => walk.show_unread(&printable, entry.metadata()?.len(), UnreadReason::Link)?,
                 FileType::Regular => {
-                    let mut file = file_system.open(&path)?;
+                    let file = file_system.open(&path)?;
                     let found = FoundFile { path: &printable, len_bytes: file.metadata().len(), unread: None };
-                    walk.show(found, &mut file)?
+                    walk.show(found, &mut Content(file))?
                 }
                 _ => continue,
             };
@@ -70,6 +70,22 @@ fn walk_tree(file_system: &Ext4, walk: &mut Walk<'_, '_>) -> Result<(), Damage> 
 /// The path without the leading separator.
 fn printable(path: &PathBuf) -> String {
     String::from_utf8_lossy(path.as_ref()).trim_start_matches('/').to_owned()
+}
+
+/// A file's content, in which one failure is told from the others.
+struct Content(File);
+
+impl Read for Content {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_bytes(buf).map_err(|failure| {
+            // In files without extents, a hole so large that a whole block of addresses is missing has zero for that block's
+            // own address. The crate reads block 0 then, refuses that itself, and takes it for damage. What exactly is
+            // wrong shows in its text only.
+            let is_hole = matches!(failure, Ext4Error::Corrupt(_)) && failure.to_string().contains(" from block 0 ");
+            let kind = if is_hole { io::ErrorKind::Unsupported } else { io::ErrorKind::InvalidData };
+            io::Error::new(kind, failure)
+        })
+    }
 }
 
 struct ReadRequest {

@@ -48,6 +48,8 @@ pub enum UnreadReason {
     Encrypted,
     /// It is a symbolic link, a junction, or another reparse point of NTFS.
     Link,
+    /// It is a sparse file of ext2 or ext3 with holes of a kind that the reader does not know.
+    Holes,
     /// It is longer than its volume, being sparse; or so much was read before that the volume must be full of such files.
     TooLong,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for UnreadReason {
             Self::Compressed => "compressed",
             Self::Encrypted => "encrypted",
             Self::Link => "a link",
+            Self::Holes => "sparse",
             Self::TooLong => "too long to read",
         })
     }
@@ -77,7 +80,13 @@ pub fn list_files(disk: &dyn DiskIo, volume: &Volume) -> Result<Vec<FileEntry>, 
     walk_volume(disk, volume, &mut |found, content| {
         let content = match found.unread {
             Some(reason) => FileContent::Unread(reason),
-            None => FileContent::Sha256(hash(content)?),
+            None => match hash(content) {
+                Ok(digest) => FileContent::Sha256(digest),
+                Err(failure) if failure.kind() == io::ErrorKind::Unsupported => {
+                    FileContent::Unread(UnreadReason::Holes)
+                }
+                Err(failure) => return Err(failure),
+            },
         };
         files.push(FileEntry { path: found.path.to_owned(), len_bytes: found.len_bytes, content });
         Ok(ControlFlow::Continue(()))

@@ -26,7 +26,8 @@ pub(in crate::disk) struct FoundFile<'a> {
     pub(in crate::disk) unread: Option<UnreadReason>,
 }
 
-/// Takes the files one by one, and reads as much of a content as it likes. May end the walk.
+/// Takes the files one by one, and reads as much of a content as it likes. May end the walk. A content that fails with
+/// [`io::ErrorKind::Unsupported`] is sound, but the reader cannot read on.
 type Visit<'v> = dyn FnMut(&FoundFile<'_>, &mut dyn Read) -> io::Result<ControlFlow<()>> + 'v;
 
 /// Shows every file of `volume` to `visit`, in no particular order.

@@ -1,0 +1,106 @@
+//! Damaged volumes and tables: an answer or an error, never a panic, and always an end.
+
+use lunshadow_coordinator::disk::{DiskError, DiskIo, list_files, pick_witness, read_layout};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::memory::{MemoryDisk, noise};
+use crate::tables::{gpt_disk, mbr_disk};
+use crate::tools::{Tree, ext_image, fat_image, flat_tree, ntfs_image};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A tree that fits a very small volume.
+fn small_tree() -> Tree {
+    let mut tree: Tree = flat_tree().into_iter().filter(|(_, content)| content.len() < 10_000).collect();
+    tree.insert("second.bin".to_owned(), noise(8, 3000));
+    tree
+}
+
+/// A change: where among the sectors that hold something, where in the sector, and to what.
+type Change = (prop::sample::Index, usize, Vec<u8>);
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..9),
+        prop::sample::select(vec![vec![0xff; 4], vec![0xff; 8], vec![0; 16], vec![0x80], vec![1, 0, 0, 0]]),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), 0..504usize, bytes), 1..12)
+}
+
+/// The offsets of the sectors that hold something.
+fn used_sectors(image: &[u8]) -> Vec<usize> {
+    let (sectors, _) = image.as_chunks::<512>();
+    (0..).step_by(512).zip(sectors).filter(|(_, sector)| **sector != [0; 512]).map(|(at, _)| at).collect()
+}
+
+/// Reads what can be read of the image after each of many changes.
+fn survives(image: &[u8], cases: u32) {
+    let used = used_sectors(image);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(changes in changes())| {
+        let disk = MemoryDisk::new(image.to_vec());
+        for (sector, at, bytes) in &changes {
+            disk.patch(sector.get(&used) + at, bytes);
+        }
+        let before = disk.bytes();
+        let layout = match read_layout(&disk) {
+            Ok(layout) => layout,
+            Err(error) => {
+                prop_assert!(matches!(error, DiskError::DamagedGpt { .. } | DiskError::DamagedMbr { .. }), "{:?}", error);
+                return Ok(());
+            }
+        };
+        for volume in &layout.volumes {
+            prop_assert!(volume.offset_bytes.checked_add(volume.len_bytes).is_some());
+            match list_files(&disk, volume) {
+                Ok(_) => {}
+                Err(DiskError::DamagedVolume { volume: named, .. }
+                    | DiskError::VolumeBeyondDisk { volume: named, .. }
+                    | DiskError::UnknownFileSystem { volume: named }) => prop_assert_eq!(named, volume.index),
+                Err(error) => prop_assert!(false, "{:?}", error),
+            }
+        }
+        if let Ok(Some(witness)) = pick_witness(&disk, &layout) {
+            prop_assert!(witness.offset_bytes + 512 <= disk.len_bytes());
+        }
+        prop_assert!(disk.bytes() == before);
+    });
+}
+
+#[test]
+fn of_fat() {
+    for (bits, len_bytes) in [(12, MIB), (32, 34 * MIB)] {
+        let folder = TempDir::new().unwrap();
+        let Some(image) = fat_image(folder.path(), len_bytes, bits, &small_tree()) else { return };
+        survives(&std::fs::read(image).unwrap(), if bits == 12 { 150 } else { 30 });
+    }
+}
+
+#[test]
+fn of_ext4_with_and_without_checksums() {
+    for features in ["metadata_csum", "^metadata_csum"] {
+        let folder = TempDir::new().unwrap();
+        let options = ["-t", "ext4", "-O", features, "-J", "size=1", "-N", "32"];
+        let Some(image) = ext_image(folder.path(), 3 * MIB, &options, &small_tree()) else { return };
+        survives(&std::fs::read(image).unwrap(), 100);
+    }
+}
+
+#[test]
+fn of_ntfs() {
+    let folder = TempDir::new().unwrap();
+    let Some(image) = ntfs_image(folder.path(), 3 * MIB, &small_tree()) else { return };
+    survives(&std::fs::read(image).unwrap(), 150);
+}
+
+#[test]
+fn of_partition_tables() {
+    let folder = TempDir::new().unwrap();
+    if let Some(disk) = gpt_disk(folder.path()) {
+        survives(&disk.bytes(), 25);
+    }
+    if let Some(disk) = mbr_disk(folder.path()) {
+        survives(&disk.bytes(), 25);
+    }
+}
