@@ -133,6 +133,17 @@ impl Task {
         }
     }
 
+    /// The completion, if there is nothing left to do but to answer; otherwise the task again.
+    ///
+    /// # Errors
+    /// The task, which has to run.
+    pub fn into_answer(self) -> Result<Completion, Self> {
+        match self.work {
+            Work::Answer(completion) => Ok(completion),
+            work @ Work::Medium(_) => Err(Self { work, ..self }),
+        }
+    }
+
     /// Does the command. `data_out` may be shorter than [`data_out_len`](Self::data_out_len) if the initiator had less to
     /// give; then only whole blocks of it count.
     pub async fn run(self, data_out: Bytes) -> Completion {

@@ -1,8 +1,27 @@
 //! The SCSI device server and the iSCSI target over `array/lun`.
+//!
+//! ```text
+//! socket ──▶ connection ──▶ device server ──▶ LunMap, Lun
+//!        ◀── outlet ◀─────── (completion)
+//! ```
+//!
+//! [`DeviceServer`] knows SCSI and no transport; [`Target`] puts iSCSI around it with the machines of `wire/iscsi`. A connection is
+//! one task that reads, one that writes, and one for each command that touches storage. What an initiator can make the target
+//! hold is bounded by [`Limits`]: an initiator that does not read, or sends more than it may, stops nobody but itself.
+//!
+//! Errors end where they arise: a failed command is sense data, a broken connection is its own end and a line in the log.
 
+mod answer;
+mod claim;
+mod connection;
 mod device_server;
+mod outlet;
+mod session;
+mod target;
+mod tasks;
 
 pub use device_server::{
     Completion, DeviceServer, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, Task, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX,
     UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
 };
+pub use target::{BindError, Limits, Target, TargetConfig};

@@ -84,7 +84,7 @@ impl Nexus {
     }
 
     /// Posts a unit attention on one unit, or on all.
-    pub(super) fn post(&self, unit: Option<UnitId>, code: AdditionalSense) {
+    pub(crate) fn post(&self, unit: Option<UnitId>, code: AdditionalSense) {
         let mut seen = self.seen.lock();
         for (_, seen) in seen.units.iter_mut().filter(|(id, _)| unit.is_none_or(|unit| unit == **id)) {
             seen.post(code);

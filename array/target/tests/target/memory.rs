@@ -75,6 +75,7 @@ impl Map {
         self.inventories.lock().insert(initiator.clone(), Arc::new(Inventory { generation, luns }));
     }
 
+    #[cfg(test)]
     pub(crate) fn forget(&self, initiator: &InitiatorName) {
         self.inventories.lock().remove(initiator);
     }

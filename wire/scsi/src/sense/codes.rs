@@ -36,6 +36,8 @@ codes! {
     SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14, "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS";
     /// Writing failed.
     WRITE_ERROR = 0x0c, 0x00, "WRITE ERROR";
+    /// Write data came that nobody asked for.
+    UNEXPECTED_UNSOLICITED_DATA = 0x0c, 0x0c, "WRITE ERROR - UNEXPECTED UNSOLICITED DATA";
     /// Write data did not come as it was announced.
     NOT_ENOUGH_UNSOLICITED_DATA = 0x0c, 0x0d, "WRITE ERROR - NOT ENOUGH UNSOLICITED DATA";
     /// The blocks cannot be read.
@@ -80,6 +82,12 @@ codes! {
     INTERNAL_TARGET_FAILURE = 0x44, 0x00, "INTERNAL TARGET FAILURE";
     /// The transport lost or damaged data.
     PROTOCOL_SERVICE_CRC_ERROR = 0x47, 0x05, "PROTOCOL SERVICE CRC ERROR";
+    /// Data came out of sequence.
+    DATA_PHASE_ERROR = 0x4b, 0x00, "DATA PHASE ERROR";
+    /// Data came for a transfer that is not open.
+    INVALID_TRANSFER_TAG = 0x4b, 0x01, "INVALID TARGET PORT TRANSFER TAG RECEIVED";
+    /// Data came at the wrong place.
+    DATA_OFFSET_ERROR = 0x4b, 0x05, "DATA OFFSET ERROR";
 }
 
 impl fmt::Display for AdditionalSense {

@@ -1,0 +1,96 @@
+//! One connection: login, full feature phase, end.
+
+mod command;
+mod full_feature;
+mod login;
+mod management;
+mod text;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use lunshadow_iscsi::login::{LoginStatus, OutOfLogin, SessionKind};
+use lunshadow_iscsi::pdu::{DecodeError, DigestConfig, PduDecoder};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::outlet::Closed;
+use crate::session::Session;
+use crate::target::{Phase, Shared};
+use full_feature::FullFeature;
+use login::LoggedIn;
+
+/// Why a connection ended other than by logout or because its initiator closed it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("the initiator did not log in in time")]
+    LoginTime,
+    #[error("the login was refused: {0}")]
+    Refused(LoginStatus),
+    #[error(transparent)]
+    OutOfLogin(#[from] OutOfLogin),
+    #[error("the initiator broke the protocol")]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("the session was reinstated on another connection")]
+    Reinstated,
+    #[error("the target shuts down")]
+    ShuttingDown,
+    #[error("a command's task panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Serves a connection until it ends. Its commands are over then.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    shared: Arc<Shared>,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), ConnectionError> {
+    // A response that waits for more data to fill a segment costs the initiator 40 ms.
+    stream.set_nodelay(true)?;
+    let mut buffer = BytesMut::new();
+    let logging_in = tokio::time::timeout(shared.limits.login_time, login::log_in(&mut stream, &mut buffer, &shared));
+    let logged_in = tokio::select! {
+        logged_in = logging_in => logged_in.map_err(|_| ConnectionError::LoginTime)??,
+        _ = phase.changed() => return Err(ConnectionError::ShuttingDown),
+    };
+    let Some(LoggedIn { negotiated, initiator, response }) = logged_in else { return Ok(()) };
+    let key = (initiator.clone(), negotiated.identity.isid);
+    let registration = match negotiated.identity.kind {
+        SessionKind::Discovery => None,
+        SessionKind::Normal => {
+            // Between the two questions an administrator may have removed the initiator.
+            let Some(nexus) = shared.device_server.connect(initiator) else { return Ok(()) };
+            let session = Session::new(negotiated.identity.tsih, nexus);
+            Some(shared.sessions.enter(key, session).await)
+        }
+    };
+    // Only now, so that an older session's commands are over before the initiator takes up this one.
+    stream.write_all_buf(&mut response.encode(DigestConfig::default())).await?;
+
+    let own_bytes_max = shared.preferences.max_recv_data_segment_length;
+    let mut decoder = PduDecoder::new(0);
+    decoder.reconfigure(negotiated.parameters.digests(), usize::try_from(own_bytes_max).unwrap_or(usize::MAX));
+    let local_addr = stream.local_addr()?;
+    let (mut reader, writer) = stream.into_split();
+    let session = registration.as_ref().map(|registration| registration.session.clone());
+    let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), local_addr, writer);
+    let ending = tokio::select! {
+        ending = full_feature.run(&mut reader, &decoder, buffer, phase) => ending,
+        () = closing(session.as_deref()) => Err(ConnectionError::Reinstated),
+    };
+    full_feature.end(ending).await
+}
+
+/// Resolves when the session is to be closed by force.
+async fn closing(session: Option<&Session>) {
+    match session {
+        Some(session) => session.closing().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,182 @@
+//! SCSI commands on a connection: their data, their turn, their answer.
+
+use lunshadow_iscsi::pdu::{DataOut, Pdu, ReadyToTransfer, RejectReason, ScsiCommand, Tag, TaskAttribute};
+use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
+use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
+
+use bytes::Bytes;
+
+use super::ConnectionError;
+use super::full_feature::{Event, FullFeature};
+use crate::claim::Claim;
+use crate::session::Session;
+use crate::tasks::{Accepted, Claims, Ready, Receiving, Slot, Step};
+use crate::{Completion, Task, answer};
+
+/// Permits of a session's order of commands: more than it can ever have commands.
+pub(super) const TURNS: u32 = 1 << 24;
+
+impl FullFeature<'_> {
+    /// Takes a SCSI Command and the data that came with it.
+    pub(super) async fn command(
+        &mut self,
+        session: &Session,
+        command: ScsiCommand,
+        pdu: Pdu,
+        slot: Option<Slot>,
+    ) -> Result<(), ConnectionError> {
+        if command.itt.is_reserved() || session.tasks.contains(command.itt) {
+            return self.reject(&pdu, RejectReason::TASK_IN_PROGRESS).await;
+        }
+        // No command here moves data in both directions, and data without W belongs to nothing.
+        if command.is_read() && command.is_write() || !command.is_write() && !pdu.data.is_empty() {
+            return self.reject(&pdu, RejectReason::INVALID_PDU_FIELD).await;
+        }
+        let task = self.shared.device_server.accept(&session.nexus, command.lun, &command.cdb);
+        let (unit, data_out_len) = (task.unit(), task.data_out_len());
+        let accepted = Accepted { command, unit, data_out_len, r2ts_sent: 0, slot };
+        if command.is_write() {
+            return self.write(session, accepted, task, pdu.data).await;
+        }
+        match task.into_answer() {
+            Ok(completion) => self.respond(accepted, completion).await,
+            Err(task) => {
+                let claims = self.claim(&accepted, task.data_in_len_max()).await;
+                let ready = session.tasks.enter_ready(accepted, task, claims, Bytes::new());
+                self.spawn(ready);
+                Ok(())
+            }
+        }
+    }
+
+    /// A command with data-out: what came with it may be all, more may come unasked, and the rest is asked for.
+    async fn write(
+        &mut self,
+        session: &Session,
+        accepted: Accepted,
+        task: Task,
+        immediate: Bytes,
+    ) -> Result<(), ConnectionError> {
+        // The initiator may announce any amount. What comes unasked has to be taken, what is asked for need not be more than the
+        // command takes.
+        let announced = accepted.command.expected_data_transfer_length.get();
+        let total_len = announced.min(accepted.data_out_len.max(self.parameters.first_burst_length));
+        let limited = ScsiCommand { expected_data_transfer_length: total_len.into(), ..accepted.command };
+        let transfer = match WriteTransfer::new(&self.parameters, &limited, immediate.len()) {
+            Ok(transfer) => transfer,
+            Err(error) => return self.respond(accepted, Completion::check(sense_of_data(error))).await,
+        };
+        let unasked_len =
+            if limited.is_final() { transfer.received() } else { total_len.min(self.parameters.first_burst_length) };
+        let is_asked_for = accepted.data_out_len > 0 && total_len > unasked_len;
+        let claims = self.claim(&accepted, if is_asked_for { total_len } else { 0 }).await;
+        let itt = accepted.command.itt;
+        let unsolicited = transfer.received() < unasked_len;
+        let mut receiving = Receiving::new(task, claims, transfer, immediate, total_len);
+        receiving.unsolicited = unsolicited;
+        session.tasks.enter_receiving(accepted, receiving);
+        self.advance(itt).await
+    }
+
+    /// Takes a Data-Out.
+    pub(super) async fn data_out(&mut self, header: &DataOut, data: Bytes) -> Result<(), ConnectionError> {
+        let Some(session) = &self.session else { return Ok(()) };
+        match session.tasks.data_out(header, data) {
+            Ok(()) => self.advance(header.itt).await,
+            Err(spoiled) => {
+                tracing::info!(error = &spoiled.error as &dyn std::error::Error, "a write was ended");
+                self.respond(spoiled.accepted, Completion::check(sense_of_data(spoiled.error))).await
+            }
+        }
+    }
+
+    /// Takes a command that waits for data as far as it can go.
+    pub(super) async fn advance(&mut self, itt: Tag) -> Result<(), ConnectionError> {
+        let Some(session) = self.session.clone() else { return Ok(()) };
+        match session.tasks.step(itt, &mut self.ttts) {
+            Step::Run(ready) => self.spawn(ready),
+            Step::Data(grants) => {
+                for grant in grants {
+                    self.outlet.send(ready_to_transfer(itt, grant)).await?;
+                }
+                if let Some(claim) = session.tasks.take_room_claim(itt) {
+                    self.jobs.spawn(async move {
+                        let room = claim.served().await.map_or(Claim::Nothing, Claim::Granted);
+                        Event::Room { itt, room }
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the end of a command.
+    pub(super) async fn respond(
+        &mut self,
+        mut accepted: Accepted,
+        completion: Completion,
+    ) -> Result<(), ConnectionError> {
+        // Before its PDUs are numbered, so that they tell the initiator of the place that is free now.
+        drop(accepted.slot.take());
+        for pdu in answer::pdus(&self.parameters, &accepted, completion) {
+            self.outlet.send(pdu).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims a command's turn, and room for `len` bytes of data.
+    async fn claim(&self, accepted: &Accepted, len: u32) -> Claims {
+        let turns = match accepted.command.attribute() {
+            TaskAttribute::ORDERED => TURNS,
+            TaskAttribute::HEAD_OF_QUEUE => 0,
+            _ => 1,
+        };
+        let room_max = (self.shared.limits.connection_bytes / 1024).max(1);
+        let kib = len.div_ceil(1024).min(room_max);
+        Claims {
+            turn: if turns == 0 { Claim::Nothing } else { Claim::make(&self.order, turns).await },
+            room: if kib == 0 { Claim::Nothing } else { Claim::make(&self.room, kib).await },
+        }
+    }
+
+    /// Runs a command once it is its turn, unless it is not wanted any more by then.
+    fn spawn(&mut self, ready: Box<Ready>) {
+        self.jobs.spawn(async move {
+            let Ready { itt, task, claims, data_out, mut unwanted, over } = *ready;
+            let served = async { (claims.room.served().await, claims.turn.served().await) };
+            let (room, turn) = tokio::select! {
+                biased;
+                _ = unwanted.changed() => return Event::Ran { itt, completion: None, room: None },
+                served = served => served,
+            };
+            let completion = task.run(data_out).await;
+            drop((turn, over));
+            Event::Ran { itt, completion: Some(completion), room }
+        });
+    }
+}
+
+fn ready_to_transfer(itt: Tag, grant: ReadyToTransferGrant) -> Pdu {
+    Pdu::bare(ReadyToTransfer {
+        itt,
+        ttt: grant.ttt,
+        r2t_sn: grant.r2t_sn.into(),
+        buffer_offset: grant.offset.into(),
+        desired_data_transfer_length: grant.length.into(),
+        ..ReadyToTransfer::default()
+    })
+}
+
+/// The table from what is wrong with a command's data to its sense (RFC 7143 11.4.7.2, SPC-4 for what is more exact).
+fn sense_of_data(error: WriteError) -> Sense {
+    let code = match error {
+        WriteError::UnexpectedUnsolicited | WriteError::UnsolicitedTooLong { .. } => {
+            AdditionalSense::UNEXPECTED_UNSOLICITED_DATA
+        }
+        WriteError::SequenceLength { .. } => AdditionalSense::NOT_ENOUGH_UNSOLICITED_DATA,
+        WriteError::UnknownTransfer { .. } => AdditionalSense::INVALID_TRANSFER_TAG,
+        WriteError::DataSn { .. } => AdditionalSense::DATA_PHASE_ERROR,
+        WriteError::Offset { .. } => AdditionalSense::DATA_OFFSET_ERROR,
+    };
+    Sense::new(SenseKey::ABORTED_COMMAND, code)
+}

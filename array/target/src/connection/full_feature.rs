@@ -1,0 +1,341 @@
+//! The full feature phase: takes requests in the order of their numbers, and sends what comes of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use lunshadow_iscsi::discovery::TargetTextExchange;
+use lunshadow_iscsi::login::NegotiatedSession;
+use lunshadow_iscsi::negotiation::SessionParameters;
+use lunshadow_iscsi::pdu::{
+    AsyncEvent, AsyncMessage, Bhs, DecodeError, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn,
+    NopOut, Pdu, PduDecoder, RejectReason, Request, Tag, TaskResponse,
+};
+use lunshadow_iscsi::sequence::{CmdSnVerdict, CmdSnWindow};
+use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::ConnectionError;
+use super::command::TURNS;
+use crate::Completion;
+use crate::claim::Claim;
+use crate::outlet::Outlet;
+use crate::session::Session;
+use crate::target::{Phase, Shared};
+use crate::tasks::{Slot, Ttts};
+
+/// Room for what comes next, when a header has not said yet how much that is.
+const READ_BYTES: usize = 16 * 1024;
+/// How long the last PDUs of a connection may take on their way out.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+/// Commands that a session may have under way besides those of the window (RFC 7143 4.2.2.1 asks for one at least).
+const IMMEDIATE_COMMANDS_MAX: usize = 16;
+
+/// A connection in its full feature phase.
+pub(super) struct FullFeature<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) parameters: SessionParameters,
+    cid: u16,
+    /// `None` in a discovery session.
+    pub(super) session: Option<Arc<Session>>,
+    /// The address that the initiator has reached the target at.
+    pub(super) local_addr: SocketAddr,
+    pub(super) outlet: Outlet,
+    /// What goes on besides reading. Commands are never dropped while they touch storage.
+    pub(super) jobs: JoinSet<Event>,
+    /// Turns of commands: simple ones take one permit, ordered ones all.
+    pub(super) order: Arc<Semaphore>,
+    /// The connection's budget of data, in KiB.
+    pub(super) room: Arc<Semaphore>,
+    pub(super) ttts: Ttts,
+    pub(super) text: Option<TargetTextExchange>,
+}
+
+/// What a job has come to.
+pub(super) enum Event {
+    /// A command has run, or was not wanted any more. Its room is needed until its data is on its way.
+    Ran { itt: Tag, completion: Option<Completion>, room: Option<OwnedSemaphorePermit> },
+    /// There is room for a command's data now.
+    Room { itt: Tag, room: Claim },
+    /// A task management function is done.
+    Managed { itt: Tag, response: TaskResponse, slot: Option<Slot> },
+}
+
+/// Why a connection ends in order.
+pub(super) enum Ending {
+    /// The initiator logs out and wants to hear about it.
+    Logout(LogoutRequest, LogoutResponseCode),
+    /// The initiator has closed the connection.
+    Hangup,
+    /// The target shuts down.
+    Drained,
+}
+
+impl<'a> FullFeature<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        negotiated: NegotiatedSession,
+        session: Option<Arc<Session>>,
+        local_addr: SocketAddr,
+        writer: OwnedWriteHalf,
+    ) -> Self {
+        let window = CmdSnWindow::new(negotiated.first_cmd_sn, shared.limits.command_window.max(2));
+        let digests = negotiated.parameters.digests();
+        let room_kib = usize::try_from(shared.limits.connection_bytes / 1024).unwrap_or(usize::MAX).max(1);
+        Self {
+            shared,
+            cid: negotiated.identity.cid,
+            parameters: negotiated.parameters,
+            session,
+            local_addr,
+            outlet: Outlet::new(writer, digests, negotiated.next_stat_sn, window),
+            jobs: JoinSet::new(),
+            order: Arc::new(Semaphore::new(TURNS as usize)),
+            room: Arc::new(Semaphore::new(room_kib)),
+            ttts: Ttts::default(),
+            text: None,
+        }
+    }
+
+    /// Serves until the connection ends. May be dropped at any await: [`end`](Self::end) then cleans up.
+    pub(super) async fn run(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        decoder: &PduDecoder,
+        mut buffer: BytesMut,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Result<Ending, ConnectionError> {
+        loop {
+            loop {
+                match decoder.decode(&mut buffer) {
+                    Ok(Some(pdu)) => {
+                        if let Some(ending) = self.receive(pdu).await? {
+                            return Ok(ending);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(DecodeError::DataDigestMismatch { header }) => self.damaged(&header).await?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            buffer.reserve(READ_BYTES);
+            tokio::select! {
+                read = reader.read_buf(&mut buffer) => {
+                    if read? == 0 {
+                        return Ok(Ending::Hangup);
+                    }
+                }
+                Some(event) = self.jobs.join_next() => self.event(event?).await?,
+                changed = phase.changed() => {
+                    let phase = *phase.borrow_and_update();
+                    match (changed, phase) {
+                        (Ok(()), Phase::Serving) => {}
+                        (Ok(()), Phase::LoggingOut) if self.session.is_some() => self.ask_for_logout().await?,
+                        (Ok(()), Phase::LoggingOut | Phase::Draining) => return Ok(Ending::Drained),
+                        (Err(_), _) => return Err(ConnectionError::ShuttingDown),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the connection. No command touches storage any more when this returns.
+    pub(super) async fn end(mut self, ending: Result<Ending, ConnectionError>) -> Result<(), ConnectionError> {
+        let ended = match ending {
+            Ok(Ending::Logout(request, code)) => {
+                self.finish_commands().await?;
+                let header = LogoutResponse {
+                    response: code,
+                    itt: request.itt,
+                    time2wait: seconds(self.parameters.default_time2wait).into(),
+                    time2retain: seconds(self.parameters.default_time2retain).into(),
+                    ..LogoutResponse::default()
+                };
+                self.outlet.send(Pdu::bare(header)).await.map_err(ConnectionError::from)
+            }
+            Ok(Ending::Drained) => self.finish_commands().await,
+            Ok(Ending::Hangup) => {
+                self.abandon_commands().await;
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            self.abandon_commands().await;
+            return Err(error);
+        }
+        Ok(self.outlet.finish(FLUSH_TIME).await?)
+    }
+
+    /// Lets the commands that have all they need finish, and answers them.
+    async fn finish_commands(&mut self) -> Result<(), ConnectionError> {
+        if let Some(session) = &self.session {
+            session.tasks.drop_receiving();
+        }
+        while let Some(event) = self.jobs.join_next().await {
+            self.event(event?).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the commands that touch storage, and answers none.
+    async fn abandon_commands(&mut self) {
+        if let Some(session) = &self.session {
+            // What has to be waited for are the jobs.
+            drop(session.tasks.end(|_| true));
+        }
+        while self.jobs.join_next().await.is_some() {}
+    }
+
+    async fn event(&mut self, event: Event) -> Result<(), ConnectionError> {
+        match event {
+            Event::Ran { itt, completion, room } => {
+                let accepted = self.session.as_ref().and_then(|session| session.tasks.finish(itt));
+                if let (Some(accepted), Some(completion)) = (accepted, completion) {
+                    self.respond(accepted, completion).await?;
+                }
+                drop(room);
+                Ok(())
+            }
+            Event::Room { itt, room } => {
+                if let Some(session) = &self.session {
+                    session.tasks.give_room(itt, room);
+                }
+                self.advance(itt).await
+            }
+            Event::Managed { itt, response, slot } => self.managed(itt, response, slot).await,
+        }
+    }
+
+    /// Takes a PDU as it comes.
+    async fn receive(&mut self, pdu: Pdu) -> Result<Option<Ending>, ConnectionError> {
+        if let Request::DataOut(header) = pdu.bhs.request() {
+            let header = *header;
+            self.data_out(&header, pdu.data).await?;
+            return Ok(None);
+        }
+        if !takes_number(&pdu) {
+            self.reject(&pdu, RejectReason::COMMAND_NOT_SUPPORTED).await?;
+            return Ok(None);
+        }
+        if pdu.bhs.is_immediate() {
+            if self.session.as_ref().is_some_and(|session| session.tasks.len() >= self.commands_max()) {
+                self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT).await?;
+                return Ok(None);
+            }
+            return self.request(pdu, None).await;
+        }
+        let mut ready = Vec::new();
+        // What is outside the window is dropped without a word.
+        let cmd_sn = pdu.bhs.own_sn.into();
+        if self.outlet.accept(cmd_sn, pdu, &mut ready) == CmdSnVerdict::Dropped {
+            tracing::debug!(%cmd_sn, "a request outside the command window was dropped");
+        }
+        for pdu in ready {
+            let slot = self.outlet.slot();
+            if let Some(ending) = self.request(pdu, Some(slot)).await? {
+                return Ok(Some(ending));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a request whose turn it is.
+    async fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Result<Option<Ending>, ConnectionError> {
+        match (pdu.bhs.request(), &self.session) {
+            (Request::Logout(&request), _) => return Ok(Some(Ending::Logout(request, self.logout_code(&request)))),
+            (Request::NopOut(&request), _) => self.nop_out(request, pdu.data, slot).await?,
+            (Request::Text(&request), _) => self.text(&request, &pdu, slot).await?,
+            (Request::ScsiCommand(&command), Some(session)) => {
+                let session = session.clone();
+                self.command(&session, command, pdu, slot).await?;
+            }
+            (Request::TaskManagement(&request), Some(session)) => {
+                let session = session.clone();
+                self.manage(&session, &request, slot);
+            }
+            // No commands in discovery sessions, no logins in the full feature phase.
+            _ => self.reject(&pdu, RejectReason::PROTOCOL_ERROR).await?,
+        }
+        Ok(None)
+    }
+
+    /// RFC 7143 11.18: a NOP-Out that wants an answer gets its data back.
+    async fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) -> Result<(), ConnectionError> {
+        drop(slot);
+        if request.itt.is_reserved() {
+            return Ok(());
+        }
+        let data = data.slice(..data.len().min(self.initiator_bytes_max()));
+        let header = NopIn { lun: request.lun, itt: request.itt, ..NopIn::default() };
+        Ok(self.outlet.send(Pdu::new(header, data)).await?)
+    }
+
+    fn logout_code(&self, request: &LogoutRequest) -> LogoutResponseCode {
+        match request.reason() {
+            LogoutReason::CLOSE_CONNECTION if request.cid.get() != self.cid => LogoutResponseCode::CID_NOT_FOUND,
+            LogoutReason::CLOSE_SESSION | LogoutReason::CLOSE_CONNECTION => LogoutResponseCode::CLOSED,
+            _ => LogoutResponseCode::RECOVERY_NOT_SUPPORTED,
+        }
+    }
+
+    async fn ask_for_logout(&mut self) -> Result<(), ConnectionError> {
+        let at_most = self.shared.limits.logout_time.as_secs().max(1);
+        let header = AsyncMessage {
+            event: AsyncEvent::LOGOUT_REQUESTED,
+            parameter3: u16::try_from(at_most).unwrap_or(u16::MAX).into(),
+            ..AsyncMessage::default()
+        };
+        Ok(self.outlet.send(Pdu::bare(header)).await?)
+    }
+
+    /// A PDU whose data came damaged. A write ends with it; anything else leaves a gap in the numbers that nothing but a new
+    /// session can close (ErrorRecoveryLevel 0).
+    async fn damaged(&mut self, header: &Bhs) -> Result<(), ConnectionError> {
+        let pdu = Pdu { bhs: *header, ahs: Bytes::new(), data: Bytes::new() };
+        self.reject(&pdu, RejectReason::DATA_DIGEST_ERROR).await?;
+        let Request::DataOut(data_out) = header.request() else {
+            return Err(DecodeError::DataDigestMismatch { header: Box::new(*header) }.into());
+        };
+        if let Some(accepted) = self.session.as_ref().and_then(|session| session.tasks.spoil(data_out.itt)) {
+            let sense = Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR);
+            self.respond(accepted, Completion::check(sense)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reject(&mut self, pdu: &Pdu, reason: RejectReason) -> Result<(), ConnectionError> {
+        tracing::info!(request = ?pdu.bhs, ?reason, "a request was rejected");
+        Ok(self.outlet.send(pdu.reject(reason)).await?)
+    }
+
+    pub(super) fn initiator_bytes_max(&self) -> usize {
+        usize::try_from(self.parameters.initiator_max_recv_data_segment_length).unwrap_or(usize::MAX)
+    }
+
+    fn commands_max(&self) -> usize {
+        usize::try_from(self.shared.limits.command_window.max(2)).unwrap_or(usize::MAX) + IMMEDIATE_COMMANDS_MAX
+    }
+}
+
+/// Whether a PDU is of a type that has a CmdSN.
+fn takes_number(pdu: &Pdu) -> bool {
+    match pdu.bhs.request() {
+        Request::NopOut(_)
+        | Request::ScsiCommand(_)
+        | Request::TaskManagement(_)
+        | Request::Login(_)
+        | Request::Text(_)
+        | Request::Logout(_) => true,
+        Request::DataOut(_) | Request::Other(_) => false,
+    }
+}
+
+/// The keys hold at most 3600.
+fn seconds(value: u32) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
+}

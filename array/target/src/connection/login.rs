@@ -1,0 +1,112 @@
+//! The login phase: who is let in.
+
+use bytes::BytesMut;
+use lunshadow_iscsi::login::{
+    Admission, LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, TargetLogin, TargetLoginConfig, TargetStep,
+};
+use lunshadow_iscsi::negotiation::DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH;
+use lunshadow_iscsi::pdu::{DigestConfig, Pdu, PduDecoder};
+use lunshadow_iscsi::serial::SerialNumber;
+use lunshadow_lun::InitiatorName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::ConnectionError;
+use crate::target::Shared;
+
+/// An initiator that has been let in.
+pub(super) struct LoggedIn {
+    pub(super) negotiated: Box<NegotiatedSession>,
+    pub(super) initiator: InitiatorName,
+    /// The last Login Response, which is still to be sent.
+    pub(super) response: Pdu,
+}
+
+/// Logs an initiator in; `None` if it went away. `buffer` has what came behind the last Login Request.
+pub(super) async fn log_in(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    shared: &Shared,
+) -> Result<Option<LoggedIn>, ConnectionError> {
+    let decoder = PduDecoder::new(DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH as usize);
+    let mut login = TargetLogin::new(TargetLoginConfig {
+        preferences: shared.preferences.clone(),
+        command_window: shared.limits.command_window,
+        first_stat_sn: SerialNumber(0),
+    });
+    let mut initiator = None;
+    loop {
+        let Some(request) = receive(stream, buffer, decoder.clone()).await? else { return Ok(None) };
+        let mut step = login.handle(&request)?;
+        if let TargetStep::Admit(identity) = &step {
+            step = match admit(identity, shared) {
+                Ok((name, admission)) => {
+                    initiator = Some(name);
+                    login.admit(admission)
+                }
+                Err(status) => login.refuse(status),
+            };
+        }
+        match (step, &initiator) {
+            (TargetStep::Send(response), _) => send(stream, &response).await?,
+            (TargetStep::Complete { response, session }, Some(initiator)) => {
+                let initiator = initiator.clone();
+                tracing::info!(%initiator, kind = ?session.identity.kind, "an initiator has logged in");
+                return Ok(Some(LoggedIn { negotiated: session, initiator, response }));
+            }
+            (TargetStep::Refused { response, status }, _) => {
+                send(stream, &response).await?;
+                return Err(ConnectionError::Refused(status));
+            }
+            // The machine asks once, and completes nothing before it has asked.
+            (TargetStep::Admit(_) | TargetStep::Complete { .. }, _) => {
+                return Err(ConnectionError::Refused(LoginStatus::TARGET_ERROR));
+            }
+        }
+    }
+}
+
+/// Decides about an initiator by its name.
+fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Admission), LoginStatus> {
+    let initiator: InitiatorName = identity.initiator_name.parse().map_err(|_| LoginStatus::INITIATOR_ERROR)?;
+    if identity.kind == SessionKind::Normal
+        && !identity.target_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&shared.name))
+    {
+        return Err(LoginStatus::TARGET_NOT_FOUND);
+    }
+    if !shared.device_server.admits(&initiator) {
+        tracing::warn!(%initiator, "an initiator that no host has was refused");
+        return Err(LoginStatus::AUTHORIZATION_FAILURE);
+    }
+    if identity.tsih != 0 {
+        // A session has one connection.
+        let exists = shared.sessions.exists(&(initiator, identity.isid), identity.tsih);
+        return Err(if exists { LoginStatus::TOO_MANY_CONNECTIONS } else { LoginStatus::SESSION_DOES_NOT_EXIST });
+    }
+    let admission = Admission {
+        tsih: shared.new_tsih(),
+        portal_group_tag: shared.portal_group(),
+        target_alias: shared.alias.clone(),
+    };
+    Ok((initiator, admission))
+}
+
+async fn receive(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    decoder: PduDecoder,
+) -> Result<Option<Pdu>, ConnectionError> {
+    loop {
+        if let Some(pdu) = decoder.decode(buffer)? {
+            return Ok(Some(pdu));
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+async fn send(stream: &mut TcpStream, pdu: &Pdu) -> Result<(), ConnectionError> {
+    // Nothing is digested before the full feature phase.
+    Ok(stream.write_all_buf(&mut pdu.encode(DigestConfig::default())).await?)
+}

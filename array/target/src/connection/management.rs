@@ -1,0 +1,95 @@
+//! Task management (RFC 7143 11.5, SAM-5 7).
+
+use lunshadow_iscsi::pdu::{Pdu, Tag, TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse};
+use lunshadow_scsi::AdditionalSense;
+
+use super::ConnectionError;
+use super::full_feature::{Event, FullFeature};
+use crate::session::Session;
+use crate::tasks::{Ended, Slot};
+
+/// What a function has done so far: its response, which goes out when these commands touch storage no more.
+type Managed = (TaskResponse, Vec<Ended>);
+
+impl FullFeature<'_> {
+    /// Begins a task management function. Its response comes as an event, so that the connection goes on meanwhile.
+    pub(super) fn manage(&mut self, session: &Session, request: &TaskManagementRequest, slot: Option<Slot>) {
+        let (response, ended) = match request.function() {
+            TaskFunction::ABORT_TASK => abort_task(session, request),
+            TaskFunction::ABORT_TASK_SET => self.abort_task_set(session, request),
+            TaskFunction::CLEAR_TASK_SET => self.clear_task_set(session, request),
+            TaskFunction::LOGICAL_UNIT_RESET => self.reset_unit(session, request),
+            TaskFunction::TARGET_WARM_RESET => self.reset_target(),
+            TaskFunction::CLEAR_ACA | TaskFunction::TARGET_COLD_RESET => {
+                (TaskResponse::FUNCTION_NOT_SUPPORTED, Vec::new())
+            }
+            TaskFunction::TASK_REASSIGN => (TaskResponse::REASSIGNMENT_NOT_SUPPORTED, Vec::new()),
+            _ => (TaskResponse::FUNCTION_REJECTED, Vec::new()),
+        };
+        tracing::info!(function = ?request.function(), ?response, "task management");
+        let itt = request.itt;
+        self.jobs.spawn(async move {
+            for ended in ended {
+                ended.over().await;
+            }
+            Event::Managed { itt, response, slot }
+        });
+    }
+
+    pub(super) async fn managed(
+        &mut self,
+        itt: Tag,
+        response: TaskResponse,
+        slot: Option<Slot>,
+    ) -> Result<(), ConnectionError> {
+        drop(slot);
+        let header = TaskManagementResponse { response, itt, ..TaskManagementResponse::default() };
+        Ok(self.outlet.send(Pdu::bare(header)).await?)
+    }
+
+    fn abort_task_set(&self, session: &Session, request: &TaskManagementRequest) -> Managed {
+        let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
+        (TaskResponse::FUNCTION_COMPLETE, vec![session.tasks.end(|accepted| accepted.unit == Some(unit))])
+    }
+
+    /// The nexuses whose commands were cleared, this one apart, are told (SAM-5 5.14).
+    fn clear_task_set(&self, session: &Session, request: &TaskManagementRequest) -> Managed {
+        let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
+        let mut ended = Vec::new();
+        for other in self.shared.sessions.all() {
+            let cleared = other.tasks.end(|accepted| accepted.unit == Some(unit));
+            if cleared.count > 0 && !std::ptr::eq(&raw const *other, session) {
+                other.nexus.post(Some(unit), AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER);
+            }
+            ended.push(cleared);
+        }
+        (TaskResponse::FUNCTION_COMPLETE, ended)
+    }
+
+    /// All nexuses learn of a reset, the one that asked for it included (SAM-5 6.3.3).
+    fn reset_unit(&self, session: &Session, request: &TaskManagementRequest) -> Managed {
+        let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
+        let sessions = self.shared.sessions.all();
+        let ended = sessions.iter().map(|other| other.tasks.end(|accepted| accepted.unit == Some(unit))).collect();
+        self.shared.device_server.post_attention(Some(unit), AdditionalSense::BUS_DEVICE_RESET, None);
+        (TaskResponse::FUNCTION_COMPLETE, ended)
+    }
+
+    fn reset_target(&self) -> Managed {
+        let ended = self.shared.sessions.all().iter().map(|other| other.tasks.end(|_| true)).collect();
+        self.shared.device_server.post_attention(None, AdditionalSense::BUS_DEVICE_RESET, None);
+        (TaskResponse::FUNCTION_COMPLETE, ended)
+    }
+}
+
+const NO_UNIT: Managed = (TaskResponse::LUN_DOES_NOT_EXIST, Vec::new());
+
+fn abort_task(session: &Session, request: &TaskManagementRequest) -> Managed {
+    let ended = session
+        .tasks
+        .end(|accepted| accepted.command.itt == request.referenced_task && accepted.command.lun == request.lun);
+    if ended.count == 0 {
+        return (TaskResponse::TASK_DOES_NOT_EXIST, Vec::new());
+    }
+    (TaskResponse::FUNCTION_COMPLETE, vec![ended])
+}

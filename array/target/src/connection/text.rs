@@ -1,0 +1,81 @@
+//! Text requests: SendTargets, and a new MaxRecvDataSegmentLength.
+
+use lunshadow_iscsi::discovery::{
+    Portal, SEND_TARGETS, SendTargets, TargetRecord, TargetTextExchange, TextStep, target_keys,
+};
+use lunshadow_iscsi::pdu::{Pdu, RejectReason, TextRequest};
+use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, parse_number};
+
+use super::ConnectionError;
+use super::full_feature::FullFeature;
+use crate::tasks::Slot;
+
+const MAX_RECV_DATA_SEGMENT_LENGTH: &str = "MaxRecvDataSegmentLength";
+
+impl FullFeature<'_> {
+    /// Takes a Text Request: the first of an exchange, or one that goes on with it.
+    pub(super) async fn text(
+        &mut self,
+        request: &TextRequest,
+        pdu: &Pdu,
+        slot: Option<Slot>,
+    ) -> Result<(), ConnectionError> {
+        drop(slot);
+        let bytes_max = self.initiator_bytes_max();
+        // A request without a tag begins anew, whatever went on before (RFC 7143 11.10.4).
+        let exchange = if request.ttt.is_reserved() {
+            Some(TargetTextExchange::new(self.ttts.take(), bytes_max))
+        } else {
+            self.text.take().filter(|exchange| exchange.ttt() == request.ttt)
+        };
+        let Some(mut exchange) = exchange else { return self.reject(pdu, RejectReason::INVALID_PDU_FIELD).await };
+        let response = match exchange.handle(request, &pdu.data) {
+            Ok(TextStep::Respond(response)) => response,
+            Ok(TextStep::Asked(keys)) => {
+                let Some(answer) = self.answer(&keys) else {
+                    return self.reject(pdu, RejectReason::PROTOCOL_ERROR).await;
+                };
+                exchange.answer(request, &answer)
+            }
+            Err(_) => return self.reject(pdu, RejectReason::PROTOCOL_ERROR).await,
+        };
+        self.text = Some(exchange);
+        Ok(self.outlet.send(response).await?)
+    }
+
+    /// The answers to keys; `None` if they break the rules.
+    fn answer(&mut self, keys: &TextKeys) -> Option<TextKeys> {
+        keys.require_unique().ok()?;
+        let mut answers = TextKeys::default();
+        for (key, value) in keys.iter() {
+            match key {
+                SEND_TARGETS => {
+                    for (key, value) in self.targets(&SendTargets::parse(value))?.iter() {
+                        answers.push(key, value);
+                    }
+                }
+                // Each end declares its own; there is no answer (RFC 7143 13.12).
+                MAX_RECV_DATA_SEGMENT_LENGTH => match parse_number(value) {
+                    Ok(bytes @ 512..=0x00ff_ffff) => self.parameters.initiator_max_recv_data_segment_length = bytes,
+                    _ => answers.push(key, REJECT),
+                },
+                _ => answers.push(key, NOT_UNDERSTOOD),
+            }
+        }
+        Some(answers)
+    }
+
+    /// RFC 7143 appendix C: all targets in a discovery session only, the session's own in a normal one.
+    fn targets(&self, asked: &SendTargets) -> Option<TextKeys> {
+        let name = &self.shared.name;
+        let found = match asked {
+            SendTargets::All if self.session.is_none() => true,
+            SendTargets::Current if self.session.is_some() => true,
+            SendTargets::All | SendTargets::Current => return None,
+            SendTargets::Named(asked) => asked.eq_ignore_ascii_case(name),
+        };
+        let portal = Portal { address: self.local_addr.to_string(), group_tag: self.shared.portal_group() };
+        let record = TargetRecord { name: name.clone(), portals: vec![portal] };
+        Some(target_keys(if found { std::slice::from_ref(&record) } else { &[] }))
+    }
+}

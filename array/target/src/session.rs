@@ -1,0 +1,81 @@
+//! The sessions of a target: who is logged in, and reinstatement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lunshadow_iscsi::pdu::Isid;
+use lunshadow_lun::InitiatorName;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::Nexus;
+use crate::tasks::TaskTable;
+
+/// What identifies a session of a target that has one portal group (RFC 7143 4.4.1).
+pub(crate) type SessionKey = (InitiatorName, Isid);
+
+/// A session in its full feature phase.
+pub(crate) struct Session {
+    pub(crate) tsih: u16,
+    pub(crate) nexus: Arc<Nexus>,
+    pub(crate) tasks: TaskTable,
+    close: watch::Sender<bool>,
+}
+
+/// All sessions by name and ISID.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<SessionKey, Arc<Session>>>);
+
+/// A session's place in the list, which it leaves when this is dropped.
+pub(crate) struct Registration<'a> {
+    sessions: &'a Sessions,
+    key: SessionKey,
+    pub(crate) session: Arc<Session>,
+}
+
+impl Session {
+    pub(crate) fn new(tsih: u16, nexus: Arc<Nexus>) -> Self {
+        Self { tsih, nexus, tasks: TaskTable::default(), close: watch::Sender::new(false) }
+    }
+
+    /// Resolves when the session is to be closed by force.
+    pub(crate) async fn closing(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.close.subscribe().wait_for(|close| *close).await;
+    }
+}
+
+impl Sessions {
+    /// Enters a session. One with the same name and ISID is closed, and its commands are over when this returns (RFC 7143 6.3.5).
+    pub(crate) async fn enter(&self, key: SessionKey, session: Session) -> Registration<'_> {
+        let session = Arc::new(session);
+        let old = self.0.lock().insert(key.clone(), session.clone());
+        let registration = Registration { sessions: self, key, session };
+        if let Some(old) = old {
+            tracing::info!(initiator = %old.nexus.initiator(), "a session takes the place of an older one");
+            old.close.send_replace(true);
+            old.tasks.end(|_| true).over().await;
+        }
+        registration
+    }
+
+    /// Whether there is a session with this TSIH.
+    pub(crate) fn exists(&self, key: &SessionKey, tsih: u16) -> bool {
+        self.0.lock().get(key).is_some_and(|session| session.tsih == tsih)
+    }
+
+    /// All sessions.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.0.lock().values().cloned().collect()
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.0.lock();
+        // A session that was reinstated does not remove its successor.
+        if sessions.get(&self.key).is_some_and(|session| Arc::ptr_eq(session, &self.session)) {
+            sessions.remove(&self.key);
+        }
+    }
+}
