@@ -141,6 +141,8 @@ async fn a_commit_whose_caller_goes_away_runs_to_its_end() {
 async fn the_database_is_not_written_between_arm_and_the_answer() {
     let array = TestArray::new().await;
     let set = array.armed(1).await;
+    // Later than this the quiet of the arming alone would be over before the commit is.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let before = std::fs::read(array.database()).unwrap();
     let creation = tokio::spawn({
         let catalog = Arc::clone(&array.catalog);
@@ -153,7 +155,7 @@ async fn the_database_is_not_written_between_arm_and_the_answer() {
         async move { catalog.commit(host, set).await }
     });
     array.pool.wait_commit_begun(1).await;
-    array.background().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!creation.is_finished());
     assert!(std::fs::read(array.database()).unwrap() == before, "the database was written");
     array.pool.switch(|faults| faults.commit_hangs = false);

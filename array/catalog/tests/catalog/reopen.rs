@@ -45,12 +45,14 @@ async fn a_committed_set_gets_a_fresh_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_kept_set_is_as_it_was() {
     let array = TestArray::new().await;
+    let never_mapped = array.kept(2).await;
     let set = array.kept(1).await;
     let targets = array.catalog.targets(array.host, set).unwrap();
     array.catalog.map(array.host, &array.shadows_of(set)).await.unwrap();
     let (seen, numbers) = (array.seen(), array.catalog.mappings(array.host).unwrap());
     let array = array.reopen().await;
     assert_eq!(array.catalog.set_state(array.host, set).unwrap(), SetState::Kept);
+    assert_eq!(array.catalog.set_state(array.host, never_mapped).unwrap(), SetState::Kept);
     assert_eq!(array.catalog.targets(array.host, set).unwrap(), targets);
     assert_eq!(array.seen(), seen);
     assert_eq!(array.catalog.mappings(array.host).unwrap(), numbers);

@@ -58,7 +58,6 @@ impl TestArray {
     pub(crate) async fn reopen(self) -> Self {
         let Self { folder, pool, clock, limits, catalog, host, stranger, sources } = self;
         drop(catalog);
-        pool.restart();
         let path = folder.path().join("catalog");
         let until = tokio::time::Instant::now() + Duration::from_secs(60);
         let catalog = loop {
@@ -71,6 +70,8 @@ impl TestArray {
                 Err(error) => panic!("{error}"),
             }
         };
+        // Only now is the old catalog's background work over for certain; the pool forgets what that prepared last.
+        pool.restart();
         Self { folder, pool, clock, limits, catalog, host, stranger, sources }
     }
 
