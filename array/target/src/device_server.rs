@@ -145,8 +145,9 @@ impl Task {
     }
 
     /// Does the command. `data_out` may be shorter than [`data_out_len`](Self::data_out_len) if the initiator had less to
-    /// give; then only whole blocks of it count.
-    pub async fn run(self, data_out: Bytes) -> Completion {
+    /// give; then only whole blocks of it count. What is beyond it does not count.
+    pub async fn run(self, mut data_out: Bytes) -> Completion {
+        data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
         match self.work {
             Work::Answer(completion) => completion,
             Work::Medium(operation) => operation.run(data_out).await,

@@ -6,8 +6,8 @@ use lunshadow_scsi::{AdditionalSense, FieldPointer, Sense, SenseKey, SensePointe
 
 use super::medium::{check_range, report};
 
-/// MAXIMUM UNMAP LBA COUNT: 4 GiB, over all descriptors of a command, so that none takes long.
-pub const UNMAP_BLOCKS_MAX: u32 = 1 << 23;
+/// MAXIMUM UNMAP LBA COUNT: 512 MiB, over all descriptors of a command, so that none takes long.
+pub const UNMAP_BLOCKS_MAX: u32 = 1 << 20;
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT: what the list can hold.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 4095;
 /// OPTIMAL UNMAP GRANULARITY: 64 KiB. Windows 11 does not trim with less than 32 KiB.

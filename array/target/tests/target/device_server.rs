@@ -462,6 +462,16 @@ async fn ranges_and_lengths_are_checked_before_data_moves() {
 }
 
 #[tokio::test]
+async fn data_beyond_or_short_of_the_transfer_length_does_not_reach_other_blocks() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.run(DISK, write(0, 3), vec![1; 3 * 512]).await, Completion::good());
+    assert_eq!(bench.run(DISK, write(0, 1), vec![2; 2 * 512]).await, Completion::good());
+    assert_eq!(bench.run(DISK, write(1, 2), vec![3; 512 + 511]).await, Completion::good());
+    let expected = [vec![2; 512], vec![3; 512], vec![1; 512]].concat();
+    assert_eq!(bench.data(DISK, read(0, 3)).await, expected);
+}
+
+#[tokio::test]
 async fn verify_compares() {
     let bench = Bench::new().await;
     let blocks = [vec![1; 512], vec![2; 512]].concat();
