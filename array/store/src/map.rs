@@ -88,9 +88,7 @@ impl Pages {
         }
         let mut resident = true;
         for block in &self.spare {
-            let before = faults.len();
-            self.space.touch(&mut self.cache, *block, faults);
-            resident &= faults.len() == before;
+            resident &= self.space.touch(&mut self.cache, *block, faults);
         }
         resident.then_some(self.spare.len() >= PATH_LEN_MAX)
     }
@@ -129,9 +127,7 @@ impl Pages {
             if entry.is_unmapped() {
                 return;
             }
-            let faults_before = faults.len();
-            self.space.touch(&mut self.cache, entry.block(), faults);
-            if faults.len() == faults_before {
+            if self.space.touch(&mut self.cache, entry.block(), faults) {
                 shared |= self.space.count(&mut self.cache, entry.block()) > 1;
             }
             let Some(page) = self.page(entry, level, faults) else { return };

@@ -138,24 +138,28 @@ impl Space {
         (region, self.geometry.count_page(region)[0], at)
     }
 
-    /// Makes sure that the page with the count of `block` is in memory, or adds a fault.
-    pub(crate) fn touch(&self, cache: &mut Cache, block: u64, faults: &mut Faults) {
+    /// Whether the page with the count of `block` is in memory; if not, it is among the faults now.
+    pub(crate) fn touch(&self, cache: &mut Cache, block: u64, faults: &mut Faults) -> bool {
         let (region, ..) = self.count_slot(block);
-        self.touch_region(cache, region, faults);
+        self.touch_region(cache, region, faults)
     }
 
-    fn touch_region(&self, cache: &mut Cache, region: u64, faults: &mut Faults) {
+    fn touch_region(&self, cache: &mut Cache, region: u64, faults: &mut Faults) -> bool {
         let key = self.geometry.count_page(region)[0];
         if cache.get(key).is_some() {
-            return;
+            return true;
         }
         let kind = PageKind::Counts { region };
         let entry = self.regions[index(region)].counts;
         if entry.is_unmapped() {
             cache.insert_clean(key, kind, Arc::new(Page::zeroed()));
-        } else if faults.last().is_none_or(|last| last.key != key) {
+            return true;
+        }
+        // Neighbours often have their counts in one page, which is then named once.
+        if faults.last().is_none_or(|last| last.key != key) {
             faults.push(Fault { key, kind, entry });
         }
+        false
     }
 
     /// The count of a block whose page is in memory.
@@ -231,9 +235,7 @@ impl Space {
         // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
         for _ in 0..=self.regions.len() {
             if self.regions[index(region)].worth_a_search {
-                let faults_before = faults.len();
-                self.touch_region(cache, region, faults);
-                if faults.len() > faults_before {
+                if !self.touch_region(cache, region, faults) {
                     claimed.iter().for_each(|block| self.unhold(*block));
                     return None;
                 }

@@ -1,0 +1,293 @@
+//! A pool beside its model: LUNs are maps from sectors to stamps, and a snapshot is a clone of a map.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lunshadow_lun::{BlockCount, Lba, LunHandle, LunId, Outcome, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_store::{StoreConfig, StorePool};
+
+use crate::sim_media::SimMedia;
+
+/// LUNs of these lengths have maps of one, two and three levels. The first ends within a physical block.
+pub(crate) const LENGTHS: [u64; 3] = [8 * 40 + 3, 8 * 5000, 8 * (512 * 512 + 30)];
+/// The physical blocks that are used of a LUN: where pages of its map meet.
+const WINDOWS: [Range<u64>; 4] = [0..14, 506..518, 4990..5000, 512 * 512 - 6..512 * 512 + 30];
+/// How many LUNs a history has at most.
+const LUNS_MAX: usize = 12;
+
+/// What a LUN holds: the stamp of each sector that is not zero.
+pub(crate) type Content = Arc<BTreeMap<u64, u32>>;
+
+/// What a pool holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) luns: BTreeMap<LunId, (u64, Content)>,
+}
+
+/// A step of a history. Numbers are taken modulo what there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Action {
+    Create { length: u8 },
+    Write { lun: u8, window: u8, at: u16, count: u8 },
+    WriteZeros { lun: u8, window: u8, at: u16, count: u8 },
+    Discard { lun: u8, window: u8, at: u16, count: u8 },
+    DiscardAll { lun: u8 },
+    Read { lun: u8 },
+    Flush { lun: u8 },
+    Snapshot { mask: u8 },
+    PrepareAndAbort { mask: u8 },
+    Delete { lun: u8 },
+    Checkpoint,
+    Reclaim,
+}
+
+/// A pool and its model.
+pub(crate) struct World {
+    pub(crate) pool: StorePool,
+    pub(crate) model: Model,
+    /// What the pool may have held during the last step: a request that concerns several pages of a map changes one after another.
+    pub(crate) passed: Vec<Model>,
+    stamps: u32,
+}
+
+fn pick(model: &Model, number: u8) -> Option<LunId> {
+    let count = model.luns.len();
+    (count > 0).then(|| *model.luns.keys().nth(usize::from(number) % count).expect("below the count"))
+}
+
+/// The sectors of a window that a LUN of this length has.
+fn window_of(length: u64, number: u8) -> Range<u64> {
+    let there: Vec<Range<u64>> =
+        WINDOWS.iter().map(|blocks| blocks.start * 8..(blocks.end * 8).min(length)).filter(|w| !w.is_empty()).collect();
+    there[usize::from(number) % there.len()].clone()
+}
+
+fn sectors(length: u64, window: u8, at: u16, count: u8) -> Range<u64> {
+    let window = window_of(length, window);
+    let start = window.start + u64::from(at) % (window.end - window.start);
+    start..(start + u64::from(count % 80) + 1).min(window.end)
+}
+
+/// Cuts sectors where the pages of a map meet.
+fn leaves(range: Range<u64>) -> Vec<Range<u64>> {
+    let leaf = |number: u64| (number * 4096).max(range.start)..((number + 1) * 4096).min(range.end);
+    (range.start / 4096..range.end.div_ceil(4096)).map(leaf).filter(|part| !part.is_empty()).collect()
+}
+
+fn sector(stamp: u32, number: u64) -> [u8; 512] {
+    if stamp == 0 {
+        return [0; 512];
+    }
+    let mut sector = [stamp.to_le_bytes()[0] ^ 0x5a; 512];
+    sector[..4].copy_from_slice(&stamp.to_le_bytes());
+    sector[4..12].copy_from_slice(&number.to_le_bytes());
+    sector
+}
+
+impl World {
+    pub(crate) fn new(pool: StorePool) -> Self {
+        Self { pool, model: Model::default(), passed: Vec::new(), stamps: 0 }
+    }
+
+    /// Goes on with a pool that was opened again.
+    pub(crate) fn continued(pool: StorePool, model: Model, stamps: u32) -> Self {
+        Self { pool, model, passed: Vec::new(), stamps }
+    }
+
+    pub(crate) fn stamps(&self) -> u32 {
+        self.stamps
+    }
+
+    /// Does a step in the pool and in the model. True if everything before it is durable now.
+    pub(crate) async fn act(&mut self, action: Action) -> bool {
+        self.passed.clear();
+        match action {
+            Action::Create { length } => self.create(LENGTHS[usize::from(length) % LENGTHS.len()]).await,
+            Action::Write { lun, window, at, count } => self.write(lun, window, at, count, false).await,
+            Action::WriteZeros { lun, window, at, count } => self.write(lun, window, at, count, true).await,
+            Action::Discard { lun, window, at, count } => self.discard(lun, window, at, count).await,
+            Action::DiscardAll { lun } => self.discard_all(lun).await,
+            Action::Read { lun } => self.read(lun).await,
+            Action::Flush { lun } => match pick(&self.model, lun) {
+                Some(lun) => {
+                    self.pool.open(lun).unwrap().flush().await.unwrap();
+                    true
+                }
+                None => false,
+            },
+            Action::Snapshot { mask } => self.snapshot(mask).await,
+            Action::PrepareAndAbort { mask } => self.prepare_and_abort(mask).await,
+            Action::Delete { lun } => self.delete(lun).await,
+            Action::Checkpoint => {
+                self.pool.close().await.unwrap();
+                true
+            }
+            Action::Reclaim => {
+                self.pool.wait_reclaimed().await.unwrap();
+                true
+            }
+        }
+    }
+
+    async fn create(&mut self, length: u64) -> bool {
+        if self.model.luns.len() >= LUNS_MAX {
+            return false;
+        }
+        let lun = LunId::random();
+        self.pool.create(lun, BlockCount(length)).await.unwrap();
+        self.model.luns.insert(lun, (length, Content::default()));
+        true
+    }
+
+    async fn write(&mut self, lun: u8, window: u8, at: u16, count: u8, zeros: bool) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        let range = sectors(self.model.luns[&lun].0, window, at, count);
+        self.stamps += 1;
+        let stamp = if zeros { 0 } else { self.stamps };
+        let data: Vec<u8> = range.clone().flat_map(|number| sector(stamp, number)).collect();
+        for part in leaves(range.clone()) {
+            self.set(lun, part, stamp);
+        }
+        self.pool.open(lun).unwrap().write(Lba(range.start), Bytes::from(data)).await.unwrap();
+        false
+    }
+
+    async fn discard(&mut self, lun: u8, window: u8, at: u16, count: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        let range = sectors(self.model.luns[&lun].0, window, at, count);
+        self.discard_range(lun, range).await;
+        false
+    }
+
+    async fn discard_all(&mut self, lun: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        self.discard_range(lun, 0..self.model.luns[&lun].0).await;
+        false
+    }
+
+    async fn discard_range(&mut self, lun: LunId, range: Range<u64>) {
+        let length = self.model.luns[&lun].0;
+        // Parts of physical blocks become zeros first, then whole ones are unmapped, leaf by leaf.
+        let whole_end = if range.end == length { length } else { range.end / 8 * 8 };
+        let whole = range.start.next_multiple_of(8)..whole_end;
+        if whole.is_empty() {
+            leaves(range.clone()).into_iter().for_each(|part| self.set(lun, part, 0));
+        } else {
+            self.set(lun, range.start..whole.start, 0);
+            self.set(lun, whole.end..range.end, 0);
+            leaves(whole).into_iter().for_each(|part| self.set(lun, part, 0));
+        }
+        let count = BlockCount(range.end - range.start);
+        self.pool.open(lun).unwrap().discard(Lba(range.start), count).await.unwrap();
+    }
+
+    /// Sets sectors in the model, where that changes something.
+    fn set(&mut self, lun: LunId, range: Range<u64>, stamp: u32) {
+        let content = &mut self.model.luns.get_mut(&lun).unwrap().1;
+        let before = Arc::clone(content);
+        let content = Arc::make_mut(content);
+        content.retain(|number, _| !range.contains(number));
+        if stamp != 0 {
+            content.extend(range.map(|number| (number, stamp)));
+        }
+        if *content != *before {
+            self.passed.push(self.model.clone());
+        }
+    }
+
+    async fn read(&mut self, lun: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        let found = content_of(&self.pool.open(lun).unwrap()).await;
+        assert_eq!(found, self.model.luns[&lun].1, "{lun}");
+        false
+    }
+
+    fn members(&self, mask: u8) -> Vec<ShadowMember> {
+        let room = LUNS_MAX.saturating_sub(self.model.luns.len());
+        let chosen = self.model.luns.keys().enumerate().filter(|(number, _)| mask & (1 << (number % 8)) != 0);
+        chosen.map(|(_, source)| ShadowMember { source: *source, shadow: LunId::random() }).take(room).collect()
+    }
+
+    async fn snapshot(&mut self, mask: u8) -> bool {
+        let members = self.members(mask);
+        if members.is_empty() {
+            return false;
+        }
+        let set = ShadowSetId(uuid::Uuid::new_v4());
+        self.pool.prepare(set, &members).await.unwrap();
+        assert_eq!(self.pool.commit(set, Duration::from_secs(60)).await.unwrap(), Outcome::Done);
+        for member in members {
+            let captured = self.model.luns[&member.source].clone();
+            self.model.luns.insert(member.shadow, captured);
+        }
+        true
+    }
+
+    async fn prepare_and_abort(&mut self, mask: u8) -> bool {
+        let members = self.members(mask);
+        let set = ShadowSetId(uuid::Uuid::new_v4());
+        self.pool.prepare(set, &members).await.unwrap();
+        self.pool.abort(set).unwrap();
+        false
+    }
+
+    async fn delete(&mut self, lun: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        assert_eq!(self.pool.delete(lun).await.unwrap(), Outcome::Done);
+        self.model.luns.remove(&lun);
+        true
+    }
+
+    /// Deletes everything, and checks that all space comes back.
+    pub(crate) async fn delete_all(&mut self, empty_used_bytes: u64) {
+        for lun in std::mem::take(&mut self.model).luns.into_keys() {
+            self.pool.delete(lun).await.unwrap();
+        }
+        self.pool.wait_reclaimed().await.unwrap();
+        let usage = self.pool.usage();
+        assert_eq!((usage.used_bytes, usage.reclaiming_bytes), (empty_used_bytes, 0), "space is lost, or freed twice");
+    }
+}
+
+/// What a pool holds now.
+pub(crate) async fn observe(pool: &StorePool) -> Model {
+    let mut model = Model::default();
+    for summary in pool.luns() {
+        let content = content_of(&pool.open(summary.lun).unwrap()).await;
+        model.luns.insert(summary.lun, (summary.block_count.0, content));
+    }
+    model
+}
+
+async fn content_of(lun: &LunHandle) -> Content {
+    let length = lun.block_count().0;
+    let mut content = BTreeMap::new();
+    for window in WINDOWS.iter().filter(|window| window.start * 8 < length) {
+        let start = window.start * 8;
+        let count = (window.end * 8).min(length) - start;
+        let data = lun.read(Lba(start), BlockCount(count)).await.unwrap();
+        for (number, found) in (start..).zip(data.chunks_exact(512)) {
+            let stamp = u32::from_le_bytes(*found.first_chunk().unwrap());
+            if found.iter().any(|byte| *byte != 0) {
+                assert!(found == sector(stamp, number), "sector {number} of {} holds what was never written", lun.id());
+                content.insert(number, stamp);
+            }
+        }
+    }
+    Arc::new(content)
+}
+
+/// The smallest pool that the histories fit into: a log of 64 blocks, so that checkpoints are frequent.
+pub(crate) fn small_config(cache_pages: u64) -> StoreConfig {
+    StoreConfig { cache_bytes: cache_pages * 4096, log_bytes: 64 * 4096, capacity_bytes: 28 << 20 }
+}
+
+/// A pool on a medium in memory.
+pub(crate) fn small_pool(cache_pages: u64) -> (SimMedia, StorePool) {
+    let media = SimMedia::default();
+    let pool = StorePool::create_on(media.clone(), &small_config(cache_pages)).unwrap();
+    (media, pool)
+}

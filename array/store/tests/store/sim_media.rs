@@ -1,0 +1,250 @@
+//! A medium in memory that keeps a trace of what was done to it, fails on demand, and hangs on demand.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use lunshadow_store::Media;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+pub(crate) const BLOCK: usize = 4096;
+const SECTOR: usize = 512;
+
+/// The content of a medium. Cloning it is cheap.
+#[derive(Clone, Default)]
+pub(crate) struct Image {
+    blocks: HashMap<u64, Arc<[u8; BLOCK]>>,
+    len_bytes: u64,
+}
+
+/// What was done to a medium.
+#[derive(Clone)]
+pub(crate) enum Operation {
+    /// A write, noted when it ended.
+    Write { offset_bytes: u64, data: Arc<[u8]> },
+    /// A sync, noted when it ended. It covers as many operations as had been noted when it began.
+    Sync { covers: usize },
+}
+
+/// What an operation is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Read { offset_bytes: u64 },
+    Write { offset_bytes: u64 },
+    Sync,
+}
+
+type Fault = Box<dyn FnMut(Attempt) -> Option<io::Error> + Send>;
+
+#[derive(Default)]
+struct Inner {
+    image: Image,
+    trace: Vec<Operation>,
+    fault: Option<Fault>,
+    hanging: bool,
+    waiting: usize,
+}
+
+/// See the module. All clones are one medium.
+#[derive(Clone, Default)]
+pub(crate) struct SimMedia {
+    shared: Arc<(Mutex<Inner>, Condvar)>,
+}
+
+impl Image {
+    pub(crate) fn read(&self, offset_bytes: u64, buffer: &mut [u8]) {
+        for (at, byte_run) in pieces(offset_bytes, buffer.len()) {
+            let part = &mut buffer[byte_run.clone()];
+            let begin = usize::try_from(at % BLOCK as u64).expect("below the block's length");
+            match self.blocks.get(&(at / BLOCK as u64)) {
+                Some(block) => part.copy_from_slice(&block[begin..begin + part.len()]),
+                None => part.fill(0),
+            }
+        }
+    }
+
+    pub(crate) fn write(&mut self, offset_bytes: u64, data: &[u8]) {
+        for (at, byte_run) in pieces(offset_bytes, data.len()) {
+            let block = self.blocks.entry(at / BLOCK as u64).or_insert_with(|| Arc::new([0; BLOCK]));
+            let begin = usize::try_from(at % BLOCK as u64).expect("below the block's length");
+            Arc::make_mut(block)[begin..begin + byte_run.len()].copy_from_slice(&data[byte_run]);
+        }
+    }
+
+    /// Applies some of the 512-byte parts of a write.
+    fn write_torn(&mut self, offset_bytes: u64, data: &[u8], random: &mut SmallRng) {
+        for (number, sector) in (0..).zip(data.chunks(SECTOR)) {
+            if random.random_bool(0.5) {
+                self.write(offset_bytes + number * SECTOR as u64, sector);
+            }
+        }
+    }
+
+    /// Flips one bit.
+    pub(crate) fn flip(&mut self, offset_bytes: u64, bit: u8) {
+        let mut byte = [0];
+        self.read(offset_bytes, &mut byte);
+        byte[0] ^= 1 << bit;
+        self.write(offset_bytes, &byte);
+    }
+
+    /// The numbers of all blocks that hold something, in order.
+    pub(crate) fn filled(&self) -> Vec<u64> {
+        let filled = self.blocks.iter().filter(|(_, block)| block.iter().any(|byte| *byte != 0));
+        let mut numbers: Vec<u64> = filled.map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// An empty image of some length.
+    pub(crate) fn zeros(len_bytes: u64) -> Self {
+        Self { len_bytes, ..Self::default() }
+    }
+}
+
+/// Cuts a range of bytes at the blocks' borders: where each piece begins, and its place in the buffer.
+fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset_bytes + done as u64;
+        let until_border = BLOCK - usize::try_from(at % BLOCK as u64).expect("below the block's length");
+        let part = done..len.min(done + until_border);
+        done = part.end;
+        (!part.is_empty()).then_some((at, part))
+    })
+}
+
+/// What happens to the writes that were not covered by a sync when the power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// All of them reach the medium.
+    Nothing,
+    /// None of them does.
+    Everything,
+    /// Some do, some do not, some in parts of 512 bytes.
+    Random { seed: u64 },
+}
+
+/// The medium after a power cut behind the first `cut` operations of a trace that began with `image`.
+pub(crate) fn after_power_cut(image: &Image, trace: &[Operation], cut: usize, loss: Loss) -> Image {
+    let covered = trace[..cut].iter().map(|operation| match operation {
+        Operation::Sync { covers } => *covers,
+        Operation::Write { .. } => 0,
+    });
+    let durable = covered.max().unwrap_or(0);
+    let mut image = image.clone();
+    let seed = if let Loss::Random { seed } = loss { seed } else { 0 };
+    let mut random = SmallRng::seed_from_u64(seed);
+    for (number, operation) in trace[..cut].iter().enumerate() {
+        let Operation::Write { offset_bytes, data } = operation else { continue };
+        match loss {
+            _ if number < durable => image.write(*offset_bytes, data),
+            Loss::Nothing => image.write(*offset_bytes, data),
+            Loss::Everything => {}
+            Loss::Random { .. } => match random.random_range(0..3) {
+                0 => image.write(*offset_bytes, data),
+                1 => image.write_torn(*offset_bytes, data, &mut random),
+                _ => {}
+            },
+        }
+    }
+    image
+}
+
+impl SimMedia {
+    pub(crate) fn with(image: Image) -> Self {
+        let media = Self::default();
+        media.lock().image = image;
+        media
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.shared.0.lock().expect("no test panics while it holds this")
+    }
+
+    /// What the medium holds now.
+    pub(crate) fn image(&self) -> Image {
+        self.lock().image.clone()
+    }
+
+    /// Begins a new trace.
+    pub(crate) fn clear_trace(&self) {
+        self.lock().trace.clear();
+    }
+
+    pub(crate) fn trace(&self) -> Vec<Operation> {
+        self.lock().trace.clone()
+    }
+
+    pub(crate) fn trace_len(&self) -> usize {
+        self.lock().trace.len()
+    }
+
+    /// Lets operations fail for which `fault` has an error.
+    pub(crate) fn fail_when(&self, fault: impl FnMut(Attempt) -> Option<io::Error> + Send + 'static) {
+        self.lock().fault = Some(Box::new(fault));
+    }
+
+    pub(crate) fn fail_no_more(&self) {
+        self.lock().fault = None;
+    }
+
+    /// Lets syncs hang, or lets them go on.
+    pub(crate) fn hang_syncs(&self, hanging: bool) {
+        self.lock().hanging = hanging;
+        self.shared.1.notify_all();
+    }
+
+    /// Blocks until a sync hangs.
+    pub(crate) fn wait_for_hanging_sync(&self) {
+        let inner = self.lock();
+        drop(self.shared.1.wait_while(inner, |inner| inner.waiting == 0).expect("no test panics while it holds this"));
+    }
+
+    fn attempt(inner: &mut Inner, attempt: Attempt) -> io::Result<()> {
+        inner.fault.as_mut().and_then(|fault| fault(attempt)).map_or(Ok(()), Err)
+    }
+}
+
+impl Media for SimMedia {
+    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut inner = self.lock();
+        Self::attempt(&mut inner, Attempt::Read { offset_bytes })?;
+        if offset_bytes + buffer.len() as u64 > inner.image.len_bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        inner.image.read(offset_bytes, buffer);
+        Ok(())
+    }
+
+    fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
+        let mut inner = self.lock();
+        Self::attempt(&mut inner, Attempt::Write { offset_bytes })?;
+        assert!(offset_bytes.is_multiple_of(SECTOR as u64) && data.len().is_multiple_of(SECTOR));
+        inner.image.write(offset_bytes, data);
+        inner.trace.push(Operation::Write { offset_bytes, data: data.into() });
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        let covers = inner.trace.len();
+        inner.waiting += 1;
+        self.shared.1.notify_all();
+        inner = self.shared.1.wait_while(inner, |inner| inner.hanging).expect("no test panics while it holds this");
+        inner.waiting -= 1;
+        Self::attempt(&mut inner, Attempt::Sync)?;
+        inner.trace.push(Operation::Sync { covers });
+        Ok(())
+    }
+
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.lock().image.len_bytes)
+    }
+
+    fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()> {
+        self.lock().image.len_bytes = len_bytes;
+        Ok(())
+    }
+}
