@@ -25,7 +25,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         prop::collection::vec(any::<u8>(), 1..9),
         prop::sample::select(vec![vec![0xff; 4], vec![0xff; 8], vec![0; 16], vec![0x80], vec![1, 0, 0, 0]]),
     ];
-    prop::collection::vec((any::<prop::sample::Index>(), 0..504usize, bytes), 1..12)
+    prop::collection::vec((any::<prop::sample::Index>(), 0..=496usize, bytes), 1..12)
 }
 
 /// The offsets of the sectors that hold something.
@@ -92,6 +92,61 @@ fn of_ntfs() {
     let folder = TempDir::new().unwrap();
     let Some(image) = ntfs_image(folder.path(), 3 * MIB, &small_tree()) else { return };
     survives(&std::fs::read(image).unwrap(), 150);
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> usize {
+    bytes[at..at + N].iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
+}
+
+fn assert_damaged(disk: &MemoryDisk, complaint: &str) {
+    let layout = read_layout(disk).unwrap();
+    let error = list_files(disk, &layout.volumes[0]).unwrap_err();
+    assert!(matches!(&error, DiskError::DamagedVolume { reason, .. } if reason.contains(complaint)), "{error:?}");
+}
+
+#[test]
+fn a_fat_directory_that_follows_itself_ends() {
+    let folder = TempDir::new().unwrap();
+    let tree = Tree::from([("docs/one.txt".to_owned(), b"one".to_vec())]);
+    let Some(image) = fat_image(folder.path(), 32 * MIB, 16, &tree) else { return };
+    let disk = MemoryDisk::from_file(&image);
+    let bytes = disk.bytes();
+    // The parameter block: reserved sectors, copies of the table, their length, entries of the root, sectors of a cluster.
+    let (table, root_entries) = (field::<2>(&bytes, 14) * 512, field::<2>(&bytes, 17));
+    let root = table + field::<1>(&bytes, 16) * field::<2>(&bytes, 22) * 512;
+    let cluster_len = field::<1>(&bytes, 13) * 512;
+    let mut entries = (root..).step_by(32).take(root_entries);
+    let entry = entries.find(|at| bytes[*at..].starts_with(b"DOCS       ")).unwrap();
+    let cluster = field::<2>(&bytes, entry + 26);
+    disk.patch(table + cluster * 2, &u16::try_from(cluster).unwrap().to_le_bytes());
+    let directory = root + root_entries * 32 + (cluster - 2) * cluster_len;
+    // Deleted entries are passed by without end within the reader, used ones come out of it without end.
+    disk.patch(directory, &vec![0xe5; cluster_len]);
+    assert_damaged(&disk, "a directory does not end");
+    let used: Vec<u8> = bytes[entry..entry + 32].repeat(cluster_len / 32);
+    disk.patch(directory, &used);
+    assert_damaged(&disk, "docs: a directory does not end");
+}
+
+#[test]
+fn an_ntfs_directory_that_contains_itself_ends() {
+    let folder = TempDir::new().unwrap();
+    let tree: Tree = (0..80).map(|number| (format!("a file with a long name {number}"), vec![1; 10])).collect();
+    let Some(image) = ntfs_image(folder.path(), 8 * MIB, &tree) else { return };
+    let disk = MemoryDisk::from_file(&image);
+    let bytes = disk.bytes();
+    let is_node = |at: &usize| {
+        bytes[*at..].starts_with(b"INDX") && bytes[*at..*at + 4096].windows(6).any(|name| name == b"f\0i\0l\0")
+    };
+    for node in (0..bytes.len() - 4096).step_by(4096).filter(is_node) {
+        // The first entry gets a node below it, which is its own.
+        let entry = node + 0x18 + field::<4>(&bytes, node + 0x18);
+        let entry_len = field::<2>(&bytes, entry + 8);
+        disk.patch(entry + 12, &[1]);
+        disk.patch(entry + entry_len - 8, &bytes[node + 0x10..node + 0x18]);
+    }
+    assert!(disk.bytes() != bytes);
+    assert_damaged(&disk, "a directory does not end");
 }
 
 #[test]

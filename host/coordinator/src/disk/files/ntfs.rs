@@ -8,8 +8,8 @@ use ntfs::structured_values::{NtfsFileAttributeFlags, NtfsFileNamespace};
 use ntfs::{KnownNtfsFileRecordNumber, Ntfs, NtfsAttribute, NtfsAttributeFlags};
 
 use super::UnreadReason;
-use super::walk::{Damage, FoundFile, Walk, join};
-use crate::disk::{DiskCursor, DiskIo, Volume};
+use super::walk::{Damage, FoundFile, MeteredCursor, Walk, join};
+use crate::disk::{DiskIo, Volume};
 
 /// The first file record that is not set aside for metadata files.
 const FIRST_USER_RECORD: u64 = 24;
@@ -18,7 +18,7 @@ const FIRST_USER_RECORD: u64 = 24;
 const INITIALIZED_LEN_OFFSET: u64 = 0x38;
 
 pub(super) fn walk(disk: &dyn DiskIo, volume: &Volume, walk: &mut Walk<'_, '_>) -> Result<(), Damage> {
-    let mut cursor = DiskCursor::read_only(disk, volume.offset_bytes, volume.len_bytes);
+    let mut cursor = walk.cursor(disk, volume);
     let ntfs = Ntfs::new(&mut cursor)?;
     let root = KnownNtfsFileRecordNumber::RootDirectory as u64;
     let mut seen = HashSet::from([root]);
@@ -58,7 +58,7 @@ struct Named {
 /// The entries of a directory, less the metadata files and the short names that files have for DOS beside their own.
 fn read_directory(
     ntfs: &Ntfs,
-    cursor: &mut DiskCursor<'_>,
+    cursor: &mut MeteredCursor<'_>,
     record_number: u64,
     depth: usize,
     walk: &mut Walk<'_, '_>,
@@ -91,7 +91,7 @@ fn read_directory(
 /// Shows the unnamed stream of a file.
 fn show_file(
     ntfs: &Ntfs,
-    cursor: &mut DiskCursor<'_>,
+    cursor: &mut MeteredCursor<'_>,
     record_number: u64,
     path: &str,
     walk: &mut Walk<'_, '_>,
@@ -118,7 +118,7 @@ fn show_file(
 }
 
 /// How much of the value was ever written. The crate does not tell, but it tells where the attribute is.
-fn initialized_len_bytes(attribute: &NtfsAttribute<'_, '_>, cursor: &mut DiskCursor<'_>) -> io::Result<u64> {
+fn initialized_len_bytes(attribute: &NtfsAttribute<'_, '_>, cursor: &mut MeteredCursor<'_>) -> io::Result<u64> {
     let position = attribute.position().value().filter(|_| !attribute.is_resident());
     let Some(position) = position else {
         return Ok(attribute.value_length());

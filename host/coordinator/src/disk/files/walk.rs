@@ -1,12 +1,14 @@
 //! What the readers of all filesystems share: the dispatch, the limits that hold on damaged volumes, and the errors.
 
-use std::io::{self, Read};
+use std::cell::Cell;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use super::{UnreadReason, ext4, fat, ntfs};
-use crate::disk::{DiskError, DiskIo, FileSystemKind, Volume};
+use crate::disk::{DiskCursor, DiskError, DiskIo, FileSystemKind, Volume};
 
 /// Directories that nest deeper than this point at themselves. Windows allows 260 characters in most paths.
 const DEPTH_MAX: usize = 256;
@@ -16,6 +18,10 @@ const ENTRY_LEN_MIN_BYTES: u64 = 12;
 
 /// Contents may be read several times the volume's length in all, since files may be sparse or have several names.
 const CONTENT_FACTOR: u64 = 8;
+
+/// How much a crate may read to get from one entry of a directory to the next. A FAT directory has 2 MiB at most, all of which
+/// may be deleted entries; a crate that wants more goes round in circles.
+const STEP_READ_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A file on its way to a visitor.
 pub(in crate::disk) struct FoundFile<'a> {
@@ -41,6 +47,7 @@ pub(in crate::disk) fn walk_volume(disk: &dyn DiskIo, volume: &Volume, visit: &m
         entries_left: volume.len_bytes / ENTRY_LEN_MIN_BYTES,
         content_left_bytes: volume.len_bytes.saturating_mul(CONTENT_FACTOR),
         volume_len_bytes: volume.len_bytes,
+        step: Step::default(),
         visit,
     };
     // The crates check much, but not all: fatfs and ntfs overflow or index out of range on some damage. They are not used
@@ -78,16 +85,24 @@ pub(super) struct Walk<'v, 'f> {
     entries_left: u64,
     content_left_bytes: u64,
     volume_len_bytes: u64,
+    step: Step,
     visit: &'v mut Visit<'f>,
 }
 
 impl Walk<'_, '_> {
+    /// The volume for its reader, which fails when the reader reads on and on without taking a step.
+    pub(super) fn cursor<'d>(&self, disk: &'d dyn DiskIo, volume: &Volume) -> MeteredCursor<'d> {
+        let cursor = DiskCursor::read_only(disk, volume.offset_bytes, volume.len_bytes);
+        MeteredCursor { cursor, step: self.step.clone() }
+    }
+
     /// To be called for each entry of a directory that is `depth` levels below the root.
     pub(super) fn count_entry(&mut self, depth: usize) -> Result<(), Damage> {
         if depth > DEPTH_MAX {
             return Err(Damage(format!("directories nest more than {DEPTH_MAX} levels deep")));
         }
         let no_room = || Damage("it has more directory entries than it has room for".to_owned());
+        self.step.begin();
         self.entries_left = self.entries_left.checked_sub(1).ok_or_else(no_room)?;
         Ok(())
     }
@@ -105,7 +120,7 @@ impl Walk<'_, '_> {
                 _ => file.unread = Some(UnreadReason::TooLong),
             }
         }
-        let mut content = WholeContent { content, left_bytes: file.len_bytes };
+        let mut content = WholeContent { content, left_bytes: file.len_bytes, step: self.step.clone() };
         (self.visit)(&file, &mut content).map_err(|failure| Damage(format!("{}: {failure}", file.path)))
     }
 
@@ -129,6 +144,7 @@ pub(super) fn join(directory: &str, name: &str) -> String {
 struct WholeContent<'a> {
     content: &'a mut dyn Read,
     left_bytes: u64,
+    step: Step,
 }
 
 impl Read for WholeContent<'_> {
@@ -137,12 +153,62 @@ impl Read for WholeContent<'_> {
         if wanted == 0 {
             return Ok(0);
         }
+        self.step.begin();
         let count = self.content.read(&mut buf[..wanted])?;
         if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the content is shorter than the file"));
         }
         self.left_bytes -= u64::try_from(count).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(count)
+    }
+}
+
+/// What may still be read in the present step of a walk.
+#[derive(Clone)]
+struct Step(Rc<Cell<u64>>);
+
+impl Default for Step {
+    fn default() -> Self {
+        Self(Rc::new(Cell::new(STEP_READ_MAX_BYTES)))
+    }
+}
+
+impl Step {
+    fn begin(&self) {
+        self.0.set(STEP_READ_MAX_BYTES);
+    }
+}
+
+/// A cursor that reads no more than a step may.
+pub(super) struct MeteredCursor<'a> {
+    cursor: DiskCursor<'a>,
+    step: Step,
+}
+
+impl Read for MeteredCursor<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.cursor.read(buf)?;
+        let left = self.step.0.get().checked_sub(u64::try_from(count).map_err(|_| io::ErrorKind::InvalidData)?);
+        let endless = || io::Error::new(io::ErrorKind::InvalidData, "a directory does not end");
+        self.step.0.set(left.ok_or_else(endless)?);
+        Ok(count)
+    }
+}
+
+impl Seek for MeteredCursor<'_> {
+    fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
+        self.cursor.seek(pos)
+    }
+}
+
+/// `fatfs` asks for it; the cursor refuses.
+impl Write for MeteredCursor<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.cursor.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.cursor.flush()
     }
 }
 
