@@ -68,7 +68,7 @@ pub(super) enum Event {
 /// Why a connection ends in order.
 pub(super) enum Ending {
     /// The initiator logs out and wants to hear about it.
-    Logout(LogoutRequest, LogoutResponseCode),
+    Logout(LogoutRequest),
     /// The initiator has closed the connection.
     Hangup,
     /// The target shuts down.
@@ -146,29 +146,21 @@ impl<'a> FullFeature<'a> {
     /// Ends the connection. No command touches storage any more when this returns.
     pub(super) async fn end(mut self, ending: Result<Ending, ConnectionError>) -> Result<(), ConnectionError> {
         let ended = match ending {
-            Ok(Ending::Logout(request, code)) => {
-                self.finish_commands().await?;
-                let header = LogoutResponse {
-                    response: code,
-                    itt: request.itt,
-                    time2wait: seconds(self.parameters.default_time2wait).into(),
-                    time2retain: seconds(self.parameters.default_time2retain).into(),
-                    ..LogoutResponse::default()
-                };
-                self.outlet.send(Pdu::bare(header)).await.map_err(ConnectionError::from)
-            }
-            Ok(Ending::Drained) => self.finish_commands().await,
-            Ok(Ending::Hangup) => {
-                self.abandon_commands().await;
-                return Ok(());
-            }
+            Ok(Ending::Logout(request)) => self.log_out(&request).await.map(|()| true),
+            Ok(Ending::Drained) => self.finish_commands().await.map(|()| true),
+            Ok(Ending::Hangup) => Ok(false),
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
-            self.abandon_commands().await;
-            return Err(error);
+        if matches!(ended, Ok(true)) {
+            return Ok(self.outlet.finish(FLUSH_TIME).await?);
         }
-        Ok(self.outlet.finish(FLUSH_TIME).await?)
+        // The initiator learns at once that the connection is gone. Commands that run are waited for, and not answered.
+        drop(self.outlet);
+        if let Some(session) = &self.session {
+            drop(session.tasks.end(|_| true));
+        }
+        while self.jobs.join_next().await.is_some() {}
+        ended.map(|_| ())
     }
 
     /// Lets the commands that have all they need finish, and answers them.
@@ -180,15 +172,6 @@ impl<'a> FullFeature<'a> {
             self.event(event?).await?;
         }
         Ok(())
-    }
-
-    /// Waits for the commands that touch storage, and answers none.
-    async fn abandon_commands(&mut self) {
-        if let Some(session) = &self.session {
-            // What has to be waited for are the jobs.
-            drop(session.tasks.end(|_| true));
-        }
-        while self.jobs.join_next().await.is_some() {}
     }
 
     async fn event(&mut self, event: Event) -> Result<(), ConnectionError> {
@@ -247,7 +230,13 @@ impl<'a> FullFeature<'a> {
     /// Takes a request whose turn it is.
     async fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Result<Option<Ending>, ConnectionError> {
         match (pdu.bhs.request(), &self.session) {
-            (Request::Logout(&request), _) => return Ok(Some(Ending::Logout(request, self.logout_code(&request)))),
+            (Request::Logout(&request), _) => match self.logout_code(&request) {
+                LogoutResponseCode::CLOSED => return Ok(Some(Ending::Logout(request))),
+                refused => {
+                    drop(slot);
+                    self.outlet.send(Pdu::bare(self.logout_response(&request, refused))).await?;
+                }
+            },
             (Request::NopOut(&request), _) => self.nop_out(request, pdu.data, slot).await?,
             (Request::Text(&request), _) => self.text(&request, &pdu, slot).await?,
             (Request::ScsiCommand(&command), Some(session)) => {
@@ -273,6 +262,23 @@ impl<'a> FullFeature<'a> {
         let data = data.slice(..data.len().min(self.initiator_bytes_max()));
         let header = NopIn { lun: request.lun, itt: request.itt, ..NopIn::default() };
         Ok(self.outlet.send(Pdu::new(header, data)).await?)
+    }
+
+    /// What runs is answered before the logout is (RFC 7143 11.14: nothing comes after it).
+    async fn log_out(&mut self, request: &LogoutRequest) -> Result<(), ConnectionError> {
+        self.finish_commands().await?;
+        let response = self.logout_response(request, LogoutResponseCode::CLOSED);
+        Ok(self.outlet.send(Pdu::bare(response)).await?)
+    }
+
+    fn logout_response(&self, request: &LogoutRequest, response: LogoutResponseCode) -> LogoutResponse {
+        LogoutResponse {
+            response,
+            itt: request.itt,
+            time2wait: seconds(self.parameters.default_time2wait).into(),
+            time2retain: seconds(self.parameters.default_time2retain).into(),
+            ..LogoutResponse::default()
+        }
     }
 
     fn logout_code(&self, request: &LogoutRequest) -> LogoutResponseCode {

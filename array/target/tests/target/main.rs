@@ -1,6 +1,16 @@
 //! The device server and the iSCSI target against LUNs in memory.
 
+#[cfg(test)]
 mod device_server;
+#[cfg(test)]
 mod faulty;
+#[cfg(test)]
+mod front_end;
+#[cfg(test)]
+mod life_cycle;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod peer;

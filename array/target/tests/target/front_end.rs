@@ -1,0 +1,313 @@
+//! The iSCSI target over loopback: logins, discovery, data in every way that it can travel, residuals.
+
+use bytes::Bytes;
+use lunshadow_iscsi::discovery::{SEND_TARGETS, parse_targets};
+use lunshadow_iscsi::login::{LoginError, LoginPath, LoginStatus};
+use lunshadow_iscsi::negotiation::{Digest, Preferences};
+use lunshadow_iscsi::pdu::{
+    FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, Pdu, RESERVED_TAG, RejectReason, Response, ScsiCommand,
+    TextRequest,
+};
+use lunshadow_iscsi::text::TextKeys;
+use lunshadow_scsi::{AdditionalSense, Command, LunAddress, SenseKey, Status};
+use lunshadow_target::{BindError, Limits, Target, TargetConfig};
+
+use crate::peer::{Array, Outcome, Peer, TARGET_NAME, initiator, login, pattern, read, write};
+
+#[tokio::test]
+async fn logins_are_refused_by_name() {
+    let array = Array::new(Limits::default()).await;
+    let stranger = login("stranger", Preferences::default());
+    let unknown_target = lunshadow_iscsi::login::InitiatorLoginConfig {
+        target_name: Some("iqn.2026-11.org.example:other".to_owned()),
+        ..login("one", Preferences::default())
+    };
+    for (config, expected) in
+        [(stranger, LoginStatus::AUTHORIZATION_FAILURE), (unknown_target, LoginStatus::TARGET_NOT_FOUND)]
+    {
+        let refused = Peer::log_in(array.address(), config).await.err().expect("a refusal");
+        assert!(matches!(refused, LoginError::Refused { status } if status == expected), "{refused}");
+    }
+    for path in [LoginPath::SecurityThenOperational, LoginPath::OperationalOnly, LoginPath::SecurityOnly] {
+        let config = lunshadow_iscsi::login::InitiatorLoginConfig { path, ..login("one", Preferences::default()) };
+        let mut peer = Peer::log_in(array.address(), config).await.expect("a login");
+        assert_eq!(peer.ping(b"hello").await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_target_needs_a_name_and_an_address_of_its_own() {
+    let array = Array::new(Limits::default()).await;
+    let config = |name: &str| TargetConfig {
+        listen: array.address(),
+        name: name.to_owned(),
+        alias: None,
+        limits: Limits::default(),
+    };
+    let taken = Target::bind(config(TARGET_NAME), array.map.clone()).await;
+    assert!(matches!(taken, Err(BindError::Listen { address, .. }) if address == array.address()));
+    let nameless = Target::bind(config("target"), array.map.clone()).await;
+    assert!(matches!(nameless, Err(BindError::InvalidName(name)) if name == "target"));
+}
+
+#[tokio::test]
+async fn what_does_not_begin_with_a_login_is_closed() {
+    let array = Array::new(Limits::default()).await;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for bytes in [&[0_u8; 48][..], b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(array.address()).await.expect("the target listens");
+        stream.write_all(bytes).await.expect("it is open");
+        let mut answer = Vec::new();
+        // Closed, or cut off because not all that was sent has been read.
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(answer, []);
+    }
+}
+
+fn text(peer: &mut Peer, keys: &[(&str, &str)]) -> Pdu {
+    let keys: TextKeys = keys.iter().copied().collect();
+    let header = TextRequest { flags: FINAL, itt: peer.new_itt(), ttt: RESERVED_TAG, ..TextRequest::default() };
+    Pdu::new(header, keys.encode())
+}
+
+/// The answer to text, or the reason of a Reject.
+async fn ask(peer: &mut Peer, keys: &[(&str, &str)]) -> Result<TextKeys, RejectReason> {
+    let request = text(peer, keys);
+    peer.send(request).await;
+    let answer = peer.expect().await;
+    match answer.bhs.response() {
+        Response::Text(header) if header.is_final() => Ok(TextKeys::parse(&answer.data).expect("text")),
+        Response::Reject(header) => Err(header.reason),
+        other => panic!("{other:?} is no answer to text"),
+    }
+}
+
+#[tokio::test]
+async fn targets_are_discovered_in_both_kinds_of_session() {
+    let array = Array::new(Limits::default()).await;
+    let discovery =
+        lunshadow_iscsi::login::InitiatorLoginConfig { target_name: None, ..login("one", Preferences::default()) };
+    let mut discovery = Peer::log_in(array.address(), discovery).await.expect("a login");
+    let mut normal = array.peer("one").await;
+    for value in ["All", "", TARGET_NAME] {
+        let peer = if value == "All" { &mut discovery } else { &mut normal };
+        let found = parse_targets(&ask(peer, &[(SEND_TARGETS, value)]).await.expect("an answer"));
+        assert_eq!((found.len(), found[0].name.as_str()), (1, TARGET_NAME));
+        assert_eq!(found[0].portals[0].address, array.address().to_string());
+        assert_eq!(found[0].portals[0].group_tag, 1);
+    }
+    let nothing = ask(&mut normal, &[(SEND_TARGETS, "iqn.2026-11.org.example:other")]).await;
+    assert_eq!(nothing, Ok(TextKeys::default()));
+    assert_eq!(ask(&mut normal, &[(SEND_TARGETS, "All")]).await, Err(RejectReason::PROTOCOL_ERROR));
+    assert_eq!(ask(&mut discovery, &[(SEND_TARGETS, "")]).await, Err(RejectReason::PROTOCOL_ERROR));
+    let unknown = ask(&mut normal, &[("X-org.example.key", "1")]).await.expect("an answer");
+    assert_eq!(unknown.get("X-org.example.key"), Some("NotUnderstood"));
+    // There are no commands in a discovery session.
+    let header = discovery.header(Command::TestUnitReady, 0);
+    discovery.send(Pdu::bare(header)).await;
+    let rejected = discovery.expect().await;
+    assert!(matches!(rejected.bhs.response(), Response::Reject(_)), "{:?}", rejected.bhs);
+}
+
+#[tokio::test]
+async fn data_travels_in_every_way_that_is_agreed_on() {
+    let array = Array::new(Limits::default()).await;
+    let base = Preferences {
+        max_recv_data_segment_length: 4096,
+        first_burst_length: 8192,
+        max_burst_length: 16384,
+        max_outstanding_r2t: 1,
+        ..Preferences::default()
+    };
+    let mut seed = 0;
+    for immediate_data in [false, true] {
+        for initial_r2t in [false, true] {
+            for digests in [vec![Digest::None], vec![Digest::Crc32c]] {
+                let preferences = Preferences {
+                    immediate_data,
+                    initial_r2t,
+                    header_digests: digests.clone(),
+                    data_digests: digests,
+                    max_outstanding_r2t: 1 + u32::from(immediate_data) * 3,
+                    ..base.clone()
+                };
+                let mut peer = array.peer_with("one", preferences).await;
+                assert_eq!(
+                    (peer.parameters.immediate_data, peer.parameters.initial_r2t),
+                    (immediate_data, initial_r2t)
+                );
+                for blocks in [1, 8, 16, 17, 300] {
+                    seed += 1;
+                    let data = pattern(seed, blocks);
+                    let outcome = peer.run(write(5, blocks), data.clone(), 0).await;
+                    assert_eq!((outcome.status, outcome.residual), (Status::GOOD, 0));
+                    assert_eq!(peer.read_blocks(5, blocks).await, data, "{blocks} blocks");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_segment_length_holds_from_then_on() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let answer = ask(&mut peer, &[("MaxRecvDataSegmentLength", "512")]).await;
+    assert_eq!(answer, Ok(TextKeys::default()), "a declaration has no answer");
+    peer.parameters.initiator_max_recv_data_segment_length = 512;
+    assert_eq!(peer.read_blocks(0, 9).await, [0; 9 * 512]);
+    let refused = ask(&mut peer, &[("MaxRecvDataSegmentLength", "511")]).await.expect("an answer");
+    assert_eq!(refused.get("MaxRecvDataSegmentLength"), Some("Reject"));
+}
+
+#[tokio::test]
+async fn residuals_tell_what_did_not_fit_together() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let data = pattern(1, 4);
+    let good = |data: &[u8], residual| Outcome { status: Status::GOOD, sense: None, data: data.to_vec(), residual };
+    assert_eq!(peer.run(write(0, 4), data.clone(), 0).await, good(&[], 0));
+    // Reads: too little room, too much, none.
+    assert_eq!(peer.run(read(0, 4), Bytes::new(), 1000).await, good(&data[..1000], -1048));
+    assert_eq!(peer.run(read(0, 4), Bytes::new(), 10_000).await, good(&data, 10_000 - 2048));
+    assert_eq!(peer.run(read(0, 4), Bytes::new(), 0).await, good(&[], -2048));
+    // Writes: less than the command takes, and more.
+    let other = pattern(2, 4);
+    assert_eq!(peer.run(write(0, 4), other.slice(..512), 0).await, good(&[], -1536));
+    assert_eq!(peer.run(write(1, 1), other.slice(512..2048), 0).await, good(&[], 1024));
+    let expected = [&other[..1024], &data[1024..]].concat();
+    assert_eq!(peer.read_blocks(0, 4).await, expected);
+    // More than the bursts hold: what comes unasked is taken, nothing more is asked for.
+    let much = pattern(3, 4096);
+    assert_eq!(peer.run(write(0, 1), much, 0).await, good(&[], 4095 * 512));
+    // A refused command moves nothing, and says so.
+    let beyond = peer.run(read(1 << 40, 1), Bytes::new(), 512).await;
+    assert_eq!((beyond.status, beyond.residual), (Status::CHECK_CONDITION, 512));
+    let sense = beyond.sense.expect("sense data");
+    assert_eq!((sense.key, sense.code), (SenseKey::ILLEGAL_REQUEST, AdditionalSense::LBA_OUT_OF_RANGE));
+    let beyond = peer.run(write(1 << 40, 1), pattern(4, 1), 0).await;
+    assert_eq!((beyond.status, beyond.residual), (Status::CHECK_CONDITION, 512));
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_rejected_and_the_session_goes_on() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let rejected = async |peer: &mut Peer, pdu: Pdu| {
+        peer.send(pdu.clone()).await;
+        let answer = peer.expect().await;
+        let Response::Reject(header) = answer.bhs.response() else { panic!("{:?} is no Reject", answer.bhs) };
+        assert_eq!(answer.data.len(), 48, "the header that was refused");
+        assert_eq!(answer.data[16..20], pdu.bhs.itt.get().to_be_bytes());
+        header.reason
+    };
+    let both_ways =
+        ScsiCommand { flags: FINAL | ScsiCommand::READ | ScsiCommand::WRITE, ..peer.header(read(0, 1), 512) };
+    assert_eq!(rejected(&mut peer, Pdu::bare(both_ways)).await, RejectReason::INVALID_PDU_FIELD);
+    let stray_data = Pdu::new(peer.header(read(0, 1), 512), Bytes::from_static(&[0; 512]));
+    assert_eq!(rejected(&mut peer, stray_data).await, RejectReason::INVALID_PDU_FIELD);
+    let without_tag = ScsiCommand { itt: RESERVED_TAG, ..peer.header(read(0, 1), 512) };
+    assert_eq!(rejected(&mut peer, Pdu::bare(without_tag)).await, RejectReason::TASK_IN_PROGRESS);
+    let mut snack = Pdu::bare(peer.header(read(0, 1), 512));
+    snack.bhs.operation = lunshadow_iscsi::pdu::Operation::new(lunshadow_iscsi::pdu::Opcode::SNACK_REQUEST).immediate();
+    assert_eq!(rejected(&mut peer, snack).await, RejectReason::COMMAND_NOT_SUPPORTED);
+    let follow_up = TextRequest {
+        flags: FINAL,
+        itt: peer.new_itt(),
+        ttt: lunshadow_iscsi::pdu::Tag::new(5),
+        ..TextRequest::default()
+    };
+    assert_eq!(rejected(&mut peer, Pdu::bare(follow_up)).await, RejectReason::INVALID_PDU_FIELD);
+    // The tag of a command that is under way.
+    let held = write(0, 2);
+    array.controls.writes.forget_permits(usize::MAX);
+    let itt = peer.send_write(held, &pattern(1, 2)).await;
+    let again = ScsiCommand { itt, ..peer.header(read(0, 1), 512) };
+    assert_eq!(rejected(&mut peer, Pdu::bare(again)).await, RejectReason::TASK_IN_PROGRESS);
+    array.controls.writes.add_permits(1);
+    assert_eq!(peer.finish(itt, &Bytes::new(), 0).await.status, Status::GOOD);
+    assert_eq!(peer.read_blocks(0, 2).await, pattern(1, 2));
+}
+
+#[tokio::test]
+async fn data_out_of_sequence_ends_its_command_only() {
+    let array = Array::new(Limits::default()).await;
+    let preferences = Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() };
+    let mut peer = array.peer_with("one", preferences).await;
+    let cases = [
+        (AdditionalSense::INVALID_TRANSFER_TAG, 1, 0, 0),
+        (AdditionalSense::DATA_PHASE_ERROR, 0, 1, 0),
+        (AdditionalSense::DATA_OFFSET_ERROR, 0, 0, 512),
+    ];
+    for (expected, ttt_off, data_sn, offset) in cases {
+        let data = pattern(9, 2);
+        let itt = peer.send_write(write(0, 2), &data).await;
+        let grant = peer.expect().await;
+        let Response::ReadyToTransfer(grant) = grant.bhs.response() else { panic!("{:?} is no R2T", grant.bhs) };
+        let header = lunshadow_iscsi::pdu::DataOut {
+            flags: FINAL,
+            itt,
+            ttt: lunshadow_iscsi::pdu::Tag::new(grant.ttt.get() + ttt_off),
+            data_sn: data_sn.into(),
+            buffer_offset: offset.into(),
+            ..lunshadow_iscsi::pdu::DataOut::default()
+        };
+        peer.send(Pdu::new(header, data)).await;
+        let outcome = peer.finish(itt, &Bytes::new(), 0).await;
+        let sense = outcome.sense.expect("sense data");
+        assert_eq!((sense.key, sense.code), (SenseKey::ABORTED_COMMAND, expected));
+    }
+    assert_eq!(peer.read_blocks(0, 2).await, [0; 1024], "nothing was written");
+}
+
+#[tokio::test]
+async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let mut header = [0_u8; 48];
+    header[5..8].copy_from_slice(&[0xff, 0xff, 0xff]);
+    peer.write_raw(&header).await;
+    assert_eq!(peer.receive().await, None);
+    assert_eq!(array.peer("one").await.read_blocks(0, 1).await, [0; 512]);
+}
+
+#[tokio::test]
+async fn logouts_are_answered_and_close_the_connection() {
+    let array = Array::new(Limits::default()).await;
+    let cases = [
+        (LogoutReason::CLOSE_SESSION, 0, LogoutResponseCode::CLOSED),
+        (LogoutReason::CLOSE_CONNECTION, 0, LogoutResponseCode::CLOSED),
+        (LogoutReason::CLOSE_CONNECTION, 9, LogoutResponseCode::CID_NOT_FOUND),
+        (LogoutReason::REMOVE_FOR_RECOVERY, 0, LogoutResponseCode::RECOVERY_NOT_SUPPORTED),
+    ];
+    for (reason, cid, expected) in cases {
+        let mut peer = array.peer("one").await;
+        let header = LogoutRequest { itt: peer.new_itt(), cid: cid.into(), ..LogoutRequest::default() };
+        peer.send(Pdu::bare(header.with_reason(reason))).await;
+        let answer = peer.expect().await;
+        let Response::Logout(response) = answer.bhs.response() else { panic!("{:?} is no logout", answer.bhs) };
+        assert_eq!((response.itt, response.response), (header.itt, expected));
+        if expected == LogoutResponseCode::CLOSED {
+            assert_eq!(peer.receive().await, None);
+        } else {
+            assert_eq!(peer.ping(b"still here").await, "still here");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_inventory_reaches_the_initiator() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    array.map.show(&initiator("one"), []);
+    let outcome = peer.run(read(0, 1), Bytes::new(), 512).await;
+    let sense = outcome.sense.expect("sense data");
+    assert_eq!(sense.code, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED);
+    let header = ScsiCommand { lun: LunAddress::peripheral(0), ..peer.header(Command::TestUnitReady, 0) };
+    for expected in [AdditionalSense::POWER_ON_OR_RESET, AdditionalSense::REPORTED_LUNS_DATA_CHANGED] {
+        let header = ScsiCommand { itt: peer.new_itt(), ..header };
+        peer.send(Pdu::bare(header)).await;
+        let sense = peer.finish(header.itt, &Bytes::new(), 0).await.sense.expect("sense data");
+        assert_eq!(sense.code, expected);
+    }
+}

@@ -1,0 +1,363 @@
+//! Commands under way: order, window, budget, task management, reinstatement, shutdown.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lunshadow_iscsi::negotiation::Preferences;
+use lunshadow_iscsi::pdu::{
+    AsyncEvent, FINAL, LogoutReason, LogoutRequest, Pdu, Response, ScsiCommand, Tag, TaskAttribute, TaskFunction,
+    TaskResponse,
+};
+use lunshadow_scsi::{AdditionalSense, BlockRange, Command, Status};
+use lunshadow_target::Limits;
+use tokio::net::TcpStream;
+
+use crate::peer::{Array, Peer, login, pattern, read, write};
+
+/// Waits until `count` more writes have reached the LUN.
+async fn writes_begun(array: &Array, count: u32) {
+    array.controls.writes_begun.acquire_many(count).await.expect("it is never closed").forget();
+}
+
+fn hold_writes(array: &Array) {
+    array.controls.writes.forget_permits(usize::MAX);
+}
+
+/// A peer that has to be asked for all its data.
+fn solicited() -> Preferences {
+    Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() }
+}
+
+async fn expect_r2t(peer: &mut Peer, itt: Tag) -> (Tag, std::ops::Range<u32>) {
+    let pdu = peer.expect().await;
+    match pdu.bhs.response() {
+        Response::ReadyToTransfer(grant) if grant.itt == itt => {
+            let start = grant.buffer_offset.get();
+            (grant.ttt, start..start + grant.desired_data_transfer_length.get())
+        }
+        other => panic!("{other:?} is no R2T for the command"),
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_runs_is_aborted_when_it_is_over() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    hold_writes(&array);
+    let itt = peer.send_write(write(0, 1), &pattern(1, 1)).await;
+    writes_begun(&array, 1).await;
+    let abort = peer.send_management(TaskFunction::ABORT_TASK, itt).await;
+    // The connection goes on meanwhile, and the abort is not answered.
+    assert_eq!(peer.ping(b"1").await, "1");
+    assert_eq!(peer.read_blocks(8, 1).await, [0; 512]);
+    assert_eq!(array.controls.writes_done.load(Ordering::Relaxed), 0);
+    array.controls.writes.add_permits(1);
+    assert_eq!(peer.expect_managed(abort).await, TaskResponse::FUNCTION_COMPLETE);
+    assert_eq!(array.controls.writes_done.load(Ordering::Relaxed), 1, "storage was not interrupted");
+    // No response for the command itself comes any more.
+    assert_eq!(peer.ping(b"2").await, "2");
+    let abort = peer.send_management(TaskFunction::ABORT_TASK, itt).await;
+    assert_eq!(peer.expect_managed(abort).await, TaskResponse::TASK_DOES_NOT_EXIST);
+}
+
+#[tokio::test]
+async fn a_command_that_waits_for_data_is_aborted_at_once() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer_with("one", solicited()).await;
+    let data = pattern(1, 2);
+    let itt = peer.send_write(write(0, 2), &data).await;
+    let (ttt, sequence) = expect_r2t(&mut peer, itt).await;
+    let abort = peer.send_management(TaskFunction::ABORT_TASK, itt).await;
+    assert_eq!(peer.expect_managed(abort).await, TaskResponse::FUNCTION_COMPLETE);
+    // Its data may still be on the way, and goes nowhere.
+    peer.send_data_out(itt, ttt, sequence, &data).await;
+    assert_eq!(peer.read_blocks(0, 2).await, [0; 1024]);
+    assert_eq!(array.controls.writes_done.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn functions_that_are_not_there_are_refused() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let cases = [
+        (TaskFunction::CLEAR_ACA, TaskResponse::FUNCTION_NOT_SUPPORTED),
+        (TaskFunction::TARGET_COLD_RESET, TaskResponse::FUNCTION_NOT_SUPPORTED),
+        (TaskFunction::TASK_REASSIGN, TaskResponse::REASSIGNMENT_NOT_SUPPORTED),
+        (TaskFunction(42), TaskResponse::FUNCTION_REJECTED),
+    ];
+    for (function, expected) in cases {
+        let itt = peer.send_management(function, Tag::default()).await;
+        assert_eq!(peer.expect_managed(itt).await, expected, "{function:?}");
+    }
+    array.map.show(&crate::peer::initiator("one"), []);
+    for function in [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET, TaskFunction::LOGICAL_UNIT_RESET] {
+        let itt = peer.send_management(function, Tag::default()).await;
+        assert_eq!(peer.expect_managed(itt).await, TaskResponse::LUN_DOES_NOT_EXIST, "{function:?}");
+    }
+}
+
+#[tokio::test]
+async fn task_sets_and_resets_reach_the_sessions_that_they_are_about() {
+    let cases = [
+        (TaskFunction::ABORT_TASK_SET, false, None, None),
+        (TaskFunction::CLEAR_TASK_SET, true, None, Some(AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER)),
+        (
+            TaskFunction::LOGICAL_UNIT_RESET,
+            true,
+            Some(AdditionalSense::BUS_DEVICE_RESET),
+            Some(AdditionalSense::BUS_DEVICE_RESET),
+        ),
+        (
+            TaskFunction::TARGET_WARM_RESET,
+            true,
+            Some(AdditionalSense::BUS_DEVICE_RESET),
+            Some(AdditionalSense::BUS_DEVICE_RESET),
+        ),
+    ];
+    for (function, reaches_other, own_attention, other_attention) in cases {
+        let array = Array::new(Limits::default()).await;
+        let mut own = array.peer_with("one", solicited()).await;
+        let mut other = array.peer("two").await;
+        hold_writes(&array);
+        let data = pattern(1, 1);
+        let waiting = own.send_write(write(0, 1), &data).await;
+        expect_r2t(&mut own, waiting).await;
+        let running = other.send_write(write(1, 1), &data).await;
+        writes_begun(&array, 1).await;
+
+        let itt = own.send_management(function, Tag::default()).await;
+        if reaches_other {
+            assert_eq!(own.ping(b"").await, "", "it waits for the command of the other session");
+            array.controls.writes.add_permits(1);
+        }
+        assert_eq!(own.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE, "{function:?}");
+        if !reaches_other {
+            array.controls.writes.add_permits(1);
+            assert_eq!(other.finish(running, &Bytes::new(), 0).await.status, Status::GOOD);
+        }
+        for (peer, attention) in [(&mut own, own_attention), (&mut other, other_attention)] {
+            let outcome = peer.run(read(0, 1), Bytes::new(), 512).await;
+            assert_eq!(outcome.sense.map(|sense| sense.code), attention, "{function:?}");
+            assert_eq!(peer.read_blocks(0, 1).await, [0; 512]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ordered_command_waits_for_older_ones_and_newer_ones_for_it() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    hold_writes(&array);
+    let first = peer.send_write(write(0, 1), &pattern(1, 1)).await;
+    writes_begun(&array, 1).await;
+    let flush = Command::SynchronizeCache { range: BlockRange::new(0, 0), immediate: false };
+    let ordered = ScsiCommand { flags: FINAL | TaskAttribute::ORDERED.0, ..peer.header(flush, 0) };
+    peer.send(Pdu::bare(ordered)).await;
+    let newer = peer.header(read(0, 1), 512);
+    peer.send(Pdu::bare(newer)).await;
+    let head = ScsiCommand {
+        flags: FINAL | ScsiCommand::READ | TaskAttribute::HEAD_OF_QUEUE.0,
+        ..peer.header(read(2, 1), 512)
+    };
+    peer.send(Pdu::bare(head)).await;
+    // A command at the head of the queue overtakes all of them.
+    assert_eq!(peer.finish(head.itt, &Bytes::new(), 512).await.status, Status::GOOD);
+    assert_eq!(peer.ping(b"").await, "");
+    assert_eq!(array.controls.flushes.load(Ordering::Relaxed), 0);
+    array.controls.writes.add_permits(1);
+    assert_eq!(peer.finish(first, &Bytes::new(), 0).await.status, Status::GOOD);
+    assert_eq!(peer.finish(ordered.itt, &Bytes::new(), 0).await.status, Status::GOOD);
+    let newer = peer.finish(newer.itt, &Bytes::new(), 512).await;
+    assert_eq!(newer.data, pattern(1, 1), "it has seen what came before");
+}
+
+#[tokio::test]
+async fn commands_run_in_the_order_of_their_numbers_within_the_window() {
+    let limits = Limits { command_window: 4, ..Limits::default() };
+    let array = Array::new(limits).await;
+    let mut peer = array.peer("one").await;
+    let granted = peer.cmd_sn.distance_to(peer.max_cmd_sn).expect("an open window") + 1;
+    assert_eq!(granted, 4);
+    // The second command comes first: it waits for the one before it.
+    let (first, second) = (peer.header(read(0, 1), 512), peer.header(read(1, 1), 512));
+    let first_sn = peer.cmd_sn;
+    peer.cmd_sn = first_sn.next();
+    peer.send(Pdu::bare(second)).await;
+    peer.cmd_sn = first_sn;
+    peer.send(Pdu::bare(first)).await;
+    peer.cmd_sn = first_sn.plus(2);
+    for header in [first, second] {
+        assert_eq!(peer.finish(header.itt, &Bytes::new(), 512).await.status, Status::GOOD);
+    }
+    // Four under way fill the window; a fifth is dropped without a word.
+    hold_writes(&array);
+    let mut held = Vec::new();
+    for lba in 0..4 {
+        held.push(peer.send_write(write(lba, 1), &pattern(1, 1)).await);
+    }
+    let beyond = peer.cmd_sn;
+    let dropped = peer.header(read(0, 1), 512);
+    peer.send(Pdu::bare(dropped)).await;
+    peer.cmd_sn = beyond;
+    array.controls.writes.add_permits(4);
+    for _ in &held {
+        let pdu = peer.expect().await;
+        assert!(held.contains(&pdu.bhs.itt), "{:?} is not about the writes", pdu.bhs);
+    }
+    assert_eq!(peer.cmd_sn.distance_to(peer.max_cmd_sn), Some(3), "the window has opened again");
+    assert_eq!(peer.read_blocks(3, 1).await, pattern(1, 1));
+}
+
+#[tokio::test]
+async fn data_is_asked_for_when_there_is_room_for_it() {
+    let limits = Limits { connection_bytes: 64 * 1024, ..Limits::default() };
+    let array = Array::new(limits).await;
+    let mut peer = array.peer_with("one", solicited()).await;
+    let data = pattern(1, 96);
+    let first = peer.send_write(write(0, 96), &data).await;
+    let second = peer.send_write(write(100, 96), &data).await;
+    let (ttt, sequence) = expect_r2t(&mut peer, first).await;
+    assert_eq!(sequence, 0..96 * 512);
+    // No R2T for the second while the first one has the room.
+    assert_eq!(peer.ping(b"").await, "");
+    peer.send_data_out(first, ttt, sequence, &data).await;
+    assert_eq!(peer.finish(first, &data, 0).await.status, Status::GOOD);
+    assert_eq!(peer.finish(second, &data, 0).await.status, Status::GOOD);
+    assert_eq!(peer.read_blocks(100, 96).await, data);
+    // More than all the room there is: alone, it is let through.
+    let large = pattern(2, 1024);
+    assert_eq!(peer.run(write(0, 1024), large.clone(), 0).await.status, Status::GOOD);
+    assert_eq!(peer.read_blocks(0, 1024).await, large);
+}
+
+#[tokio::test]
+async fn an_initiator_that_does_not_read_stops_only_itself() {
+    let array = Array::new(Limits::default()).await;
+    let mut lazy = array.peer("one").await;
+    let mut busy = array.peer("two").await;
+    // 128 MiB of answers do not fit into any socket buffer.
+    let mut reads = Vec::new();
+    for _ in 0..32 {
+        let header = lazy.header(read(0, 8192), 8192 * 512);
+        lazy.send(Pdu::bare(header)).await;
+        reads.push((header.itt, 0));
+    }
+    for _ in 0..50 {
+        assert_eq!(busy.read_blocks(0, 8).await, [0; 8 * 512]);
+    }
+    let mut ended = 0;
+    while ended < reads.len() {
+        let pdu = lazy.expect().await;
+        let Response::DataIn(header) = pdu.bhs.response() else { panic!("{:?} is no data", pdu.bhs) };
+        let (_, received) = reads.iter_mut().find(|(itt, _)| *itt == header.itt).expect("one of the reads");
+        *received += pdu.data.len();
+        if header.has_status() {
+            assert_eq!(*received, 8192 * 512);
+            ended += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_with_the_same_isid_takes_the_session_over() {
+    let array = Array::new(Limits::default()).await;
+    let mut old = array.peer("one").await;
+    let mut bystander = array.peer("two").await;
+    hold_writes(&array);
+    old.send_write(write(0, 1), &pattern(1, 1)).await;
+    writes_begun(&array, 1).await;
+    let config = login("one", Preferences::default());
+    let logging_in = tokio::spawn(Peer::log_in(array.address(), config));
+    // The old connection goes, but the new session is not there before the old one's command is over.
+    assert_eq!(old.receive().await, None);
+    assert_eq!(bystander.ping(b"").await, "");
+    assert!(!logging_in.is_finished());
+    array.controls.writes.add_permits(1);
+    let mut new = logging_in.await.expect("no panic").expect("a login");
+    let attention = new.run(Command::TestUnitReady, Bytes::new(), 0).await;
+    assert_eq!(attention.sense.map(|sense| sense.code), Some(AdditionalSense::POWER_ON_OR_RESET));
+    assert_eq!(new.read_blocks(0, 1).await, pattern(1, 1));
+    assert_eq!(bystander.ping(b"").await, "");
+}
+
+/// Whether the target closes a new connection by itself, without a word.
+async fn is_closed(array: &Array) -> bool {
+    let mut stream = TcpStream::connect(array.address()).await.expect("the target listens");
+    let mut rest = Vec::new();
+    // Cut off is closed as well.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
+    rest.is_empty()
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_log_in_is_closed() {
+    let array = Array::new(Limits { login_time: Duration::from_millis(20), ..Limits::default() }).await;
+    assert!(is_closed(&array).await);
+}
+
+#[tokio::test]
+async fn connections_have_a_limit() {
+    let array = Array::new(Limits { connections: 1, ..Limits::default() }).await;
+    let mut peer = array.peer("one").await;
+    assert!(is_closed(&array).await);
+    assert_eq!(peer.ping(b"").await, "");
+}
+
+async fn log_out(peer: &mut Peer) {
+    let header = LogoutRequest { itt: peer.new_itt(), ..LogoutRequest::default() };
+    peer.send(Pdu::bare(header.with_reason(LogoutReason::CLOSE_SESSION))).await;
+    let answer = peer.expect().await;
+    assert!(matches!(answer.bhs.response(), Response::Logout(_)), "{:?}", answer.bhs);
+}
+
+async fn expect_logout_request(peer: &mut Peer) {
+    let pdu = peer.expect().await;
+    let Response::Async(message) = pdu.bhs.response() else { panic!("{:?} is no message", pdu.bhs) };
+    assert_eq!(message.event, AsyncEvent::LOGOUT_REQUESTED);
+    assert!(message.parameter3.get() > 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_when_all_have_logged_out() {
+    // Far more time than the test has: what ends the shutdown is the logout.
+    let limits = Limits { logout_time: Duration::from_secs(3600), ..Limits::default() };
+    let array = Array::new(limits).await;
+    let address = array.address();
+    let mut peer = array.peer("one").await;
+    let shutdown = tokio::spawn(array.target.shutdown());
+    expect_logout_request(&mut peer).await;
+    // Commands are served until the initiator has logged out.
+    assert_eq!(peer.read_blocks(0, 1).await, [0; 512]);
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    log_out(&mut peer).await;
+    assert_eq!(peer.receive().await, None);
+    shutdown.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_under_way() {
+    let limits = Limits { logout_time: Duration::from_millis(20), ..Limits::default() };
+    let array = Array::new(limits).await;
+    let mut peer = array.peer("one").await;
+    hold_writes(&array);
+    let itt = peer.send_write(write(0, 1), &pattern(1, 1)).await;
+    writes_begun(&array, 1).await;
+    let controls = array.controls.clone();
+    let shutdown = tokio::spawn(array.target.shutdown());
+    expect_logout_request(&mut peer).await;
+    assert!(!shutdown.is_finished());
+    controls.writes.add_permits(1);
+    assert_eq!(peer.finish(itt, &Bytes::new(), 0).await.status, Status::GOOD);
+    assert_eq!(peer.receive().await, None, "it did not log out in time");
+    shutdown.await.expect("no panic");
+    assert_eq!(controls.writes_done.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_target_that_is_dropped_closes_its_connections() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    drop(array.target);
+    assert_eq!(peer.receive().await, None);
+}
