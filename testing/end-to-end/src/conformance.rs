@@ -28,12 +28,13 @@ impl Verdict {
     /// Every verdict.
     pub const ALL: [Self; 5] = [Self::Pass, Self::Skip, Self::Fail, Self::Crash, Self::Timeout];
 
-    /// Reads the output of a run of one single test: the row `tests` of the summary, and whether a line says `[SKIPPED]`.
+    /// Reads the output of a run of one single test: the row `tests` of the summary, and whether it says `[SKIPPED]` between the
+    /// test's name and its end. The tool also says so before and after, of what it tries itself to get ready and to clean up.
     #[must_use]
     pub fn of_output(output: &str) -> Self {
         let Some([ran, passed, failed]) = output.lines().find_map(tests_row) else { return Self::Crash };
         match (ran, passed, failed) {
-            (1, 1, 0) if output.contains("[SKIPPED]") => Self::Skip,
+            (1, 1, 0) if says_of_test(output).contains("[SKIPPED]") => Self::Skip,
             (1, 1, 0) => Self::Pass,
             (1, 0, 1) => Self::Fail,
             _ => Self::Crash,
@@ -114,6 +115,12 @@ pub fn tests_in_list(list: &str) -> Vec<&str> {
     of_all.filter(|test| test.split('.').count() == 2).collect()
 }
 
+/// What stands between the name of the test and the word that it passed.
+fn says_of_test(output: &str) -> &str {
+    let begun = output.split_once("  Test: ").map_or("", |(_, begun)| begun);
+    begun.split_once("passed").map_or("", |(said, _)| said)
+}
+
 /// Ran, passed, failed in the row `tests` of CUnit's summary.
 fn tests_row(line: &str) -> Option<[u32; 3]> {
     let mut words = line.split_whitespace();
@@ -140,8 +147,11 @@ mod tests {
     fn verdicts_are_read_off_the_summary() {
         assert_eq!(Verdict::of_output(&summary(1, 1, 0)), Verdict::Pass);
         assert_eq!(Verdict::of_output(&summary(1, 0, 1)), Verdict::Fail);
-        assert_eq!(Verdict::of_output(&format!("    [SKIPPED] not there\n{}", summary(1, 1, 0))), Verdict::Skip);
-        assert_eq!(Verdict::of_output(&format!("    [SKIPPED] not there\n{}", summary(1, 0, 1))), Verdict::Fail);
+        let skipped = "Suite: Read6\n  Test: Simple ...    [SKIPPED] not there.\n    [SKIPPED] not there.\npassed\n\n";
+        assert_eq!(Verdict::of_output(&format!("{skipped}{}", summary(1, 1, 0))), Verdict::Skip);
+        assert_eq!(Verdict::of_output(&format!("{skipped}{}", summary(1, 0, 1))), Verdict::Fail);
+        let around = "    [SKIPPED] no PR.\nSuite: Read6\n  Test: Simple ...passed    [SKIPPED] no PR.\n";
+        assert_eq!(Verdict::of_output(&format!("{around}{}", summary(1, 1, 0))), Verdict::Pass);
         assert_eq!(Verdict::of_output("Failed to log in to target."), Verdict::Crash);
         assert_eq!(Verdict::of_output(&summary(0, 0, 0)), Verdict::Crash);
     }

@@ -1,8 +1,9 @@
 //! Whole-system tests: real peers, real file systems, and every failure of 4(d).
 //!
-//! This library is what those tests stand on. [`peer`] runs programs that others wrote, with a time limit; [`images`] makes disk
-//! images with real file systems.
+//! This library is what those tests stand on. [`array`] starts a whole array in this process; [`peer`] runs programs that others
+//! wrote, with a time limit; [`images`] makes disk images with real file systems; [`conformance`] reads what libiscsi's tests say.
 
+pub mod array;
 pub mod conformance;
 pub mod images;
 pub mod peer;

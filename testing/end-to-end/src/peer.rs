@@ -76,10 +76,22 @@ impl Peer {
     /// # Errors
     /// If it cannot be started or does not end in time. How it ended is no error here.
     pub async fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Finished> {
+        self.run_within(RUN_AT_MOST, arguments).await
+    }
+
+    /// Runs the program to its end, which has to come within `at_most`.
+    ///
+    /// # Errors
+    /// As [`Peer::run`].
+    pub async fn run_within<A: AsRef<OsStr>>(
+        &self,
+        at_most: Duration,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Finished> {
         let mut command = self.command(arguments);
         let run = command.stdin(Stdio::null()).output();
-        let Ok(output) = tokio::time::timeout(RUN_AT_MOST, run).await else {
-            bail!("{command:?} did not end within {RUN_AT_MOST:?}");
+        let Ok(output) = tokio::time::timeout(at_most, run).await else {
+            bail!("{command:?} did not end within {at_most:?}");
         };
         let output = output.with_context(|| format!("cannot start {}", self.program.display()))?;
         Ok(Finished {
