@@ -25,6 +25,7 @@ mod provider_calls;
 mod requester;
 mod service;
 mod settings;
+mod simulated_host;
 mod sources;
 mod timeline;
 
@@ -38,4 +39,8 @@ pub use provider_calls::{ProviderFailure, ProviderRegistration};
 pub use requester::{Requester, VOLUMES_PER_SET_MAX};
 pub use service::{Coordinator, ShadowLun, SnapshotProperties};
 pub use settings::{FinalOrder, LocateArray, Settings};
+pub use simulated_host::{
+    AdapterDisk, AdapterFuture, ApplicationDisk, AttachedLun, GateCounts, HostAdapter, HostVolume, IscsiAdapter,
+    SimulatedHost, Writer,
+};
 pub use timeline::{Activity, Ending, Entry, Phase, Timeline, TimelineObserver, Window};
