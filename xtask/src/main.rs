@@ -29,11 +29,7 @@ enum Chore {
     /// Installs the Debian packages that the tests with foreign programs need, or names them
     Setup,
     /// The store's model and crash tests with many more steps
-    Soak {
-        /// How many times the usual number of steps
-        #[arg(long, default_value_t = 50)]
-        factor: u32,
-    },
+    Soak(soak::SoakArgs),
     /// All benchmarks, then a table of their figures with a description of the machine
     Bench,
 }
@@ -43,7 +39,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run_all(),
         Chore::Check => check::run(),
         Chore::Setup => peers::set_up().map(drop),
-        Chore::Soak { factor } => soak::run(factor),
+        Chore::Soak(arguments) => soak::run_store(&arguments),
         Chore::Bench => bench::run_all(),
     };
     match result {
