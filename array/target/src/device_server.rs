@@ -253,6 +253,9 @@ impl DeviceServer {
             Command::ReadCapacity16 { allocation_len } => {
                 unit.disk().map(|lun| Work::data(capacity::read_capacity_16(&lun), allocation_len))
             }
+            Command::GetLbaStatus { lba, allocation_len } => {
+                capacity::get_lba_status(&unit.disk()?, lba).map(|data| Work::data(data, allocation_len))
+            }
             Command::Read { range, fua } => Operation::read(unit.disk()?, range, fua).map(Work::Medium),
             Command::Write { range, fua } => Operation::write(unit.disk()?, range, fua).map(Work::Medium),
             Command::Verify { range, check } => Operation::verify(unit.disk()?, range, check).map(Work::Medium),

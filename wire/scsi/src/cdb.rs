@@ -33,6 +33,8 @@ pub mod opcode {
 
 /// READ CAPACITY(16) as a service action of SERVICE ACTION IN(16).
 pub(crate) const READ_CAPACITY_16: u8 = 0x10;
+/// GET LBA STATUS as a service action of SERVICE ACTION IN(16).
+pub(crate) const GET_LBA_STATUS: u8 = 0x12;
 
 /// A CDB of 6 to 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +121,8 @@ layout!(
     BlockCdb16, 16 { opcode: u8, flags: u8, lba: U64, count: U32, group: u8, control: u8 }
 );
 layout!(
-    /// SBC-3 5.16, READ CAPACITY(16).
-    ReadCapacityCdb16, 16 {
+    /// SBC-3 5.16, READ CAPACITY(16), and 5.5, GET LBA STATUS, which has no PMI.
+    ServiceActionInCdb16, 16 {
         opcode: u8, service_action: u8, lba: U64, allocation_len: U32, pmi: u8, control: u8,
     }
 );

@@ -60,6 +60,13 @@ pub enum Command {
         /// ALLOCATION LENGTH in bytes.
         allocation_len: u32,
     },
+    /// SBC-3 5.5.
+    GetLbaStatus {
+        /// STARTING LOGICAL BLOCK ADDRESS.
+        lba: u64,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
     /// SBC-3 5.8 to 5.11.
     Read {
         /// What to read.

@@ -6,7 +6,7 @@
 //! * [`Command`] is a command; [`Command::parse`] reads it from a CDB, [`Command::to_cdb`] builds the CDB.
 //! * [`Sense`] is sense data in either format, [`AdditionalSense`] names what it can say, [`Status`] the status byte.
 //! * The rest is parameter data, one type for each shape: [`StandardInquiry`], the pages of [`vpd`], [`LunList`],
-//!   [`Capacity10`], [`Capacity16`], [`ModeData`], [`UnmapRange`]. Each has `to_bytes` and `parse`.
+//!   [`Capacity10`], [`Capacity16`], [`LbaStatus`], [`ModeData`], [`UnmapRange`]. Each has `to_bytes` and `parse`.
 //!
 //! The device side answers malformed CDBs by [`CdbError`], which is a sense in itself; the initiator's side reads parameter
 //! data leniently, with the defaults of the standard for what an older device leaves out, and else says [`ResponseError`].
@@ -15,6 +15,7 @@ mod capacity;
 mod cdb;
 mod command;
 mod inquiry;
+mod lba_status;
 mod mode;
 mod report_luns;
 mod response;
@@ -27,6 +28,7 @@ pub use capacity::{Capacity10, Capacity16};
 pub use cdb::{Cdb, opcode};
 pub use command::{BlockRange, ByteCheck, CdbError, CdbForm, Command, PageControl, Power};
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
+pub use lba_status::{LbaExtent, LbaStatus, ProvisioningStatus};
 pub use mode::{CachingPage, ControlPage, ModeData, ModeForm, ModePage, page_code};
 pub use report_luns::{LunAddress, LunList, SelectReport};
 pub use response::ResponseError;

@@ -7,9 +7,9 @@ use lunshadow_scsi::vpd::{
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbError, CdbForm, Command,
-    ControlPage, FieldPointer, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral, Power,
-    ResponseError, SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, Status, UnmapListError,
-    UnmapRange, version_descriptor,
+    ControlPage, FieldPointer, LbaExtent, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl,
+    Peripheral, Power, ProvisioningStatus, ResponseError, SelectReport, Sense, SenseFormat, SenseKey, SensePointer,
+    StandardInquiry, Status, UnmapListError, UnmapRange, version_descriptor,
 };
 
 fn check_cdb(command: Command, cdb: &[u8]) {
@@ -65,6 +65,10 @@ fn cdbs_of_block_commands_are_laid_out_as_in_sbc() {
     );
     check_cdb(Command::ReadCapacity10, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     check_cdb(Command::ReadCapacity16 { allocation_len: 32 }, &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0]);
+    check_cdb(
+        Command::GetLbaStatus { lba: 0x0102, allocation_len: 24 },
+        &[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 24, 0, 0],
+    );
     check_cdb(Command::Unmap { anchor: true, parameter_len: 24 }, &[0x42, 1, 0, 0, 0, 0, 0, 0, 24, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Eject, immediate: true }, &[0x1b, 1, 0, 0, 2, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Condition(3), immediate: false }, &[0x1b, 0, 0, 0, 0x30, 0]);
@@ -117,7 +121,7 @@ fn malformed_cdbs_name_the_field() {
         (&[0x2f, 4, 0, 0, 0, 0, 0, 0, 1, 0], bit(1, 2)),
         // READ CAPACITY with an address and without PMI; an unknown service action.
         (&[0x25, 0, 0, 0, 0, 1, 0, 0, 0, 0], byte(2)),
-        (&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0], bit(1, 4)),
+        (&[0x9e, 0x13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0], bit(1, 4)),
     ];
     for (cdb, expected) in cases {
         assert_eq!(Command::parse(cdb), expected, "{cdb:02x?}");
@@ -275,6 +279,23 @@ fn capacity_is_laid_out_as_in_sbc() {
     assert_eq!(Capacity16::parse(&bytes), Ok(capacity));
     let short = Capacity16::parse(&bytes[..12]).expect("the first fields");
     assert_eq!((short.last_lba, short.physical_exponent, short.thin), (capacity.last_lba, 0, false));
+}
+
+#[test]
+fn lba_status_is_laid_out_as_in_sbc() {
+    let extent = |lba, block_count, status| LbaExtent { lba, block_count, status };
+    let extents =
+        vec![extent(0x0102, 0x0304, ProvisioningStatus::MAPPED), extent(0x0406, 1, ProvisioningStatus::DEALLOCATED)];
+    let status = LbaStatus { extents };
+    let bytes = status.to_bytes();
+    let expected = [
+        &[0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 3, 4, 0, 0, 0, 0][..],
+        &[0, 0, 0, 0, 0, 0, 4, 6, 0, 0, 0, 1, 1, 0, 0, 0],
+    ];
+    assert_eq!(bytes, expected.concat());
+    assert_eq!(LbaStatus::parse(&bytes), Ok(status.clone()));
+    let cut = LbaStatus::parse(&bytes[..39]).expect("a whole header");
+    assert_eq!(cut.extents, status.extents[..1]);
 }
 
 #[test]

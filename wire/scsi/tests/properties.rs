@@ -7,7 +7,7 @@ use lunshadow_scsi::vpd::{
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbForm, Command, ControlPage,
-    DeviceType, FieldPointer, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral,
+    DeviceType, FieldPointer, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral,
     PeripheralQualifier, Power, SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, UnmapRange,
     opcode,
 };
@@ -59,6 +59,7 @@ fn commands() -> impl Strategy<Value = Command> {
         mode_sense,
         (powers, any::<bool>()).prop_map(|(power, immediate)| Command::StartStopUnit { power, immediate }),
         any::<u32>().prop_map(|allocation_len| Command::ReadCapacity16 { allocation_len }),
+        any::<(u64, u32)>().prop_map(|(lba, allocation_len)| Command::GetLbaStatus { lba, allocation_len }),
         forms(CdbForm::Six).prop_map(|range| Command::Read { range, fua: false }),
         forms(CdbForm::Ten).prop_map(|range| Command::Read { range, fua: true }),
         forms(CdbForm::Six).prop_map(|range| Command::Write { range, fua: false }),
@@ -258,6 +259,7 @@ proptest! {
         prop_assert_eq!(Capacity10::parse(&bytes).is_err(), bytes.len() < 8);
         prop_assert_eq!(Capacity16::parse(&bytes).is_err(), bytes.len() < 12);
         prop_assert_eq!(LunList::parse(&bytes).is_err(), bytes.len() < 8);
+        prop_assert_eq!(LbaStatus::parse(&bytes).is_err(), bytes.len() < 8);
         let _ = UnmapRange::parse_list(&bytes);
         let _ = ModeData::parse(ModeForm::Six, &bytes);
         let _ = ModeData::parse(ModeForm::Ten, &bytes);

@@ -13,8 +13,9 @@ use lunshadow_scsi::vpd::{
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, Command, DeviceType, FieldPointer,
-    LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral, PeripheralQualifier, Power,
-    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, Status, UnmapRange, version_descriptor,
+    LbaExtent, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral,
+    PeripheralQualifier, Power, ProvisioningStatus, SelectReport, Sense, SenseFormat, SenseKey, SensePointer,
+    StandardInquiry, Status, UnmapRange, version_descriptor,
 };
 use lunshadow_target::{
     Completion, DeviceServer, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, UNMAP_BLOCKS_MAX, UnitId, sense_of,
@@ -190,6 +191,15 @@ async fn a_disk_tells_its_capacity_and_modes() {
     let sixteen = Capacity16::parse(&bench.data(DISK, sixteen).await).expect("capacity");
     assert_eq!((sixteen.last_lba, sixteen.block_bytes, sixteen.physical_exponent), (2047, 512, 3));
     assert!(sixteen.thin && sixteen.unmapped_reads_zeros);
+
+    for lba in [0, 5, LUN_BLOCKS - 1] {
+        let status = bench.data(DISK, Command::GetLbaStatus { lba, allocation_len: 24 }).await;
+        let block_count = u32::try_from(LUN_BLOCKS - lba).expect("small");
+        let extent = LbaExtent { lba, block_count, status: ProvisioningStatus::MAPPED };
+        assert_eq!(LbaStatus::parse(&status).expect("a status").extents, [extent]);
+    }
+    let beyond = bench.ask(DISK, Command::GetLbaStatus { lba: LUN_BLOCKS, allocation_len: 24 }).await;
+    assert_eq!(beyond, illegal(AdditionalSense::LBA_OUT_OF_RANGE));
 
     for form in [ModeForm::Six, ModeForm::Ten] {
         let all = bench.data(DISK, mode_sense(form, PageControl::Current, 0x3f)).await;

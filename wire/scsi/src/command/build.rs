@@ -2,8 +2,8 @@
 
 use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power};
 use crate::cdb::{
-    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, InquiryCdb, ModeSenseCdb6, ModeSenseCdb10, PlainCdb6,
-    READ_CAPACITY_16, ReadCapacityCdb16, ReportLunsCdb, RequestSenseCdb, StartStopCdb, UnmapCdb, opcode,
+    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, GET_LBA_STATUS, InquiryCdb, ModeSenseCdb6, ModeSenseCdb10,
+    PlainCdb6, READ_CAPACITY_16, ReportLunsCdb, RequestSenseCdb, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
 };
 use crate::{ModeForm, SenseFormat};
 
@@ -47,11 +47,18 @@ impl Command {
             }
             Self::StartStopUnit { power, immediate } => start_stop_unit(power, immediate),
             Self::ReadCapacity10 => Cdb::of(&BlockCdb10 { opcode: opcode::READ_CAPACITY_10, ..BlockCdb10::default() }),
-            Self::ReadCapacity16 { allocation_len } => Cdb::of(&ReadCapacityCdb16 {
+            Self::ReadCapacity16 { allocation_len } => Cdb::of(&ServiceActionInCdb16 {
                 opcode: opcode::SERVICE_ACTION_IN_16,
                 service_action: READ_CAPACITY_16,
                 allocation_len: allocation_len.into(),
-                ..ReadCapacityCdb16::default()
+                ..ServiceActionInCdb16::default()
+            }),
+            Self::GetLbaStatus { lba, allocation_len } => Cdb::of(&ServiceActionInCdb16 {
+                opcode: opcode::SERVICE_ACTION_IN_16,
+                service_action: GET_LBA_STATUS,
+                lba: lba.into(),
+                allocation_len: allocation_len.into(),
+                ..ServiceActionInCdb16::default()
             }),
             Self::Read { range, fua } => blocks(&READ, range, u8::from(fua) << 3),
             Self::Write { range, fua } => blocks(&WRITE, range, u8::from(fua) << 3),

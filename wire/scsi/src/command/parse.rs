@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{BlockRange, ByteCheck, CdbError, CdbForm, Command, PageControl, Power};
 use crate::cdb::{
-    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, InquiryCdb, ModeSenseCdb6, ModeSenseCdb10, READ_CAPACITY_16,
-    ReadCapacityCdb16, ReportLunsCdb, RequestSenseCdb, StartStopCdb, UnmapCdb, opcode,
+    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, GET_LBA_STATUS, InquiryCdb, ModeSenseCdb6, ModeSenseCdb10,
+    READ_CAPACITY_16, ReportLunsCdb, RequestSenseCdb, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
 };
 use crate::{FieldPointer, ModeForm, SelectReport, SenseFormat};
 
@@ -162,14 +162,14 @@ fn read_capacity_10(cdb: &[u8]) -> Result<Command, CdbError> {
 }
 
 fn service_action_in_16(cdb: &[u8]) -> Result<Command, CdbError> {
-    let cdb: &ReadCapacityCdb16 = layout(cdb)?;
-    if cdb.service_action & 0x1f != READ_CAPACITY_16 {
-        return Err(invalid_bit(1, 4));
+    let cdb: &ServiceActionInCdb16 = layout(cdb)?;
+    let (lba, allocation_len) = (cdb.lba.get(), cdb.allocation_len.get());
+    match cdb.service_action & 0x1f {
+        READ_CAPACITY_16 if cdb.pmi & 1 == 0 && lba != 0 => Err(invalid_byte(2)),
+        READ_CAPACITY_16 => Ok(Command::ReadCapacity16 { allocation_len }),
+        GET_LBA_STATUS => Ok(Command::GetLbaStatus { lba, allocation_len }),
+        _ => Err(invalid_bit(1, 4)),
     }
-    if cdb.pmi & 1 == 0 && cdb.lba.get() != 0 {
-        return Err(invalid_byte(2));
-    }
-    Ok(Command::ReadCapacity16 { allocation_len: cdb.allocation_len.get() })
 }
 
 fn read(cdb: &[u8]) -> Result<Command, CdbError> {
