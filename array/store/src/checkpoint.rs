@@ -59,8 +59,7 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
     let (sealed, next) = seal(frozen, roots);
     write_pages(shared, &sealed.writes)?;
     shared.sync()?;
-    let superblock = next.superblock.clone();
-    shared.media.write_at(superblock.offset_bytes(), &superblock.sealed())?;
+    next.superblock.clone().write(&*shared.media)?;
     shared.sync()?;
     *roots = next;
     let mut state = shared.state.lock();
@@ -235,7 +234,7 @@ fn write_run(shared: &Shared, start: u64, bytes: &[u8]) -> io::Result<()> {
     loop {
         let Err(error) = shared.media.write_at(start * BLOCK_LEN, bytes) else { return Ok(()) };
         let mut state = shared.state.lock();
-        if !media::is_full(&error) || state.stopping || state.poisoned {
+        if !media::is_full(&error) || !state.running || state.poisoned {
             return Err(error);
         }
         // Nothing is lost as long as the log holds it. Each request that is refused for lack of space asks again.

@@ -13,7 +13,8 @@ pub(crate) const ROOT_ENTRIES: usize = 128;
 
 const TABLE_INDEX: u64 = 2;
 const TABLE_START: u64 = 4;
-const LOG_START: u64 = TABLE_START + 2 * TABLE_PAGES;
+const SECOND_SUPERBLOCKS: u64 = TABLE_START + 2 * TABLE_PAGES;
+const LOG_START: u64 = SECOND_SUPERBLOCKS + 2;
 const LOG_BLOCKS_MIN: u64 = 64;
 const LOG_BLOCKS_MAX: u64 = 1 << 20;
 const DATA_BLOCKS_MIN: u64 = 1024;
@@ -40,6 +41,11 @@ impl Geometry {
 
     pub(crate) const fn log_blocks(&self) -> u64 {
         self.log_blocks
+    }
+
+    /// The two copies of the superblock with this generation: generations alternate between two slots.
+    pub(crate) const fn superblock(generation: u64) -> [u64; 2] {
+        [generation % 2, SECOND_SUPERBLOCKS + generation % 2]
     }
 
     /// The byte offset of the log's block with the ever-growing number `position`: the log is a ring.
@@ -120,12 +126,14 @@ mod tests {
     #[test]
     fn no_two_parts_share_a_block() {
         let geometry = Geometry::new(LOG_START + 64 + 3 * FANOUT_LEN * REGION_BLOCKS + 5000, 64).unwrap();
-        let mut taken = HashSet::from([0, 1]);
+        let mut taken = HashSet::new();
         let mut take = |blocks: &[u64]| {
             for block in blocks {
                 assert!(*block < geometry.total_blocks() && taken.insert(*block), "block {block}");
             }
         };
+        take(&Geometry::superblock(6));
+        take(&Geometry::superblock(7));
         take(&Geometry::table_index());
         (0..TABLE_PAGES).for_each(|page| take(&Geometry::table_page(page)));
         (0..64).for_each(|position| take(&[geometry.log_offset_bytes(position + 128) / BLOCK_LEN]));

@@ -26,7 +26,7 @@ pub(crate) fn run(shared: &Shared, mut roots: Roots) {
 fn next_task(shared: &Shared) -> Option<Task> {
     let mut state = shared.state.lock();
     loop {
-        if state.stopping || state.poisoned {
+        if !state.running || state.poisoned {
             return None;
         }
         shared.drain_readers(&mut state);

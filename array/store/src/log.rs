@@ -52,6 +52,11 @@ impl BatchHead {
             && self.block_count() <= geometry.log_blocks()
     }
 
+    /// Whether this batch was made after the one that belongs to a place.
+    pub(crate) fn follows(&self, place: &LogPlace) -> bool {
+        self.epoch.get() == place.epoch && self.sequence.get() > place.sequence
+    }
+
     pub(crate) fn payload_len(&self) -> usize {
         index(u64::from(self.payload_bytes.get()))
     }

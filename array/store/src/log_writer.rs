@@ -23,7 +23,7 @@ pub(crate) fn run(shared: &Shared) {
 fn next_batch(shared: &Shared) -> Option<std::sync::Arc<crate::log::Batch>> {
     let mut state = shared.state.lock();
     loop {
-        if state.stopping || state.poisoned {
+        if !state.running || state.poisoned {
             return None;
         }
         match state.log.front() {

@@ -158,6 +158,7 @@ impl StorePool {
     }
 
     fn start(shared: Arc<Shared>, roots: Roots) -> io::Result<Self> {
+        shared.state.lock().running = true;
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let (log, house) = (Arc::clone(&shared), shared);
         pool.threads.push(thread::Builder::new().name("store-log".to_owned()).spawn(move || log_writer::run(&log))?);
@@ -173,6 +174,8 @@ impl StorePool {
     pub async fn wait_reclaimed(&self) -> Result<(), PoolError> {
         let mut watch = self.shared.watch();
         let mut checkpoint = None;
+        // A checkpoint that waits for the medium to have space tries again first.
+        self.shared.want_checkpoint(&mut self.shared.state.lock());
         loop {
             {
                 let mut state = self.shared.state.lock();
@@ -204,7 +207,7 @@ impl StorePool {
 
 impl Drop for StorePool {
     fn drop(&mut self) {
-        self.shared.state.lock().stopping = true;
+        self.shared.state.lock().running = false;
         self.shared.log_wake.notify_all();
         self.shared.house_wake.notify_all();
         for thread in self.threads.drain(..) {
@@ -225,7 +228,9 @@ fn geometry_of(config: &StoreConfig) -> Result<Geometry, OpenError> {
 fn format(media: &dyn Media, geometry: &Geometry) -> io::Result<()> {
     static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
     media.set_len_bytes(geometry.total_blocks() * BLOCK_LEN)?;
-    media.write_at(0, &ZEROS[..2 * index(BLOCK_LEN)])?;
+    for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
+        media.write_at(block * BLOCK_LEN, &ZEROS[..index(BLOCK_LEN)])?;
+    }
     let (mut offset, end) = (geometry.log_offset_bytes(0), geometry.data_start() * BLOCK_LEN);
     while offset < end {
         let len = ZEROS.len().min(index(end - offset));
@@ -237,7 +242,7 @@ fn format(media: &dyn Media, geometry: &Geometry) -> io::Result<()> {
     for generation in [0_u64, 1] {
         let mut superblock = Superblock::empty(geometry, pool_id);
         superblock.generation = generation.into();
-        media.write_at(superblock.offset_bytes(), &superblock.sealed())?;
+        superblock.write(media)?;
     }
     media.sync()
 }

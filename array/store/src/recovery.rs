@@ -28,7 +28,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
     };
     let used_count = superblock.used_blocks.get();
     if used_count > geometry.usable_blocks() || place.sequence == 0 || place.position > u64::MAX / 2 {
-        return Err(OpenError::Damaged { what: "superblock", block: superblock.offset_bytes() / BLOCK_LEN });
+        return Err(OpenError::DamagedSuperblocks);
     }
     let state = State {
         pages: Pages::new(Cache::new(cache_pages), Space::new(geometry, counts, used_count)),
@@ -42,7 +42,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         poisoned: false,
         stuck: std::collections::BTreeSet::new(),
         medium_full: false,
-        stopping: false,
+        running: false,
     };
     let shared = Shared::new(media, state);
     let mut roots = Roots { superblock, table, regions };
@@ -55,25 +55,25 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
 fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenError> {
     let len_bytes = media.len_bytes().map_err(OpenError::Io)?;
     let mut newest: Option<Superblock> = None;
-    let (mut valid, mut damaged) = (0, 0);
-    for slot in 0..2 {
+    let (mut valid_slots, mut damaged) = ([false; 2], false);
+    for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
         let mut bytes = [0; BLOCK_BYTES];
-        if len_bytes >= (slot + 1) * BLOCK_LEN {
-            media.read_at(slot * BLOCK_LEN, &mut bytes).map_err(OpenError::Io)?;
+        if len_bytes >= (block + 1) * BLOCK_LEN {
+            media.read_at(block * BLOCK_LEN, &mut bytes).map_err(OpenError::Io)?;
         }
         match Superblock::parse(&bytes) {
-            Slot::Valid(superblock) if superblock.generation.get() % 2 == slot => {
-                valid += 1;
+            Slot::Valid(superblock) if Geometry::superblock(superblock.generation.get()).contains(&block) => {
+                valid_slots[index(superblock.generation.get() % 2)] = true;
                 if newest.as_ref().is_none_or(|other| other.generation.get() < superblock.generation.get()) {
                     newest = Some(*superblock);
                 }
             }
-            Slot::Valid(_) | Slot::Damaged => damaged += 1,
+            Slot::Valid(_) | Slot::Damaged => damaged = true,
             Slot::Foreign => {}
         }
     }
     let Some(superblock) = newest else {
-        return Err(if damaged > 0 { OpenError::DamagedSuperblocks } else { OpenError::NotAPool });
+        return Err(if damaged { OpenError::DamagedSuperblocks } else { OpenError::NotAPool });
     };
     let (version, features) = (superblock.version.get(), superblock.features.get());
     if version != FORMAT_VERSION {
@@ -85,7 +85,7 @@ fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenEr
     let geometry = Geometry::new(superblock.total_blocks.get(), superblock.log_blocks.get());
     let geometry = geometry.filter(|geometry| geometry.total_blocks() * BLOCK_LEN <= len_bytes);
     let geometry = geometry.ok_or(OpenError::DamagedSuperblocks)?;
-    if valid < 2 {
+    if valid_slots != [true; 2] {
         refuse_if_older(media, &superblock, &geometry)?;
     }
     Ok((superblock, geometry))
@@ -205,6 +205,7 @@ fn find_batches(shared: &Shared, superblock: &Superblock, mut place: LogPlace) -
         place.position += head.block_count();
         found.push(head);
     }
+    refuse_if_torn_off(shared, superblock, &geometry, &place)?;
     // Each batch was written after the one before it had become durable. Only the last can lack its data.
     if let Some(last) = found.last()
         && !has_its_data(shared, &decode(shared, &geometry, last)?)?
@@ -217,6 +218,25 @@ fn find_batches(shared: &Shared, superblock: &Superblock, mut place: LogPlace) -
         }
     }
     Ok(found)
+}
+
+/// Each batch was written after the one before it had become durable. So if there is one behind the place where the log seems to
+/// end, the one that is missing there is damaged, and going on would lose what was durable.
+fn refuse_if_torn_off(
+    shared: &Shared,
+    superblock: &Superblock,
+    geometry: &Geometry,
+    end: &LogPlace,
+) -> Result<(), OpenError> {
+    let mut bytes = [0; BLOCK_BYTES];
+    for position in 0..geometry.log_blocks() {
+        shared.media.read_at(geometry.log_offset_bytes(position), &mut bytes).map_err(OpenError::Io)?;
+        let head = BatchHead::parse(&bytes, superblock.pool_id.get());
+        if head.is_some_and(|head| head.follows(end)) {
+            return Err(OpenError::Damaged { what: "log", block: geometry.log_offset_bytes(end.position) / BLOCK_LEN });
+        }
+    }
+    Ok(())
 }
 
 /// The records of a batch, or `None` if it is torn.

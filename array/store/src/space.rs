@@ -173,8 +173,9 @@ impl Space {
         let (_, key, at) = self.count_slot(block);
         let page = cache.page_mut(key);
         let count = page.count(at);
-        // A block lies at one place of a map, so that it has at most one reference for each LUN, and these are fewer.
-        page.set_count(at, count.checked_add(1).expect("there are fewer LUNs than 65536"));
+        // A block lies at one place of a map, so that it has at most one reference for each LUN, and there are fewer of these than
+        // 65536. A count that is greater all the same is not to be trusted: it stays where it is, and the block is never freed.
+        page.set_count(at, count.saturating_add(1));
         if count == 0 {
             self.used_count += 1;
             self.unhold(block);
@@ -185,14 +186,18 @@ impl Space {
     pub(crate) fn decrement(&mut self, cache: &mut Cache, block: u64) -> bool {
         let (_, key, at) = self.count_slot(block);
         let page = cache.page_mut(key);
-        let left = page.count(at).checked_sub(1).expect("what is referred to has a count");
-        page.set_count(at, left);
-        if left == 0 {
-            self.used_count -= 1;
+        let count = page.count(at);
+        if count == 0 || count == u16::MAX {
+            tracing::error!(block, count, "a reference count is wrong; the block stays in use");
+            return false;
+        }
+        page.set_count(at, count - 1);
+        if count == 1 {
+            self.used_count = self.used_count.saturating_sub(1);
             self.hold(block);
             self.freed.push(block);
         }
-        left == 0
+        count == 1
     }
 
     /// Holds a block back. False if it was held already.

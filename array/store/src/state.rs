@@ -39,7 +39,8 @@ pub(crate) struct State {
     pub(crate) stuck: BTreeSet<LunSlot>,
     /// A checkpoint waits because the medium itself has no space.
     pub(crate) medium_full: bool,
-    pub(crate) stopping: bool,
+    /// The pool's threads are to run, or are running.
+    pub(crate) running: bool,
 }
 
 /// Limits that follow from the configuration.
@@ -177,9 +178,12 @@ impl Shared {
         self.house_wake.notify_all();
     }
 
-    /// Asks for a checkpoint of everything up to now; its number.
+    /// Asks for a checkpoint of everything up to now; its number. One that waits for the medium to have space tries again.
     pub(crate) fn want_checkpoint(&self, state: &mut State) -> u64 {
         state.wanted_generation = state.wanted_generation.max(state.generation);
+        if std::mem::take(&mut state.medium_full) {
+            self.publish(state);
+        }
         self.house_wake.notify_one();
         state.wanted_generation
     }
@@ -230,12 +234,12 @@ impl Shared {
                 if !crowded && !state.log.is_behind() {
                     return Ok(());
                 }
-                if state.medium_full {
-                    self.house_wake.notify_one();
-                    return Err(Refusal::MediumFull);
-                }
-                if crowded {
+                let medium_full = state.medium_full;
+                if crowded || medium_full {
                     self.want_checkpoint(&mut state);
+                }
+                if medium_full {
+                    return Err(Refusal::MediumFull);
                 }
             }
             // It looks again after it has subscribed, so that no news between look and wait is missed.

@@ -1,9 +1,12 @@
-//! The superblock: two slots, written in turn, each one the root of a whole checkpoint.
+//! The superblock: two slots, written in turn, each one the root of a whole checkpoint, each one in two copies.
+
+use std::io;
 
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::geometry::{Geometry, ROOT_ENTRIES};
+use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN};
 
 /// The only format version that this code writes and reads.
@@ -71,13 +74,15 @@ impl Superblock {
         superblock
     }
 
-    /// The byte offset of the slot that this superblock belongs into.
-    pub(crate) fn offset_bytes(&self) -> u64 {
-        self.generation.get() % 2 * BLOCK_LEN
+    /// Writes both copies. They are as durable as any other write.
+    pub(crate) fn write(self, media: &dyn Media) -> io::Result<()> {
+        let places = Geometry::superblock(self.generation.get());
+        let bytes = self.sealed();
+        places.iter().try_for_each(|block| media.write_at(block * BLOCK_LEN, &bytes))
     }
 
     /// The bytes to write, with their checksum.
-    pub(crate) fn sealed(mut self) -> Vec<u8> {
+    fn sealed(mut self) -> Vec<u8> {
         self.crc = crc32c::crc32c(&self.as_bytes()[..CRC_AT]).into();
         self.as_bytes().to_vec()
     }

@@ -1,1 +1,236 @@
-//! Foreign bytes.
+//! Whatever a pool's file holds: a clean error, a damaged block, but never wrong data and never a panic.
+
+use bytes::Bytes;
+use lunshadow_lun::{BlockCount, Lba, LunError, LunId, Pool as _};
+use lunshadow_store::{OpenError, POOL_FILE, StorePool};
+use proptest::prelude::{ProptestConfig, any, proptest};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::model::{Action, World, observe, small_config, small_pool, stamp_of, windows};
+use crate::sim_media::{Image, SimMedia};
+
+const SUPERBLOCKS: [u64; 4] = [0, 1, 1028, 1029];
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("two threads")
+}
+
+/// A pool with LUNs of all kinds, and shadows.
+async fn rich_world() -> (SimMedia, World) {
+    let (media, pool) = small_pool(4096);
+    let mut world = World::new(pool);
+    for length in 0..3 {
+        world.act(Action::Create { length }).await;
+    }
+    for round in 0..6_u16 {
+        for lun in 0..3 {
+            for window in 0..4 {
+                world.act(Action::Write { lun, window, at: round * 37, count: 60 }).await;
+            }
+        }
+        if round % 2 == 1 {
+            world.act(Action::Snapshot { mask: 7 }).await;
+        }
+    }
+    (media, world)
+}
+
+/// Reads everything; damaged blocks are an answer, wrong ones are not.
+async fn damaged_or_right(pool: &StorePool, world: &World) -> bool {
+    let mut damaged = false;
+    for (id, (length, content)) in &world.model.luns {
+        let lun = pool.open(*id).unwrap();
+        let mut requests = windows(*length);
+        while let Some(request) = requests.pop() {
+            match lun.read(Lba(request.start), BlockCount(request.end - request.start)).await {
+                Ok(found) => {
+                    for (number, sector) in request.zip(found.chunks_exact(512)) {
+                        let expected = content.get(&number).copied().unwrap_or(0);
+                        assert_eq!(stamp_of(sector, number), expected, "sector {number} of {id}");
+                    }
+                }
+                Err(LunError::Damaged { at }) => {
+                    assert!(request.contains(&at.0), "{at} is not in the request");
+                    damaged = true;
+                    // What is beside the damaged block is still to be read.
+                    let block = at.0 / 8 * 8;
+                    requests.extend(
+                        [request.start..block, block + 8..request.end].into_iter().filter(|rest| !rest.is_empty()),
+                    );
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    damaged
+}
+
+#[test]
+fn a_flipped_bit_in_any_block_is_never_wrong_data() {
+    runtime().block_on(async {
+        let (media, world) = rich_world().await;
+        world.pool.close().await.unwrap();
+        let image = media.image();
+        let mut random = SmallRng::seed_from_u64(5);
+        let (mut refused, mut damaged, mut unharmed) = (0, 0, 0);
+        for block in image.filled() {
+            let mut flipped = image.clone();
+            flipped.flip(block * 4096 + random.random_range(0..4096), random.random_range(0..8));
+            match StorePool::open_on(SimMedia::with(flipped), &small_config(4096)) {
+                Ok(pool) if damaged_or_right(&pool, &world).await => damaged += 1,
+                Ok(_) => unharmed += 1,
+                Err(OpenError::Damaged { .. } | OpenError::DamagedSuperblocks) => {
+                    assert!(!SUPERBLOCKS.contains(&block), "each superblock has a second copy");
+                    refused += 1;
+                }
+                Err(error) => panic!("block {block}: {error}"),
+            }
+        }
+        assert!(refused > 0 && damaged > 50 && unharmed > 0, "{refused} {damaged} {unharmed}");
+    });
+}
+
+#[test]
+fn losing_the_newest_superblock_is_noticed() {
+    runtime().block_on(async {
+        let (media, mut world) = rich_world().await;
+        world.act(Action::Checkpoint).await;
+        world.act(Action::Write { lun: 0, window: 0, at: 0, count: 1 }).await;
+        world.act(Action::Flush { lun: 0 }).await;
+        let image = media.image();
+        let newest = {
+            let generation = |block: u64| {
+                let mut bytes = [0; 8];
+                image.read(block * 4096 + 40, &mut bytes);
+                u64::from_le_bytes(bytes)
+            };
+            if generation(0) > generation(1) { [0, 1028] } else { [1, 1029] }
+        };
+        let mut lost = image.clone();
+        newest.iter().for_each(|block| lost.write(block * 4096, &[0; 4096]));
+        let opened = StorePool::open_on(SimMedia::with(lost), &small_config(4096));
+        assert!(matches!(opened, Err(OpenError::DamagedSuperblocks)));
+
+        let mut one_copy = image;
+        one_copy.write(newest[0] * 4096, &[0; 4096]);
+        let pool = StorePool::open_on(SimMedia::with(one_copy), &small_config(4096)).unwrap();
+        assert_eq!(observe(&pool).await, world.model);
+    });
+}
+
+/// A superblock field that was changed, with the checksum made to fit.
+fn forged(image: &Image, offset_bytes: u64, value: &[u8]) -> Image {
+    let mut image = image.clone();
+    for block in SUPERBLOCKS {
+        let mut bytes = [0; 4096];
+        image.read(block * 4096, &mut bytes);
+        let at = usize::try_from(offset_bytes).expect("in the block");
+        bytes[at..at + value.len()].copy_from_slice(value);
+        let crc = crc32c::crc32c(&bytes[..4092]);
+        bytes[4092..].copy_from_slice(&crc.to_le_bytes());
+        image.write(block * 4096, &bytes);
+    }
+    image
+}
+
+#[test]
+fn newer_versions_and_unknown_features_are_refused() {
+    let (media, pool) = small_pool(64);
+    drop(pool);
+    let open = |image| StorePool::open_on(SimMedia::with(image), &small_config(64)).map(drop);
+    let newer = open(forged(&media.image(), 8, &[2]));
+    assert!(matches!(newer, Err(OpenError::UnsupportedVersion { found: 2, supported: 1 })), "{newer:?}");
+    let featured = open(forged(&media.image(), 16, &[4]));
+    assert!(matches!(featured, Err(OpenError::UnknownFeatures { bits: 4 })), "{featured:?}");
+    open(media.image()).unwrap();
+}
+
+#[test]
+fn directories_without_a_pool_and_pools_in_use_are_told_apart() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let config = small_config(64);
+        let open = || StorePool::open(directory.path(), &config).map(drop);
+        assert!(matches!(open(), Err(OpenError::NotAPool)));
+        let pool = StorePool::create(directory.path(), &config).unwrap();
+        assert!(matches!(open(), Err(OpenError::InUse)));
+        let lun = pool.create(LunId::random(), BlockCount(100)).await.unwrap();
+        drop(pool);
+        assert!(matches!(open(), Err(OpenError::InUse)), "a handle is still held");
+        drop(lun);
+        open().unwrap();
+        assert!(matches!(StorePool::create(directory.path(), &config).map(drop), Err(OpenError::Exists)));
+        std::fs::write(directory.path().join(POOL_FILE), "something else").unwrap();
+        assert!(matches!(open(), Err(OpenError::NotAPool)));
+        let tiny = lunshadow_store::StoreConfig { capacity_bytes: 1 << 20, ..config };
+        let refused = StorePool::create(&directory.path().join("tiny"), &tiny).map(drop);
+        assert!(matches!(refused, Err(OpenError::UnsupportedSize { .. })), "{refused:?}");
+    });
+}
+
+/// Uses a pool as far as it lets itself be used.
+async fn use_pool(pool: &StorePool) {
+    for summary in pool.luns() {
+        let lun = pool.open(summary.lun).unwrap();
+        for at in [0, 8 * 510, 8 * 4990] {
+            if at + 64 <= summary.block_count.0 {
+                drop(lun.read(Lba(at), BlockCount(64)).await);
+                drop(lun.write(Lba(at), Bytes::from_static(&[1; 512])).await);
+                drop(lun.write(Lba(at), Bytes::from_static(&[1; 8192])).await);
+                drop(lun.discard(Lba(at), BlockCount(24)).await);
+            }
+        }
+        drop(lun.flush().await);
+        drop(pool.delete(summary.lun).await);
+    }
+    drop(pool.wait_reclaimed().await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_are_no_pool(bytes: Vec<u8>, len_blocks in 0_u64..3000) {
+        let mut image = Image::zeros(len_blocks * 4096);
+        image.write(0, &bytes);
+        image.write(4096, &bytes);
+        let opened = StorePool::open_on(SimMedia::with(image), &small_config(64)).map(drop);
+        assert!(matches!(opened, Err(OpenError::NotAPool | OpenError::DamagedSuperblocks)), "{opened:?}");
+    }
+
+    #[test]
+    fn a_forged_superblock_never_panics(offset in 24_u64..1200, value in any::<u64>(), small: bool) {
+        runtime().block_on(async {
+            let (media, world) = rich_world().await;
+            drop(world);
+            let value = if small { value % 5000 } else { value };
+            let image = forged(&media.image(), offset, &value.to_le_bytes());
+            if let Ok(pool) = StorePool::open_on(SimMedia::with(image), &small_config(64)) {
+                use_pool(&pool).await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_pool_full_of_damage_never_panics(seed: u64, damages in 1..200) {
+        runtime().block_on(async {
+            let (media, world) = rich_world().await;
+            if seed % 2 == 0 {
+                world.pool.close().await.unwrap();
+            }
+            drop(world);
+            let mut image = media.image();
+            let blocks: Vec<u64> = image.filled().into_iter().filter(|block| !SUPERBLOCKS.contains(block)).collect();
+            let mut random = SmallRng::seed_from_u64(seed);
+            for _ in 0..damages {
+                let block = blocks[random.random_range(0..blocks.len())];
+                let garbage: Vec<u8> = (0..random.random_range(1..64)).map(|_| random.random()).collect();
+                image.write(block * 4096 + random.random_range(0..4000), &garbage);
+            }
+            if let Ok(pool) = StorePool::open_on(SimMedia::with(image), &small_config(64)) {
+                use_pool(&pool).await;
+            }
+        });
+    }
+}

@@ -1,9 +1,16 @@
 //! The pool as a whole: the conformance suite, random histories against a model, power cuts, faults, and foreign bytes.
 
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod foreign;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod property;
+#[cfg(test)]
 mod sim_media;

@@ -58,15 +58,15 @@ fn pick(model: &Model, number: u8) -> Option<LunId> {
     (count > 0).then(|| *model.luns.keys().nth(usize::from(number) % count).expect("below the count"))
 }
 
-/// The sectors of a window that a LUN of this length has.
-fn window_of(length: u64, number: u8) -> Range<u64> {
-    let there: Vec<Range<u64>> =
-        WINDOWS.iter().map(|blocks| blocks.start * 8..(blocks.end * 8).min(length)).filter(|w| !w.is_empty()).collect();
-    there[usize::from(number) % there.len()].clone()
+/// The sectors that are used of a LUN of this length.
+pub(crate) fn windows(length: u64) -> Vec<Range<u64>> {
+    let there = WINDOWS.iter().map(|blocks| blocks.start * 8..(blocks.end * 8).min(length));
+    there.filter(|window| !window.is_empty()).collect()
 }
 
 fn sectors(length: u64, window: u8, at: u16, count: u8) -> Range<u64> {
-    let window = window_of(length, window);
+    let windows = windows(length);
+    let window = windows[usize::from(window) % windows.len()].clone();
     let start = window.start + u64::from(at) % (window.end - window.start);
     start..(start + u64::from(count % 80) + 1).min(window.end)
 }
@@ -263,21 +263,22 @@ pub(crate) async fn observe(pool: &StorePool) -> Model {
 }
 
 async fn content_of(lun: &LunHandle) -> Content {
-    let length = lun.block_count().0;
     let mut content = BTreeMap::new();
-    for window in WINDOWS.iter().filter(|window| window.start * 8 < length) {
-        let start = window.start * 8;
-        let count = (window.end * 8).min(length) - start;
-        let data = lun.read(Lba(start), BlockCount(count)).await.unwrap();
-        for (number, found) in (start..).zip(data.chunks_exact(512)) {
-            let stamp = u32::from_le_bytes(*found.first_chunk().unwrap());
-            if found.iter().any(|byte| *byte != 0) {
-                assert!(found == sector(stamp, number), "sector {number} of {} holds what was never written", lun.id());
-                content.insert(number, stamp);
-            }
+    for window in windows(lun.block_count().0) {
+        let data = lun.read(Lba(window.start), BlockCount(window.end - window.start)).await.unwrap();
+        for (number, found) in window.zip(data.chunks_exact(512)) {
+            let stamp = stamp_of(found, number);
+            content.extend((stamp != 0).then_some((number, stamp)));
         }
     }
     Arc::new(content)
+}
+
+/// The stamp of a sector that was read, which must hold nothing else.
+pub(crate) fn stamp_of(found: &[u8], number: u64) -> u32 {
+    let stamp = u32::from_le_bytes(*found.first_chunk().unwrap());
+    assert!(found == sector(stamp, number), "sector {number} holds what was never written");
+    stamp
 }
 
 /// The smallest pool that the histories fit into: a log of 64 blocks, so that checkpoints are frequent.

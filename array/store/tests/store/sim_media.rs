@@ -30,7 +30,7 @@ pub(crate) enum Operation {
 /// What an operation is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    Read { offset_bytes: u64 },
+    Read { offset_bytes: u64, len_bytes: u64 },
     Write { offset_bytes: u64 },
     Sync,
 }
@@ -210,7 +210,7 @@ impl SimMedia {
 impl Media for SimMedia {
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         let mut inner = self.lock();
-        Self::attempt(&mut inner, Attempt::Read { offset_bytes })?;
+        Self::attempt(&mut inner, Attempt::Read { offset_bytes, len_bytes: buffer.len() as u64 })?;
         if offset_bytes + buffer.len() as u64 > inner.image.len_bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
