@@ -32,8 +32,8 @@ use crate::tasks::{Slot, Ttts};
 const READ_BYTES: usize = 16 * 1024;
 /// How long the last PDUs of a connection may take on their way out.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
-/// Commands that a session may have under way besides those of the window (RFC 7143 4.2.2.1 asks for one at least).
-const IMMEDIATE_COMMANDS_MAX: usize = 16;
+/// Requests that a session may have under way besides those of the window (RFC 7143 4.2.2.1 asks for one at least).
+const IMMEDIATE_REQUESTS_MAX: usize = 16;
 
 /// A connection in its full feature phase.
 pub(super) struct FullFeature<'a> {
@@ -206,7 +206,7 @@ impl<'a> FullFeature<'a> {
             return Ok(None);
         }
         if pdu.bhs.is_immediate() {
-            if self.session.as_ref().is_some_and(|session| session.tasks.len() >= self.commands_max()) {
+            if self.is_full() {
                 self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT).await?;
                 return Ok(None);
             }
@@ -323,8 +323,12 @@ impl<'a> FullFeature<'a> {
         usize::try_from(self.parameters.initiator_max_recv_data_segment_length).unwrap_or(usize::MAX)
     }
 
-    fn commands_max(&self) -> usize {
-        usize::try_from(self.shared.limits.command_window.max(2)).unwrap_or(usize::MAX) + IMMEDIATE_COMMANDS_MAX
+    /// Whether there is no place for another immediate request, which the window does not bound. Jobs are commands that run and
+    /// task management that waits for them.
+    fn is_full(&self) -> bool {
+        let commands = self.session.as_ref().map_or(0, |session| session.tasks.len());
+        let window = usize::try_from(self.shared.limits.command_window.max(2)).unwrap_or(usize::MAX);
+        commands.max(self.jobs.len()) >= window.saturating_add(IMMEDIATE_REQUESTS_MAX)
     }
 }
 

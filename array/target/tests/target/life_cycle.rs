@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_iscsi::pdu::{
-    AsyncEvent, FINAL, LogoutReason, LogoutRequest, Pdu, Response, ScsiCommand, Tag, TaskAttribute, TaskFunction,
-    TaskResponse,
+    AsyncEvent, FINAL, LogoutReason, LogoutRequest, Pdu, RejectReason, Response, ScsiCommand, Tag, TaskAttribute,
+    TaskFunction, TaskResponse,
 };
 use lunshadow_scsi::{AdditionalSense, BlockRange, Command, Status};
 use lunshadow_target::Limits;
@@ -207,6 +207,31 @@ async fn commands_run_in_the_order_of_their_numbers_within_the_window() {
     }
     assert_eq!(peer.cmd_sn.distance_to(peer.max_cmd_sn), Some(3), "the window has opened again");
     assert_eq!(peer.read_blocks(3, 1).await, pattern(1, 1));
+}
+
+#[tokio::test]
+async fn immediate_requests_have_a_limit_beyond_the_window() {
+    let array = Array::new(Limits { command_window: 2, ..Limits::default() }).await;
+    let mut peer = array.peer("one").await;
+    hold_writes(&array);
+    let immediate = async |peer: &mut Peer| {
+        let mut header = ScsiCommand { flags: FINAL | ScsiCommand::WRITE, ..peer.header(write(0, 1), 512) };
+        header.operation = header.operation.immediate();
+        peer.send(Pdu::new(header, pattern(1, 1))).await;
+    };
+    for _ in 0..18 {
+        immediate(&mut peer).await;
+    }
+    writes_begun(&array, 18).await;
+    immediate(&mut peer).await;
+    let answer = peer.expect().await;
+    let Response::Reject(reject) = answer.bhs.response() else { panic!("{:?} is no Reject", answer.bhs) };
+    assert_eq!(reject.reason, RejectReason::IMMEDIATE_COMMAND_REJECT);
+    array.controls.writes.add_permits(18);
+    for _ in 0..18 {
+        assert!(matches!(peer.expect().await.bhs.response(), Response::Scsi(_)));
+    }
+    assert_eq!(peer.read_blocks(0, 1).await, pattern(1, 1));
 }
 
 #[tokio::test]
