@@ -1,5 +1,6 @@
 //! What libiscsi's own programs see of a source LUN and of its shadow LUN.
 
+use anyhow::Context;
 use lunshadow_end_to_end::array::{ArrayLun, INITIATOR, TestArray};
 use lunshadow_end_to_end::peer::Peer;
 use lunshadow_lun::identity_of;
@@ -27,9 +28,9 @@ async fn page(inq: &Peer, array: &TestArray, lun: ArrayLun, page: u8) -> anyhow:
 }
 
 /// The value after `key` and a colon, on the first line that has it.
-fn value<'a>(output: &'a str, key: &str) -> &'a str {
+fn value<'a>(output: &'a str, key: &str) -> anyhow::Result<&'a str> {
     let line = output.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {key} in\n{output}"))
+    line.with_context(|| format!("no {key} in\n{output}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,11 +67,11 @@ async fn standard_inquiry_data() -> anyhow::Result<()> {
     let (array, source, shadow) = array_with_shadow().await?;
     for lun in [source, shadow] {
         let output = inquiry(&inq, &array, lun, &[]).await?;
-        assert_eq!(value(&output, "Peripheral Qualifier"), "CONNECTED");
-        assert_eq!(value(&output, "Peripheral Device Type"), "DIRECT_ACCESS");
-        assert_eq!(value(&output, "Vendor").trim_end(), "LUNSHDW");
-        assert_eq!(value(&output, "Product").trim_end(), "SHADOW LUN");
-        assert_eq!(value(&output, "CmdQue"), "1");
+        assert_eq!(value(&output, "Peripheral Qualifier")?, "CONNECTED");
+        assert_eq!(value(&output, "Peripheral Device Type")?, "DIRECT_ACCESS");
+        assert_eq!(value(&output, "Vendor")?.trim_end(), "LUNSHDW");
+        assert_eq!(value(&output, "Product")?.trim_end(), "SHADOW LUN");
+        assert_eq!(value(&output, "CmdQue")?, "1");
     }
     array.stop().await
 }
@@ -112,13 +113,13 @@ async fn limits_and_provisioning() -> anyhow::Result<()> {
     for lun in [source, shadow] {
         let limits = page(&inq, &array, lun, 0xb0).await?;
         for key in ["maximum transfer length", "maximum unmap lba count", "maximum unmap block descriptor count"] {
-            assert_ne!(value(&limits, key), "0", "{limits}");
+            assert_ne!(value(&limits, key)?, "0", "{limits}");
         }
         let characteristics = page(&inq, &array, lun, 0xb1).await?;
         assert!(characteristics.contains("Medium Rotation Rate"), "{characteristics}");
         let provisioning = page(&inq, &array, lun, 0xb2).await?;
-        assert_eq!(value(&provisioning, "lbpu"), "1");
-        assert_eq!(value(&provisioning, "lbprz"), "1");
+        assert_eq!(value(&provisioning, "lbpu")?, "1");
+        assert_eq!(value(&provisioning, "lbprz")?, "1");
     }
     array.stop().await
 }
@@ -130,11 +131,11 @@ async fn capacity() -> anyhow::Result<()> {
     for lun in [source, shadow] {
         let url = array.url(lun);
         let output = readcapacity.succeed(["-i", INITIATOR, &url]).await?;
-        assert_eq!(value(&output, "RETURNED LOGICAL BLOCK ADDRESS"), (LUN_BYTES / 512 - 1).to_string());
-        assert_eq!(value(&output, "LOGICAL BLOCK LENGTH IN BYTES"), "512");
+        assert_eq!(value(&output, "RETURNED LOGICAL BLOCK ADDRESS")?, (LUN_BYTES / 512 - 1).to_string());
+        assert_eq!(value(&output, "LOGICAL BLOCK LENGTH IN BYTES")?, "512");
         assert!(output.contains("LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT:3"), "{output}");
-        assert_eq!(value(&output, "Total size"), LUN_BYTES.to_string());
-        assert_eq!(value(&output, "LBPME"), "1 LBPRZ:1");
+        assert_eq!(value(&output, "Total size")?, LUN_BYTES.to_string());
+        assert_eq!(value(&output, "LBPME")?, "1 LBPRZ:1");
     }
     array.stop().await
 }
