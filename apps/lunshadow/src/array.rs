@@ -1,0 +1,137 @@
+//! A whole array in this process: an embedded pool, its catalog, and the iSCSI target in front of them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lunshadow_catalog::{Catalog, Name, Reaper, Settings};
+use lunshadow_control::{HostId, InitiatorName, LunId};
+use lunshadow_lun::{BlockCount, LunMap, LunNumber, Pool as _};
+use lunshadow_store::{POOL_FILE, StoreConfig, StorePool};
+use lunshadow_target::{Limits, Target, TargetConfig};
+
+use crate::access::OpenAccess;
+
+/// The name of the target node.
+pub const TARGET_NAME: &str = "iqn.2026-11.org.lunshadow:array";
+
+/// The catalog's file in the pool's folder.
+const CATALOG_FILE: &str = "catalog.redb";
+
+/// Who may log in.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    /// The hosts of the catalog.
+    KnownHosts,
+    /// Everybody: strangers see what this initiator sees.
+    Everybody(InitiatorName),
+}
+
+/// A pool with its catalog.
+pub struct Storage {
+    /// The pool.
+    pub pool: Arc<StorePool>,
+    /// The catalog.
+    pub catalog: Arc<Catalog<StorePool>>,
+    reaper: Reaper,
+}
+
+impl Storage {
+    /// Opens the pool in `folder`.
+    ///
+    /// # Errors
+    /// If there is none, or another process has it open, or it is damaged.
+    pub async fn open(folder: &Path) -> anyhow::Result<Self> {
+        let pool = StorePool::open(folder, &StoreConfig::default())
+            .with_context(|| format!("cannot open the pool in {}", folder.display()))?;
+        Self::with_catalog(pool, folder).await
+    }
+
+    /// Opens the pool in `folder`, or makes one there that may grow to `capacity_bytes`.
+    ///
+    /// # Errors
+    /// If the folder cannot be made, or holds a pool that cannot be opened.
+    pub async fn open_or_create(folder: &Path, capacity_bytes: u64) -> anyhow::Result<Self> {
+        if folder.join(POOL_FILE).exists() {
+            return Self::open(folder).await;
+        }
+        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let pool = StorePool::create(folder, &config)
+            .with_context(|| format!("cannot make a pool in {}", folder.display()))?;
+        Self::with_catalog(pool, folder).await
+    }
+
+    async fn with_catalog(pool: StorePool, folder: &Path) -> anyhow::Result<Self> {
+        let pool = Arc::new(pool);
+        let catalog = Catalog::open(Arc::clone(&pool), &folder.join(CATALOG_FILE), Settings::default())
+            .await
+            .with_context(|| format!("cannot open the catalog in {}", folder.display()))?;
+        let reaper = catalog.spawn_reaper();
+        Ok(Self { pool, catalog: Arc::new(catalog), reaper })
+    }
+
+    /// The host of that name and initiator, made if there is none.
+    ///
+    /// # Errors
+    /// If the name or the initiator belongs to another host.
+    pub async fn host(&self, name: &str, initiator: &InitiatorName) -> anyhow::Result<HostId> {
+        if let Some(host) = self.catalog.host_of(initiator) {
+            return Ok(host);
+        }
+        let made = self.catalog.add_host(name.parse::<Name>()?, vec![initiator.clone()]).await;
+        Ok(made.with_context(|| format!("cannot make the host {name} known"))?.id)
+    }
+
+    /// A new LUN with the first free name among `name`, `name-2`, `name-3` …, mapped to `host`.
+    ///
+    /// # Errors
+    /// If the pool is full or the host has no LUN number left.
+    pub async fn new_lun(
+        &self,
+        name: &str,
+        blocks: BlockCount,
+        host: HostId,
+    ) -> anyhow::Result<(LunId, Name, LunNumber)> {
+        let names = std::iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
+        for name in names {
+            let name: Name = name.parse()?;
+            if self.catalog.lun_named(&name).is_some() {
+                continue;
+            }
+            let lun = self.catalog.create_lun(name.clone(), blocks).await.context("cannot make a LUN")?.id;
+            let number = self.catalog.assign(host, lun).await.context("cannot map the LUN")?.number;
+            return Ok((lun, name, number));
+        }
+        anyhow::bail!("no name is free")
+    }
+
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub async fn serve(&self, listen: SocketAddr, admission: Admission) -> anyhow::Result<Target> {
+        let hosts = Arc::clone(&self.catalog);
+        let map: Arc<dyn LunMap> = match admission {
+            Admission::KnownHosts => hosts,
+            Admission::Everybody(guest) => Arc::new(OpenAccess { hosts, guest }),
+        };
+        let config = TargetConfig {
+            listen,
+            name: TARGET_NAME.to_owned(),
+            alias: Some("Lunshadow".to_owned()),
+            limits: Limits::default(),
+        };
+        Target::bind(config, map).await.with_context(|| format!("cannot listen on {listen}"))
+    }
+
+    /// Makes everything durable. The pool can be opened again afterwards.
+    ///
+    /// # Errors
+    /// If the medium fails.
+    pub async fn close(self) -> anyhow::Result<()> {
+        drop(self.reaper);
+        self.pool.close().await.context("the pool could not be closed cleanly")
+    }
+}

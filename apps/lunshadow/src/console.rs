@@ -1,0 +1,63 @@
+//! What the program prints: plain text for people, on standard output.
+
+use std::net::SocketAddr;
+
+use crate::array::TARGET_NAME;
+
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "standard output is where a command's answer goes")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Prints a line about what went wrong.
+#[expect(clippy::print_stderr, reason = "standard error is where a command's complaint goes")]
+pub fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
+/// How to reach the target with programs that people have.
+#[must_use]
+pub fn attach_hints(portal: SocketAddr, lun_number: u8) -> String {
+    let (address, port) = (portal.ip(), portal.port());
+    format!(
+        "  attach with\n    \
+         iscsi-ls -s iscsi://{portal}\n    \
+         qemu-img info iscsi://{portal}/{TARGET_NAME}/{lun_number}\n    \
+         qemu-system-x86_64 -drive file=iscsi://{portal}/{TARGET_NAME}/{lun_number},format=raw\n    \
+         iscsiadm -m discovery -t sendtargets -p {address}:{port} && iscsiadm -m node -T {TARGET_NAME} -p {address}:{port} --login"
+    )
+}
+
+/// A number of bytes, in the unit in which people say it.
+#[must_use]
+pub fn bytes(len_bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut rest = len_bytes;
+    while rest >= 10 * 1024 && unit + 1 < UNITS.len() {
+        rest /= 1024;
+        unit += 1;
+    }
+    format!("{rest} {}", UNITS[unit])
+}
+
+/// A number of microseconds, in milliseconds with as many digits as matter.
+#[must_use]
+pub fn milliseconds(duration_us: u64) -> String {
+    format!("{}.{:03} ms", duration_us / 1000, duration_us % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_well() {
+        assert_eq!(bytes(512), "512 bytes");
+        assert_eq!(bytes(64 << 20), "64 MiB");
+        assert_eq!(bytes(3 << 40), "3072 GiB");
+        assert_eq!(milliseconds(12), "0.012 ms");
+        assert_eq!(milliseconds(4_321_000), "4321.000 ms");
+    }
+}
