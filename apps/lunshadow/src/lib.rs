@@ -11,4 +11,6 @@ pub mod image;
 pub mod import;
 pub mod in_process;
 pub mod records;
+pub mod report;
 pub mod serve;
+pub mod trial;
