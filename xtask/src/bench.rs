@@ -28,9 +28,16 @@ enum Throughput {
 
 /// Runs the benchmarks and prints what they measured.
 pub(crate) fn run_all() -> anyhow::Result<()> {
-    let start = SystemTime::now();
-    run(&mut cargo(&["bench", "--workspace"]))?;
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
+    let start = SystemTime::now();
+    // Named one by one, since everything else would be built for nothing.
+    let mut bench = cargo(&["bench"]);
+    for package in metadata.workspace_packages() {
+        for target in package.targets.iter().filter(|target| target.is_bench()) {
+            bench.args(["--package", package.name.as_str(), "--bench", target.name.as_str()]);
+        }
+    }
+    run(&mut bench)?;
     let results = metadata.target_directory.join("criterion");
     let mut figures = Vec::new();
     collect(results.as_std_path(), start, &mut figures)?;
@@ -103,7 +110,8 @@ fn duration(nanoseconds: f64) -> String {
 fn machine() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let folder = std::env::temp_dir();
+    // The benchmarks put their pools where this variable says.
+    let folder = std::env::var_os("LUNSHADOW_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let folder = folder.to_string_lossy();
     let parts = [
         output_of(&mut program("date", &["-u", "+%F"])),
