@@ -60,6 +60,8 @@ struct Slot {
     used: bool,
 }
 
+const TRIM_TURNS: usize = 256;
+
 /// Pages by key: the block number of a map page, the first of the two places of a page of counts.
 ///
 /// INVARIANT: a page that is dirty, or that somebody else holds (`Arc`), is not evicted.
@@ -184,9 +186,10 @@ impl Cache {
         }
     }
 
-    /// Evicts clean pages that nobody holds until the limit is kept or each page had its turn twice.
+    /// Evicts clean pages that nobody holds until the limit is kept, but looks at some pages only: when most of them cannot go
+    /// now, the cache is above its limit for a while, and no single caller pays for a search of it.
     pub(crate) fn trim(&mut self) {
-        let mut turns = 2 * self.hand.len();
+        let mut turns = TRIM_TURNS;
         while self.slots.len() > self.limit && turns > 0 {
             turns -= 1;
             let Some((key, turn)) = self.hand.pop_front() else { return };

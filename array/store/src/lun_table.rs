@@ -81,6 +81,7 @@ pub(crate) struct BadRecord;
 pub(crate) struct LunTable {
     slots: Vec<Option<LunEntry>>,
     by_id: BTreeMap<LunId, LunSlot>,
+    deleted: BTreeSet<LunSlot>,
     dirty_pages: BTreeSet<u32>,
     /// Emptied since the last freeze. A slot is not used again before a checkpoint without its old LUN is durable: recovery
     /// gives back again what the old one had, from its cursor on.
@@ -117,8 +118,7 @@ impl LunTable {
 
     /// The LUNs that are being given back.
     pub(crate) fn deleted(&self) -> impl Iterator<Item = (LunSlot, &LunEntry)> {
-        let slots = (0..).zip(&self.slots).filter_map(|(slot, lun)| lun.as_ref().map(|lun| (slot, lun)));
-        slots.filter(|(_, lun)| matches!(lun.life, Life::Deleted { .. }))
+        self.deleted.iter().filter_map(|slot| self.get(*slot).map(|lun| (*slot, lun)))
     }
 
     /// Whether a LUN of the set can be opened.
@@ -159,7 +159,9 @@ impl LunTable {
         lun.birth = self.births;
         self.births += 1;
         self.free.remove(&slot);
-        if !matches!(lun.life, Life::Deleted { .. }) {
+        if matches!(lun.life, Life::Deleted { .. }) {
+            self.deleted.insert(slot);
+        } else {
             self.by_id.insert(lun.id, slot);
         }
         self.slots[index(u64::from(slot))] = Some(lun);
@@ -174,12 +176,14 @@ impl LunTable {
         if self.by_id.get(&id) == Some(&slot) {
             self.by_id.remove(&id);
         }
+        self.deleted.insert(slot);
     }
 
     /// Empties the slot of a LUN that has been given back entirely.
     pub(crate) fn clear(&mut self, slot: LunSlot) {
         self.get_mut(slot);
         self.slots[index(u64::from(slot))] = None;
+        self.deleted.remove(&slot);
         self.emptied.push(slot);
     }
 

@@ -1,6 +1,7 @@
 //! The pool: LUNs by id, and the way in and out.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -159,12 +160,22 @@ impl StorePool {
 
     fn start(shared: Arc<Shared>, roots: Roots) -> io::Result<Self> {
         shared.state.lock().running = true;
-        let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        let (log, house) = (Arc::clone(&shared), shared);
-        pool.threads.push(thread::Builder::new().name("store-log".to_owned()).spawn(move || log_writer::run(&log))?);
-        let keep_house = move || housekeeper::run(&house, roots);
-        pool.threads.push(thread::Builder::new().name("store-house".to_owned()).spawn(keep_house)?);
+        let mut pool = Self { shared, threads: Vec::new() };
+        pool.run("store-log", log_writer::run)?;
+        pool.run("store-house", move |shared| housekeeper::run(shared, roots))?;
         Ok(pool)
+    }
+
+    /// Starts a thread. If it panics, the pool is poisoned, so that nobody waits for it.
+    fn run(&mut self, name: &str, work: impl FnOnce(&Shared) + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let guarded = move || {
+            if catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
+                shared.poison(&io::Error::other("a thread of the pool panicked"));
+            }
+        };
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(guarded)?);
+        Ok(())
     }
 
     /// Waits until the space of all LUNs that are deleted by now has come back, as far as it can be given back.
@@ -211,9 +222,8 @@ impl Drop for StorePool {
         self.shared.log_wake.notify_all();
         self.shared.house_wake.notify_all();
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the pool panicked");
-            }
+            // It catches its own panics.
+            drop(thread.join());
         }
     }
 }
@@ -349,7 +359,7 @@ impl Pool for StorePool {
         // How much of a deleted LUN others share is known when it has been walked through; until then this is the most
         // that it can be.
         let deleted: u64 = state.luns.deleted().map(|(_, lun)| lun.mapped_blocks).sum();
-        let own = geometry.total_blocks() - geometry.usable_blocks();
+        let own = geometry.total_blocks() - state.pages.space.usable_count();
         let used = own + state.pages.space.used_count() + returning;
         PoolUsage {
             capacity_bytes: geometry.total_blocks() * BLOCK_LEN,

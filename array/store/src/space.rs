@@ -50,6 +50,9 @@ struct Returning {
     blocks: Vec<u64>,
 }
 
+/// How many blocks come back under one hold of the lock: a checkpoint can bring back a million, and nobody is to wait for all.
+const DRAIN_BLOCKS: usize = 4096;
+
 /// See the module.
 pub(crate) struct Space {
     geometry: Geometry,
@@ -98,6 +101,11 @@ impl Space {
 
     pub(crate) fn used_count(&self) -> u64 {
         self.used_count
+    }
+
+    /// How many blocks can hold data or map pages.
+    pub(crate) fn usable_count(&self) -> u64 {
+        self.usable_count
     }
 
     /// How many blocks could be taken now.
@@ -302,17 +310,20 @@ impl Space {
         self.draining.extend(self.frozen.take());
     }
 
-    /// Gives back what no reader uses any more. True if something came back.
+    /// Gives back some blocks that no reader uses any more. False if there are none.
     pub(crate) fn drain(&mut self) -> bool {
-        let mut came_back = false;
         // In order: who holds an older epoch may have looked up what was freed later.
-        while self.draining.front().is_some_and(|returning| Arc::strong_count(&returning.readers) == 1) {
-            let Some(returning) = self.draining.pop_front() else { break };
-            returning.blocks.iter().for_each(|block| self.unhold(*block));
+        let Some(returning) = self.draining.front_mut().filter(|first| Arc::strong_count(&first.readers) == 1) else {
+            return false;
+        };
+        let left = returning.blocks.len().saturating_sub(DRAIN_BLOCKS);
+        let blocks = returning.blocks.split_off(left);
+        if left == 0 {
             self.released_generation = returning.generation;
-            came_back = true;
+            self.draining.pop_front();
         }
-        came_back
+        blocks.iter().for_each(|block| self.unhold(*block));
+        true
     }
 
     /// Whether readers keep freed blocks from coming back.

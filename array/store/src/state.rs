@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::cache::PageKind;
@@ -250,13 +250,15 @@ impl Shared {
         }
     }
 
-    /// Lets freed blocks come back that no reader uses any more, and arranges that the last reader of others says so.
-    pub(crate) fn drain_readers(&self, state: &mut State) {
+    /// Lets freed blocks come back that no reader uses any more, and arranges that the last reader of others says so. Others get the
+    /// lock in between.
+    pub(crate) fn drain_readers(&self, state: &mut MutexGuard<'_, State>) {
         // Readers let go and then look at the flag; here the flag is set before it is looked who has let go.
         self.readers_awaited.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if state.pages.space.drain() {
+        while state.pages.space.drain() {
             self.publish(state);
+            MutexGuard::bump(state);
         }
         self.readers_awaited.store(state.pages.space.is_draining(), Ordering::SeqCst);
     }
