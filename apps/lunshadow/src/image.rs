@@ -10,7 +10,7 @@ use lunshadow_lun::BlockCount;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// There is no such file, or it may not be read.
-    #[error("cannot read {path}: {source}; give the path of a raw disk image that this user may read")]
+    #[error("cannot read {path}; give the path of a raw disk image that this user may read")]
     Unreadable {
         /// The file.
         path: PathBuf,
