@@ -1,7 +1,7 @@
 //! The `lunshadow` command: `try` and `serve`, and the parts that they are made of.
 //!
 //! This is the one place that knows concrete kinds of everything: it puts the embedded pool, the catalog and the target together to an
-//! [`array`], and, for a trial, a simulated host and a provider in front of it. Decisions are made elsewhere.
+//! [`mod@array`], and, for a trial, a simulated host and a provider in front of it. Decisions are made elsewhere.
 
 pub mod access;
 pub mod array;

@@ -1,6 +1,6 @@
 //! Whole-system tests: real peers, real file systems, and every failure of 4(d).
 //!
-//! This library is what those tests stand on. [`array`] starts a whole array in this process; [`peer`] runs programs that others
+//! This library is what those tests stand on. [`mod@array`] starts a whole array in this process; [`peer`] runs programs that others
 //! wrote, with a time limit; [`images`] makes disk images with real file systems; [`conformance`] reads what libiscsi's tests say.
 
 pub mod array;
