@@ -82,13 +82,22 @@ pub(crate) fn empty_lun(
     device: &DeviceName,
     shadow: &LunInformation,
 ) -> Result<(), DeletionError> {
-    let dismount = || -> Result<LunInformation, PlatformError> {
-        let disk = service.platform.disk(device)?;
+    let dismount = || -> Result<Option<LunInformation>, PlatformError> {
+        let lun = match service.platform.disk(device) {
+            Ok(disk) => Some(disk.lun),
+            Err(PlatformError::UnknownDisk(_)) => None,
+            Err(error) => return Err(error),
+        };
         service.platform.dismount(device);
-        Ok(disk.lun)
+        Ok(lun)
     };
     let seen = service.recorder.phase(Phase::DismountDisk, dismount).map_err(DeletionError::Disk)?;
+    let Some(seen) = seen else {
+        // The storage has taken the disk away: by a deletion whose answer was lost, perhaps. The provider finds out by the identity
+        // that it announced itself, and answers success if there is nothing left to do.
+        return Ok(seat.on_lun_empty(None, shadow)?);
+    };
     let filled = seat.fill_in_lun_info(device, &seen).filter(|filled| filled.match_level(shadow).is_some());
     let lun = filled.ok_or_else(|| DeletionError::NotRecognised(device.clone()))?;
-    Ok(seat.on_lun_empty(device, &lun)?)
+    Ok(seat.on_lun_empty(Some(device), &lun)?)
 }

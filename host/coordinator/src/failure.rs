@@ -194,8 +194,8 @@ pub enum DeletionError {
     /// There is no such shadow copy or set.
     #[error("there is no such shadow copy")]
     NotFound,
-    /// The shadow LUN is not to be seen on this host, so that nobody can tell whether it is the right one.
-    #[error("the shadow LUN's disk cannot be found")]
+    /// The shadow LUN's disk cannot be read, so that nobody can tell whether it is the right one.
+    #[error("the shadow LUN's disk cannot be read")]
     Disk(#[source] PlatformError),
     /// The provider does not know the disk any more, or takes it for another one.
     #[error("the provider does not recognise the disk {0}")]
@@ -224,7 +224,7 @@ impl DeletionFailure {
     pub const fn code(&self) -> HResult {
         match &self.error {
             DeletionError::NotFound | DeletionError::NotRecognised(_) => HResult::VSS_E_OBJECT_NOT_FOUND,
-            DeletionError::Disk(_) => HResult::VSS_E_MISSING_DISK,
+            DeletionError::Disk(_) => HResult::VSS_E_UNEXPECTED,
             DeletionError::Provider(failure) => failure.code(),
         }
     }

@@ -194,8 +194,13 @@ impl ProviderSeat {
         matches!(answer, Ok(true)).then_some(filled)
     }
 
-    pub(crate) fn on_lun_empty(&self, device: &DeviceName, lun: &LunInformation) -> Result<(), ProviderFailure> {
-        self.call(Method::OnLunEmpty, &device.0, |provider| provider.on_lun_empty(Some(device), Some(lun)))
+    pub(crate) fn on_lun_empty(
+        &self,
+        device: Option<&DeviceName>,
+        lun: &LunInformation,
+    ) -> Result<(), ProviderFailure> {
+        let subject = device.map_or("", |device| &device.0);
+        self.call(Method::OnLunEmpty, subject, |provider| provider.on_lun_empty(device, Some(lun)))
     }
 
     pub(crate) fn on_lun_state_change(

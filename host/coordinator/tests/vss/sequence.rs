@@ -179,6 +179,18 @@ fn a_deletion_that_fails_names_the_copy_and_goes_on_later() {
 }
 
 #[test]
+fn a_deletion_whose_answer_was_lost_is_repeated_without_the_disk() {
+    let stage = Stage::new(Settings::default());
+    let (requester, result) = stage.create();
+    let set = result.unwrap()[0].set;
+    stage.provider.react(Method::OnLunEmpty, Reaction::ComplyButAnswer(HResult::VSS_E_PROVIDER_VETO));
+    requester.delete_snapshots(Deletion::Set(set)).unwrap_err();
+    assert_eq!(requester.delete_snapshots(Deletion::Set(set)).unwrap(), 1, "the first copy of two needed no LUN");
+    assert_eq!(stage.journal.count("P.OnLunEmpty without a disk, P-L1"), 1);
+    assert!(stage.provider.state().shadows.is_empty());
+}
+
+#[test]
 fn a_disk_that_the_provider_does_not_recognise_is_not_deleted() {
     let stage = Stage::new(Settings::default());
     let (requester, result) = stage.create();

@@ -180,11 +180,12 @@ impl HardwareProvider for ScriptedProvider {
         })
     }
 
-    fn on_lun_empty(&self, name: Option<&DeviceName>, _lun: Option<&LunInformation>) -> Result<(), HResult> {
-        let name = name.unwrap();
-        self.perform(Method::OnLunEmpty, &format!(" {name}"), |state| {
-            state.shadows.remove(&name.0);
-            self.host.state().disks.retain(|disk| disk.device != *name);
+    fn on_lun_empty(&self, name: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
+        let serial = lun.unwrap().serial_number.clone().unwrap();
+        let subject = name.map_or_else(|| format!(" without a disk, {serial}"), |name| format!(" {name}"));
+        self.perform(Method::OnLunEmpty, &subject, |state| {
+            state.shadows.remove(&serial);
+            self.host.state().disks.retain(|disk| disk.device.0 != serial);
         })
     }
 
