@@ -132,6 +132,18 @@ impl TestArray {
         Ok(shadows)
     }
 
+    /// The array's use cases.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog<StorePool>> {
+        &self.catalog
+    }
+
+    /// The tests' host.
+    #[must_use]
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
     /// Where the target listens.
     #[must_use]
     pub fn portal(&self) -> SocketAddr {

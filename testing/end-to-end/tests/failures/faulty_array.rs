@@ -1,0 +1,140 @@
+//! The array's client, with faults.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
+use lunshadow_control::{HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ShadowSetId, ShadowTarget};
+
+use crate::plan::Plan;
+
+/// A request to the array.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Request {
+    WhoAmI,
+    Resolve,
+    Prepare,
+    WaitPrepared,
+    OpenCommitChannel,
+    Arm,
+    Commit,
+    Keep,
+    Abort,
+    Withdraw,
+    Targets,
+    Map,
+    Unmap,
+    Release,
+}
+
+/// Every way in which the array can refuse.
+pub(crate) const CODES: [ProblemCode; 11] = [
+    ProblemCode::UnknownLun,
+    ProblemCode::UnknownSet,
+    ProblemCode::SetAborted,
+    ProblemCode::WrongState,
+    ProblemCode::WrongRole,
+    ProblemCode::OutOfSpace,
+    ProblemCode::LimitReached,
+    ProblemCode::DeadlinePassed,
+    ProblemCode::NotAllowed,
+    ProblemCode::PoolReadOnly,
+    ProblemCode::Internal,
+];
+
+pub(crate) fn refused(code: ProblemCode) -> ArrayError {
+    ArrayError::Refused { code, detail: "told so".to_owned() }
+}
+
+pub(crate) fn unreachable() -> ArrayError {
+    ArrayError::Unreachable { detail: "told so".to_owned() }
+}
+
+/// What the faulty array does beside its duty.
+#[derive(Default)]
+pub(crate) struct ArrayScript {
+    pub(crate) plan: Plan<Request, ArrayError>,
+    /// Preparations do not end until the set is aborted.
+    pub(crate) prepares_for_ever: AtomicBool,
+    /// How often somebody has waited for a preparation.
+    pub(crate) waits: AtomicUsize,
+}
+
+pub(crate) struct FaultyArray<A> {
+    pub(crate) array: A,
+    pub(crate) script: Arc<ArrayScript>,
+}
+
+impl<A: Array> Array for FaultyArray<A> {
+    fn who_am_i(&self) -> Result<HostRecord, ArrayError> {
+        self.script.plan.run(&Request::WhoAmI, || self.array.who_am_i())
+    }
+
+    fn resolve(&self, queries: &[LunQuery]) -> Result<Vec<Option<LunRecord>>, ArrayError> {
+        self.script.plan.run(&Request::Resolve, || self.array.resolve(queries))
+    }
+
+    fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        self.script.plan.run(&Request::Prepare, || self.array.prepare(set, luns))
+    }
+
+    fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError> {
+        self.script.waits.fetch_add(1, Ordering::SeqCst);
+        self.script.plan.run(&Request::WaitPrepared, || {
+            let preparation = self.array.wait_prepared(set, at_most)?;
+            let endless = self.script.prepares_for_ever.load(Ordering::SeqCst);
+            Ok(if endless { Preparation::Running } else { preparation })
+        })
+    }
+
+    fn open_commit_channel(&self, set: ShadowSetId) -> Result<Box<dyn CommitChannel>, ArrayError> {
+        self.script.plan.run(&Request::OpenCommitChannel, || {
+            let channel = self.array.open_commit_channel(set)?;
+            Ok(Box::new(FaultyChannel { channel, script: Arc::clone(&self.script) }) as Box<dyn CommitChannel>)
+        })
+    }
+
+    fn keep(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
+        self.script.plan.run(&Request::Keep, || self.array.keep(set))
+    }
+
+    fn abort(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
+        self.script.plan.run(&Request::Abort, || self.array.abort(set))
+    }
+
+    fn withdraw(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
+        self.script.plan.run(&Request::Withdraw, || self.array.withdraw(set))
+    }
+
+    fn targets(&self, set: ShadowSetId) -> Result<Vec<ShadowTarget>, ArrayError> {
+        self.script.plan.run(&Request::Targets, || self.array.targets(set))
+    }
+
+    fn map(&self, luns: &[LunId]) -> Result<Vec<Outcome>, ArrayError> {
+        self.script.plan.run(&Request::Map, || self.array.map(luns))
+    }
+
+    fn unmap(&self, luns: &[LunId]) -> Result<Vec<Outcome>, ArrayError> {
+        self.script.plan.run(&Request::Unmap, || self.array.unmap(luns))
+    }
+
+    fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
+        self.script.plan.run(&Request::Release, || self.array.release(shadow))
+    }
+}
+
+struct FaultyChannel {
+    channel: Box<dyn CommitChannel>,
+    script: Arc<ArrayScript>,
+}
+
+impl CommitChannel for FaultyChannel {
+    fn arm(&mut self, commit_at_most: Duration) -> Result<(), ArrayError> {
+        self.script.plan.run(&Request::Arm, || self.channel.arm(commit_at_most))
+    }
+
+    fn commit(&mut self) -> Result<(), ArrayError> {
+        self.script.plan.run(&Request::Commit, || self.channel.commit())
+    }
+}
