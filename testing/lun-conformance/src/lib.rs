@@ -12,10 +12,12 @@ mod sets;
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunHandle, LunId, Pool, ShadowMember, ShadowSetId};
 
+/// What suites and subjects answer; libraries that run the suites need no dependency of their own for it.
+pub use anyhow::Result;
 pub use consistency::group_snapshots_are_prefixes;
 pub use data::{
     concurrent_writers_of_one_block_both_survive, data_is_read_as_it_was_written, discarded_blocks_are_zeros,

@@ -1,7 +1,6 @@
 //! The suite that every pool runs, with a cache that holds everything and with one that holds next to nothing.
 
-use anyhow::Result;
-use lunshadow_lun_conformance::{Subject, run_all};
+use lunshadow_lun_conformance::{Result, Subject, run_all};
 use lunshadow_store::{StoreConfig, StorePool};
 use tempfile::TempDir;
 
