@@ -4,6 +4,9 @@ use crate::checkpoint::{self, Roots};
 use crate::record::LunSlot;
 use crate::state::Shared;
 
+/// So many LUNs are given back before a checkpoint makes their slots free again.
+const EMPTIED_MAX: usize = 1024;
+
 enum Task {
     Checkpoint,
     GiveBack(LunSlot),
@@ -45,7 +48,8 @@ fn next_task(shared: &Shared) -> Option<Task> {
 fn give_back(shared: &Shared, slot: LunSlot) {
     let step = shared.with_pages(|state, faults| {
         let done = state.give_back(slot, faults)?;
-        if done {
+        // One checkpoint brings back the space of many LUNs.
+        if done && (state.luns.deleted().next().is_none() || state.luns.emptied_count() >= EMPTIED_MAX) {
             shared.want_checkpoint(state);
         }
         Some(())

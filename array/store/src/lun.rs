@@ -125,19 +125,26 @@ impl StoreLun {
         Ok(())
     }
 
-    /// Writes what lies in one leaf, waiting for space where that helps.
-    async fn write_leaf(&self, write: LeafWrite) -> Result<(), LunError> {
-        let write = Arc::new(write);
+    /// Does something that takes blocks, again if there are not enough and waiting helps.
+    async fn with_space<T: Send + 'static>(
+        &self,
+        blocks: u64,
+        work: impl Fn(&Self) -> Result<Option<T>, LunError> + Send + Sync + 'static,
+    ) -> Result<T, LunError> {
+        let work = Arc::new(work);
         for _ in 0..SPACE_ROUNDS_MAX {
             self.shared.admitted().await.map_err(refused)?;
-            let (lun, this) = (self.clone(), Arc::clone(&write));
-            match blocking(move || this.run(&lun)).await? {
-                Written::Done => return Ok(()),
-                Written::Full => {}
+            let (this, work) = (self.clone(), Arc::clone(&work));
+            if let Some(done) = blocking(move || work(&this)).await? {
+                return Ok(done);
             }
             let generation = {
                 let mut state = self.shared.state.lock();
                 if state.pages.space.returning_count() == 0 {
+                    // What was on its way back may have come just now.
+                    if state.pages.space.free_count() >= state.limits.reserve_blocks + blocks {
+                        continue;
+                    }
                     return Err(LunError::OutOfSpace);
                 }
                 self.shared.want_checkpoint(&mut state)
@@ -145,6 +152,12 @@ impl StoreLun {
             self.shared.checkpointed(generation).await.map_err(refused)?;
         }
         Err(LunError::OutOfSpace)
+    }
+
+    /// Writes what lies in one leaf.
+    async fn write_leaf(&self, write: LeafWrite) -> Result<(), LunError> {
+        let blocks = write.bytes.end.div_ceil(BLOCK_LEN) - write.bytes.start / BLOCK_LEN;
+        self.with_space(blocks, move |this| Ok((write.run(this)? == Written::Done).then_some(()))).await
     }
 
     async fn write_bytes(&self, mut bytes: Range<u64>, mut data: Bytes) -> Result<(), LunError> {
@@ -158,8 +171,9 @@ impl StoreLun {
         Ok(())
     }
 
-    /// Unmaps blocks of one leaf; the block where the next thing to unmap can be.
-    fn discard_leaf(&self, blocks: &Range<u64>) -> Result<u64, LunError> {
+    /// Unmaps blocks of one leaf; the block where the next thing to unmap can be, or `None` if copying a shared map page needs
+    /// a block that is not there.
+    fn discard_leaf(&self, blocks: &Range<u64>) -> Result<Option<u64>, LunError> {
         let place = LeafPlace::of(blocks.start);
         let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
         let entries = vec![Entry::UNMAPPED; index(end - blocks.start)];
@@ -170,16 +184,16 @@ impl StoreLun {
                 Err(gone) => return Some(Err(gone)),
             };
             if let Leaf::HoleUntil(leaf) = state.pages.leaf(&tree, place.leaf, faults)? {
-                return Some(Ok(leaf.saturating_mul(FANOUT_LEN)));
+                return Some(Ok(Some(leaf.saturating_mul(FANOUT_LEN))));
             }
             Some(match state.update_map(self.slot, place, &entries, faults)? {
-                Updated::Full => Err(LunError::OutOfSpace),
-                Updated::Unchanged => Ok(end),
+                Updated::Full => Ok(None),
+                Updated::Unchanged => Ok(Some(end)),
                 Updated::Changed => {
                     if state.log_update(self.slot, place, &entries) {
                         self.shared.log_wake.notify_one();
                     }
-                    Ok(end)
+                    Ok(Some(end))
                 }
             })
         });
@@ -241,9 +255,8 @@ impl Lun for StoreLun {
             self.write_bytes(partial, zeros).await?;
         }
         while whole.start < whole.end {
-            self.shared.admitted().await.map_err(refused)?;
-            let (this, rest) = (self.clone(), whole.clone());
-            whole.start = blocking(move || this.discard_leaf(&rest)).await?;
+            let rest = whole.clone();
+            whole.start = self.with_space(0, move |this| this.discard_leaf(&rest)).await?;
         }
         Ok(())
     }

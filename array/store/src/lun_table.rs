@@ -192,6 +192,11 @@ impl LunTable {
         self.slots.iter().flatten().map(|lun| lun.tree.root)
     }
 
+    /// How many slots wait for a checkpoint to be free.
+    pub(crate) fn emptied_count(&self) -> usize {
+        self.emptied.len()
+    }
+
     /// Gives the root of each LUN to `change`, without making pages of the table part of a checkpoint.
     pub(crate) fn for_each_root(&mut self, mut change: impl FnMut(&mut Entry)) {
         self.slots.iter_mut().flatten().for_each(|lun| change(&mut lun.tree.root));

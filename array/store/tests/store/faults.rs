@@ -286,7 +286,7 @@ async fn a_full_pool_says_so_and_recovers() {
     assert_eq!(lun.read(Lba(0), BlockCount(8)).await.unwrap(), filled(1, 1), "a refused write changed something");
     pool.delete(shadow).await.unwrap();
     pool.wait_reclaimed().await.unwrap();
-    lun.discard(Lba(0), BlockCount(written * 8 / 2)).await.unwrap();
+    lun.discard(Lba(0), BlockCount(written / 2 * 8)).await.unwrap();
     for block in 0..written / 4 {
         lun.write(Lba(block * 8), filled(3, 1)).await.unwrap();
     }
