@@ -53,7 +53,18 @@ impl Provider {
         let records = self.resolve(luns).map_err(|error| self.fail(METHOD, Some(set), error))?;
         let members: Option<BTreeSet<LunId>> = records.into_iter().map(|record| Some(record?.lun)).collect();
         let members: Vec<LunId> = members.ok_or(HResult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER)?.into_iter().collect();
-        self.array.prepare(shadow_set(set), &members).map_err(|error| self.fail(METHOD, Some(set), error))?;
+        let prepared = self.array.prepare(shadow_set(set), &members);
+        {
+            let mut creation = self.creation.lock();
+            match &prepared {
+                Ok(_) => creation.unanswered.retain(|lun| !members.contains(lun)),
+                Err(ArrayError::Unreachable { .. }) if creation.lifecycle.is_at(set, SnapshotState::PREPARING) => {
+                    creation.unanswered.extend(&members);
+                }
+                Err(_) => {}
+            }
+        }
+        prepared.map_err(|error| self.fail(METHOD, Some(set), error))?;
         {
             let mut creation = self.creation.lock();
             if creation.lifecycle.end(set, transition, true) {
@@ -112,7 +123,10 @@ impl Provider {
         let Some(transition) = self.enter(METHOD, Call::EndPrepareSnapshots(set), Removal::Now)? else {
             return Ok(());
         };
-        let opened = self.wait_prepared(set, transition).and_then(|()| self.array.open_commit_channel(shadow_set(set)));
+        let opened = self
+            .every_lun_has_a_volume()
+            .and_then(|()| self.wait_prepared(set, transition))
+            .and_then(|()| self.array.open_commit_channel(shadow_set(set)));
         let outcome = opened.map(|channel| {
             let mut creation = self.creation.lock();
             if creation.lifecycle.is_at(set, transition.during) {
@@ -120,6 +134,17 @@ impl Provider {
             }
         });
         self.conclude(METHOD, set, transition, outcome, Removal::Now)
+    }
+
+    /// A LUN whose preparation was not answered may be in the array's set although its volume is not in VSS's: its shadow LUN would
+    /// have nobody to delete it. Such a set is not committed.
+    fn every_lun_has_a_volume(&self) -> Result<(), ArrayError> {
+        match self.creation.lock().unanswered.first() {
+            None => Ok(()),
+            Some(lun) => Err(ArrayError::Unreachable {
+                detail: format!("whether LUN {lun} is in the set is unknown, since the array did not answer in time"),
+            }),
+        }
     }
 
     fn wait_prepared(&self, set: SnapshotSetId, transition: Transition) -> Result<(), ArrayError> {

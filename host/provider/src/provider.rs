@@ -79,6 +79,8 @@ pub struct Provider {
 pub(crate) struct Creation {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) snapshots: BTreeSet<SnapshotId>,
+    /// LUNs that the array was asked to prepare and whose answer was lost, as long as no volume of the set has them.
+    pub(crate) unanswered: BTreeSet<LunId>,
     pub(crate) channel: Option<Box<dyn CommitChannel>>,
     /// The shadow LUNs, once they were asked for.
     pub(crate) targets: BTreeSet<LunId>,

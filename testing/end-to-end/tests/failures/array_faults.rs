@@ -51,6 +51,7 @@ fn resolve() {
 #[test]
 fn prepare() {
     is_refused_without_a_trace(Request::Prepare);
+    is_lost_without_a_trace(Request::Prepare);
 }
 
 #[test]
