@@ -115,8 +115,26 @@ pub struct SetReport {
     pub hold_us: u64,
     /// How long CommitSnapshots took.
     pub commit_us: u64,
+    /// The files on the shadow LUNs, as they were read over iSCSI.
+    pub files: Vec<FileReport>,
     /// Every call and phase.
     pub timeline: Timeline,
+}
+
+/// A file on a shadow LUN.
+#[derive(Debug, Serialize)]
+pub struct FileReport {
+    /// Where its volume begins.
+    pub volume_offset_bytes: u64,
+    /// Its path in the volume.
+    pub path: String,
+    /// Its length.
+    pub len_bytes: u64,
+    /// The hash of its content, in hexadecimal; absent if it cannot be read here.
+    pub sha256: Option<String>,
+    /// Why there is no hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// Something that was to be proven.

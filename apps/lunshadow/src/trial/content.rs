@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::report::FileReport;
 use anyhow::Context as _;
 use lunshadow_coordinator::disk::{
     DiskIo, DiskLayout, FileContent, FileEntry, FileSystemKind, Volume, list_files, read_layout,
@@ -57,7 +58,7 @@ fn hash_of(disk: &dyn DiskIo, volume: &Volume, end_bytes: u64) -> anyhow::Result
         hash.update(&chunk);
         at_bytes += chunk.len() as u64;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// Where `found` is not what `expected` says, in words. Identities of partitions may differ: a shadow LUN gets new ones.
@@ -117,6 +118,27 @@ pub(super) fn totals(volumes: &[VolumeContent]) -> (usize, u64, usize) {
     };
     let hashed = files().filter(|file| matches!(file.content, FileContent::Sha256(_))).count();
     (files().count(), files().map(|file| file.len_bytes).sum(), hashed)
+}
+
+/// The files of all volumes.
+pub(super) fn listing(volumes: &[VolumeContent]) -> Vec<FileReport> {
+    let mut files = Vec::new();
+    for VolumeContent { volume, content } in volumes {
+        let Content::Files(entries) = content else { continue };
+        files.extend(entries.iter().map(|file| {
+            let (sha256, unread) = match file.content {
+                FileContent::Sha256(digest) => (Some(hexadecimal(&digest)), None),
+                FileContent::Unread(reason) => (None, Some(reason.to_string())),
+            };
+            let (volume_offset_bytes, path) = (volume.offset_bytes, file.path.clone());
+            FileReport { volume_offset_bytes, path, len_bytes: file.len_bytes, sha256, unread }
+        }));
+    }
+    files
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The hash of one file, if it is there and could be read.

@@ -16,7 +16,7 @@ use lunshadow_vss::{Context, DeviceName, ProviderId, SnapshotSetId};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::content::{VolumeContent, file_hash, read_volumes};
+use super::content::{VolumeContent, file_hash, listing, read_volumes};
 use super::host::TrialHost;
 use super::load::{CommitMarks, Load};
 use super::proof;
@@ -103,6 +103,7 @@ impl Creation<'_> {
         self.change(witness.as_ref(), 0x5a)?;
         let at_instant = self.content_of(&[source.as_ref(), companion.as_ref()])?;
 
+        let announced_before = self.host.announcements();
         let coordinator = self.coordinator(Arc::clone(&marks))?;
         let requester = coordinator.requester();
         let set = create(&requester, &self.volumes_of(&devices)?).context("the shadow copy set was not created")?;
@@ -113,10 +114,13 @@ impl Creation<'_> {
         let (written, in_flight) = self.runtime.block_on(writer.stop())?;
         narrator.creation(&timeline, written, in_flight);
 
+        let announced = self.host.announcements() - announced_before;
         let taken = marks.taken()?;
         let shadows = Shadows::find(self.host, &set, &devices)?;
+        let on_shadow = self.content_of(&shadows.disks())?;
         let mut proofs = vec![
-            proof::same_content(&at_instant, &self.content_of(&shadows.disks())?),
+            proof::arrival_announced(announced, shadows.luns.len()),
+            proof::same_content(&at_instant, &on_shadow),
             proof::records_are_a_prefix(&shadows.areas(&self.stage.luns), PROVEN_RUN, taken)?,
             self.source_went_on(witness.as_ref(), source.as_ref(), &at_instant, taken.1, written)?,
         ];
@@ -126,7 +130,7 @@ impl Creation<'_> {
         proofs.push(proof::flags(flags_before, source.as_ref(), shadow)?);
         self.restore(witness.as_ref())?;
 
-        let report = self.report(&set, &timeline, &shadows)?;
+        let report = self.report(&set, &timeline, &shadows, &on_shadow)?;
         let space = if keep { None } else { Some(self.delete(&requester, set[0].set, before_bytes)?) };
         proofs.extend(space.as_ref().map(proof::space_came_back));
         // The context is a persistent one: what was not deleted outlives its requester.
@@ -231,7 +235,13 @@ impl Creation<'_> {
         Ok(SpaceReport { before_bytes, with_shadow_bytes, after_bytes })
     }
 
-    fn report(&self, set: &[SnapshotProperties], timeline: &Timeline, shadows: &Shadows) -> anyhow::Result<SetReport> {
+    fn report(
+        &self,
+        set: &[SnapshotProperties],
+        timeline: &Timeline,
+        shadows: &Shadows,
+        content: &[VolumeContent],
+    ) -> anyhow::Result<SetReport> {
         let window_us = |window| timeline.window(window).map_or(0, |entry| entry.duration_us);
         let is_commit = |activity: &Activity| matches!(activity, Activity::Call { method: "CommitSnapshots", .. });
         let commits = timeline.entries.iter().filter(|entry| is_commit(&entry.activity));
@@ -250,6 +260,7 @@ impl Creation<'_> {
             freeze_us: window_us(Window::Freeze),
             hold_us: window_us(Window::Hold),
             commit_us: commits.map(|entry| entry.duration_us).sum(),
+            files: listing(content),
             timeline: timeline.clone(),
         })
     }

@@ -99,6 +99,11 @@ impl TrialHost {
         Ok(DiskReport { device: device.to_string(), partition_table, volumes })
     }
 
+    /// How often the target has announced that its LUNs have changed.
+    pub(super) fn announcements(&self) -> u64 {
+        self.adapter.announcements()
+    }
+
     /// Logs out.
     ///
     /// # Errors

@@ -94,7 +94,7 @@ fn try_on(
     let Evidence { set, mut proofs, space } =
         Creation { stage, host: &host, load: &load, runtime }.run(args.keep, narrator)?;
     proofs.push(subject.untouched());
-    narrator.proofs(&proofs, space.as_ref());
+    narrator.proofs(&set.files, &proofs, space.as_ref());
     let verdict = proofs.iter().all(|proof| proof.held);
     runtime.block_on(load.log_out())?;
     let image = ImageReport {

@@ -16,6 +16,12 @@ const SPACE_SLACK_BYTES: u64 = 256 << 10;
 /// How many differences are named before the rest is only counted.
 const NAMED_MAX: usize = 3;
 
+/// The shadow LUNs came by themselves: the target announced that its LUNs had changed.
+pub(super) fn arrival_announced(announced: u64, arrived: usize) -> Proof {
+    let detail = format!("{arrived} LUNs arrived, {announced} unit attentions REPORTED LUNS DATA HAS CHANGED");
+    Proof::new("the arrival of the shadow LUNs was announced", announced > 0, detail)
+}
+
 /// The volumes on the shadow LUNs hold what the source held at the instant.
 #[must_use]
 pub(super) fn same_content(at_instant: &[VolumeContent], on_shadow: &[VolumeContent]) -> Proof {

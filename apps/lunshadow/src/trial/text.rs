@@ -10,7 +10,10 @@ use super::stage::{Stage, Subject};
 use super::timeline_text::timeline_text;
 use crate::cli::TryArgs;
 use crate::console::{attach_hints, bytes, milliseconds, say};
-use crate::report::{ArrayReport, HostReport, LunReport, Proof, Report, SpaceReport};
+use crate::report::{ArrayReport, FileReport, HostReport, LunReport, Proof, Report, SpaceReport};
+
+/// How many files of the shadow LUNs are printed.
+const FILES_SHOWN: usize = 14;
 
 /// Tells, or keeps silent.
 pub(super) struct Narrator {
@@ -83,8 +86,16 @@ impl Narrator {
     }
 
     /// The proofs are gathered.
-    pub(super) fn proofs(&self, proofs: &[Proof], space: Option<&SpaceReport>) {
+    pub(super) fn proofs(&self, files: &[FileReport], proofs: &[Proof], space: Option<&SpaceReport>) {
         self.tell(if space.is_some() { "\n4  Proof; then the set is deleted" } else { "\n4  Proof" });
+        self.tell("   on the shadow LUNs, over iSCSI:");
+        for file in files.iter().take(FILES_SHOWN) {
+            let hash = file.sha256.as_deref().map_or("not read", |hash| &hash[..16]);
+            self.tell(format!("      {hash:<16}  {:>10}  {}", file.len_bytes, file.path));
+        }
+        if let Some(more) = files.len().checked_sub(FILES_SHOWN).filter(|more| *more > 0) {
+            self.tell(format!("      and {more} more (--json lists all)"));
+        }
         for proof in proofs {
             let verdict = if proof.held { "held  " } else { "FAILED" };
             self.tell(format!("   {verdict}  {}\n           {}", proof.name, proof.detail));

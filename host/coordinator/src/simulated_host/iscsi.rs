@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 pub struct IscsiAdapter {
     session: Session,
     attentions: Mutex<mpsc::UnboundedReceiver<UnitAttention>>,
+    announcements: AtomicU64,
 }
 
 impl IscsiAdapter {
@@ -35,7 +37,7 @@ impl IscsiAdapter {
     ) -> Result<Self, InitiatorError> {
         let session = Session::login(portal, initiator_name, target_name).await?;
         let attentions = Mutex::new(session.unit_attentions());
-        Ok(Self { session, attentions })
+        Ok(Self { session, attentions, announcements: AtomicU64::new(0) })
     }
 
     /// Logs out.
@@ -44,6 +46,24 @@ impl IscsiAdapter {
     /// If the connection is lost.
     pub async fn log_out(&self) -> Result<(), InitiatorError> {
         self.session.logout().await
+    }
+
+    /// How often the target has announced so far that its LUNs have changed.
+    #[must_use]
+    pub fn announcements(&self) -> u64 {
+        self.announcements.load(Ordering::Relaxed)
+    }
+
+    /// Whether an announcement is among the attentions that have come; all are taken.
+    fn take(&self, attentions: &mut mpsc::UnboundedReceiver<UnitAttention>) -> bool {
+        let mut announced = false;
+        while let Ok(attention) = attentions.try_recv() {
+            if attention.sense.code == AdditionalSense::REPORTED_LUNS_DATA_CHANGED {
+                self.announcements.fetch_add(1, Ordering::Relaxed);
+                announced = true;
+            }
+        }
+        announced
     }
 
     fn disk(&self, lun: LunAddress) -> Disk {
@@ -58,7 +78,15 @@ impl IscsiAdapter {
 
 impl HostAdapter for IscsiAdapter {
     fn lun_addresses(&self) -> AdapterFuture<'_, Vec<LunAddress>> {
-        Box::pin(async { self.controller().report_luns().await.map_err(io_error) })
+        Box::pin(async {
+            // REPORT LUNS would clear an announcement without telling it (SPC-4 6.33). Who waits for changes sees to them itself.
+            if let Ok(mut attentions) = self.attentions.try_lock() {
+                // What LUN 0 answers does not matter here; a lost session shows with the next command.
+                drop(self.controller().test_unit_ready().await);
+                self.take(&mut attentions);
+            }
+            self.controller().report_luns().await.map_err(io_error)
+        })
     }
 
     fn attach(&self, lun: LunAddress) -> AdapterFuture<'_, AttachedLun> {
@@ -86,10 +114,8 @@ impl HostAdapter for IscsiAdapter {
         Box::pin(async {
             let mut attentions = self.attentions.lock().await;
             loop {
-                while let Ok(attention) = attentions.try_recv() {
-                    if attention.sense.code == AdditionalSense::REPORTED_LUNS_DATA_CHANGED {
-                        return Ok(());
-                    }
+                if self.take(&mut attentions) {
+                    return Ok(());
                 }
                 // Whatever LUN 0 answers, an attention of the target comes along; only a lost session ends this.
                 if let Err(DiskError::Session(error)) = self.controller().test_unit_ready().await {
