@@ -9,21 +9,23 @@ use serde_json::Value;
 
 use crate::command::{cargo, output_of, program, run};
 
-/// One benchmark's result, in nanoseconds per iteration.
+/// One benchmark's result, in nanoseconds per operation: an element if the benchmark counts these, or else an iteration.
 #[derive(Debug, PartialEq)]
 struct Figure {
     name: String,
     median_ns: f64,
     /// The 95 % confidence interval of the median.
     interval_ns: (f64, f64),
-    /// What one iteration does, if the benchmark says so.
+    /// What the benchmark says of what gets done.
     throughput: Option<Throughput>,
 }
 
 #[derive(Debug, PartialEq)]
 enum Throughput {
+    /// The bytes of an operation.
     Bytes(f64),
-    Elements(f64),
+    /// One element for each operation.
+    Elements,
 }
 
 /// Runs the benchmarks and prints what they measured.
@@ -42,9 +44,9 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     let mut figures = Vec::new();
     collect(results.as_std_path(), start, &mut figures)?;
     ensure!(!figures.is_empty(), "no benchmark left a result in {results}");
-    figures.sort_by(|a, b| a.name.cmp(&b.name));
+    figures.sort_by_cached_key(|figure| order_of(&figure.name));
     println!("\n{}\n", machine());
-    println!("| benchmark | median | 95 % interval | rate |\n| --- | ---: | ---: | ---: |");
+    println!("| benchmark | median of one | 95 % interval | rate |\n| --- | ---: | ---: | ---: |");
     for figure in &figures {
         println!("{}", row(figure));
     }
@@ -75,23 +77,27 @@ fn figure_of(benchmark: &Value, estimates: &Value) -> Option<Figure> {
     let median = &estimates["median"];
     let interval = &median["confidence_interval"];
     let throughput = &benchmark["throughput"];
-    let throughput = throughput["Bytes"]
-        .as_f64()
-        .map(Throughput::Bytes)
-        .or_else(|| throughput["Elements"].as_f64().map(Throughput::Elements));
+    let elements = throughput["Elements"].as_f64();
+    let bytes = throughput["Bytes"].as_f64().map(Throughput::Bytes);
+    let operations = elements.unwrap_or(1.0);
     Some(Figure {
         name: benchmark["full_id"].as_str()?.to_owned(),
-        median_ns: median["point_estimate"].as_f64()?,
-        interval_ns: (interval["lower_bound"].as_f64()?, interval["upper_bound"].as_f64()?),
-        throughput,
+        median_ns: median["point_estimate"].as_f64()? / operations,
+        interval_ns: (interval["lower_bound"].as_f64()? / operations, interval["upper_bound"].as_f64()? / operations),
+        throughput: bytes.or(elements.map(|_| Throughput::Elements)),
     })
+}
+
+/// The parts of a name, numbers among them by their value.
+fn order_of(name: &str) -> Vec<(u64, String)> {
+    name.split(['/', '_']).map(|part| (part.parse().unwrap_or(u64::MAX), part.to_owned())).collect()
 }
 
 fn row(figure: &Figure) -> String {
     let Figure { name, median_ns, interval_ns: (low, high), throughput } = figure;
     let rate = match throughput {
         Some(Throughput::Bytes(bytes)) => format!("{:.1} MiB/s", bytes / median_ns * 1e9 / f64::from(1 << 20)),
-        Some(Throughput::Elements(elements)) => format!("{:.0}/s", elements / median_ns * 1e9),
+        Some(Throughput::Elements) => format!("{:.0}/s", 1e9 / median_ns),
         None => String::new(),
     };
     format!("| {name} | {} | {} to {} | {rate} |", duration(*median_ns), duration(*low), duration(*high))
@@ -117,7 +123,7 @@ fn machine() -> String {
         output_of(&mut program("date", &["-u", "+%F"])),
         first_value(&cpus, "model name"),
         std::thread::available_parallelism().ok().map(|count| format!("{count} processors")),
-        first_value(&memory, "MemTotal"),
+        first_value(&memory, "MemTotal").map(|size| format!("{size} of memory")),
         output_of(&mut program("uname", &["-sr"])),
         output_of(&mut program("stat", &["--file-system", "--format=%T", &folder]))
             .map(|kind| format!("pools on {kind}")),
@@ -150,9 +156,16 @@ mod tests {
         let benchmark = json!({"full_id": "write", "throughput": {"Bytes": 4096}});
         let figure = figure_of(&benchmark, &estimates).expect("complete");
         assert_eq!(row(&figure), "| write | 2.0 µs | 1.9 µs to 2.50 ms | 1953.1 MiB/s |");
-        let benchmark = json!({"full_id": "write", "throughput": {"Elements": 1}});
+        let benchmark = json!({"full_id": "write", "throughput": {"Elements": 10}});
         let figure = figure_of(&benchmark, &estimates).expect("complete");
-        assert_eq!(row(&figure), "| write | 2.0 µs | 1.9 µs to 2.50 ms | 500000/s |");
+        assert_eq!(row(&figure), "| write | 200 ns | 190 ns to 250.0 µs | 5000000/s |");
+    }
+
+    #[test]
+    fn numbers_in_names_are_ordered_by_value() {
+        let mut names = ["commit/64", "write_4k/32_in_flight", "commit/8", "write_4k/1_with_flush"];
+        names.sort_by_cached_key(|name| order_of(name));
+        assert_eq!(names, ["commit/8", "commit/64", "write_4k/1_with_flush", "write_4k/32_in_flight"]);
     }
 
     #[test]
