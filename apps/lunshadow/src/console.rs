@@ -21,7 +21,7 @@ pub fn complain(line: &str) {
 pub fn attach_hints(portal: SocketAddr, lun_number: u8) -> String {
     let (address, port) = (portal.ip(), portal.port());
     format!(
-        "   attach with\n     \
+        "   attach with\n    \
          iscsi-ls -s iscsi://{portal}\n    \
          qemu-img info iscsi://{portal}/{TARGET_NAME}/{lun_number}\n    \
          qemu-system-x86_64 -drive file=iscsi://{portal}/{TARGET_NAME}/{lun_number},format=raw\n    \

@@ -161,6 +161,8 @@ impl Proof {
 /// What the pool used.
 #[derive(Debug, Serialize)]
 pub struct SpaceReport {
+    /// The calls of the deletion.
+    pub deletion: Timeline,
     /// Before the shadow copy.
     pub before_bytes: u64,
     /// With the shadow copy, at its end.

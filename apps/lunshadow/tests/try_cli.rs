@@ -102,6 +102,7 @@ async fn the_timeline_is_printed_in_order() -> anyhow::Result<()> {
         "FillInLunInfo",
         "PreFinalCommitSnapshots",
         "PostFinalCommitSnapshots",
+        "OnLunEmpty",
         "the space came back",
     ];
     let mut rest = stdout.as_str();

@@ -131,7 +131,7 @@ impl Creation<'_> {
         self.restore(witness.as_ref())?;
 
         let report = self.report(&set, &timeline, &shadows, &on_shadow)?;
-        let space = if keep { None } else { Some(self.delete(&requester, set[0].set, before_bytes)?) };
+        let space = if keep { None } else { Some(self.delete(&coordinator, &requester, set[0].set, before_bytes)?) };
         proofs.extend(space.as_ref().map(proof::space_came_back));
         // The context is a persistent one: what was not deleted outlives its requester.
         requester.release().context("the requester could not be released")?;
@@ -228,11 +228,19 @@ impl Creation<'_> {
         Ok(proof::source_went_on(Some((&witness.path, then != now)), after, written))
     }
 
-    fn delete(&self, requester: &Requester, set: SnapshotSetId, before_bytes: u64) -> anyhow::Result<SpaceReport> {
+    fn delete(
+        &self,
+        coordinator: &Coordinator,
+        requester: &Requester,
+        set: SnapshotSetId,
+        before_bytes: u64,
+    ) -> anyhow::Result<SpaceReport> {
+        let earlier = coordinator.timeline().entries.len();
         let with_shadow_bytes = self.runtime.block_on(self.stage.used_bytes())?;
         requester.delete_snapshots(Deletion::Set(set)).context("the shadow copy set could not be deleted")?;
         let after_bytes = self.runtime.block_on(self.stage.used_bytes())?;
-        Ok(SpaceReport { before_bytes, with_shadow_bytes, after_bytes })
+        let deletion = Timeline { entries: coordinator.timeline().entries.split_off(earlier) };
+        Ok(SpaceReport { deletion, before_bytes, with_shadow_bytes, after_bytes })
     }
 
     fn report(

@@ -139,7 +139,7 @@ fn flag_names(flags: ShadowFlags) -> String {
 /// The space of the shadow LUNs came back.
 #[must_use]
 pub(super) fn space_came_back(space: &SpaceReport) -> Proof {
-    let SpaceReport { before_bytes, with_shadow_bytes, after_bytes } = *space;
+    let SpaceReport { before_bytes, with_shadow_bytes, after_bytes, .. } = *space;
     let detail = format!(
         "used before {}, with the shadow copy {}, after its deletion {}",
         console::bytes(before_bytes),

@@ -88,6 +88,9 @@ impl Narrator {
     /// The proofs are gathered.
     pub(super) fn proofs(&self, files: &[FileReport], proofs: &[Proof], space: Option<&SpaceReport>) {
         self.tell(if space.is_some() { "\n4  Proof; then the set is deleted" } else { "\n4  Proof" });
+        if let Some(space) = space {
+            self.tell(timeline_text(&space.deletion));
+        }
         self.tell("   on the shadow LUNs, over iSCSI:");
         for file in files.iter().take(FILES_SHOWN) {
             let hash = file.sha256.as_deref().map_or("not read", |hash| &hash[..16]);
