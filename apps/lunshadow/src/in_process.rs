@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_catalog::{Catalog, CatalogError};
-use lunshadow_control::{HostId, HostRecord, LunId, LunQuery, LunRecord, Outcome, ShadowSetId, ShadowTarget};
+use lunshadow_control::{
+    HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ResyncId, ResyncPair, ResyncState,
+    ShadowSetId, ShadowTarget, ShadowUse,
+};
 use lunshadow_lun::Pool;
 use tokio::runtime::Handle;
 
@@ -93,6 +96,26 @@ impl<P: Pool> Array for InProcessArray<P> {
 
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
         answer(self.runtime.block_on(self.catalog.release(self.host, shadow)))
+    }
+
+    fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
+        answer(self.runtime.block_on(self.catalog.note_use(self.host, shadows, used)))
+    }
+
+    fn start_resync(&self, resync: ResyncId, pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
+        answer(self.runtime.block_on(self.catalog.start_resync(self.host, resync, pairs)))
+    }
+
+    fn resync_state(&self, resync: ResyncId, at_most: Duration) -> Result<ResyncState, ArrayError> {
+        answer(self.runtime.block_on(self.catalog.resync_state(self.host, resync, at_most)))
+    }
+
+    fn cancel_resync(&self, resync: ResyncId) -> Result<ResyncState, ArrayError> {
+        answer(self.runtime.block_on(self.catalog.cancel_resync(self.host, resync)))
+    }
+
+    fn overview(&self) -> Result<HostOverview, ArrayError> {
+        answer(self.catalog.overview(self.host))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lunshadow_control::{HostId, HostRecord, InitiatorName, Outcome};
+use lunshadow_control::{HostId, HostOverview, HostRecord, InitiatorName, Outcome};
 use lunshadow_lun::Pool;
 use uuid::Uuid;
 
@@ -33,6 +33,14 @@ impl<P: Pool> Catalog<P> {
     pub fn host_of(&self, initiator: &InitiatorName) -> Option<HostId> {
         let state = self.inner.state.lock();
         state.hosts.iter().find(|(_, entry)| entry.doc.initiators.contains(initiator)).map(|(host, _)| *host)
+    }
+
+    /// All that concerns the asking host, for people to look at.
+    ///
+    /// # Errors
+    /// `UnknownHost`.
+    pub fn overview(&self, _host: HostId) -> Result<HostOverview, CatalogError> {
+        Err(CatalogError::BrokenOff)
     }
 
     /// What the array knows of the asking host.

@@ -18,4 +18,4 @@ pub use lunshadow_control::{
     InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
 };
 pub use map::{Inventory, LunMap, LunNumber};
-pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, ShadowMember};
+pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};

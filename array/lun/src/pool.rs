@@ -39,6 +39,15 @@ pub struct ShadowMember {
     pub shadow: LunId,
 }
 
+/// One LUN of a revert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevertPair {
+    /// The LUN whose content is taken. It stays as it is.
+    pub from: LunId,
+    /// The LUN that gets the content, and the length with it. Its id stays.
+    pub to: LunId,
+}
+
 /// How full a pool is, in bytes of the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUsage {
@@ -153,6 +162,15 @@ pub trait Pool: Send + Sync + 'static {
     /// # Errors
     /// [`PoolError::SetCommitted`]: the shadow LUNs exist and are deleted one by one.
     fn abort(&self, set: ShadowSetId) -> Result<Outcome, PoolError>;
+
+    /// Gives each `to` the content and the length that its `from` has at this instant, all or none, durably. Open handles go on to work and
+    /// see the new content; requests under way fall on one side or the other, block by block. What `to` held is given back in the background.
+    /// The cost does not depend on the size of the LUNs. A pair of a LUN with itself changes nothing.
+    ///
+    /// # Errors
+    /// [`PoolError::UnknownLun`], [`PoolError::OutOfSpace`], [`PoolError::Poisoned`], [`PoolError::Io`]. A LUN that is a `to` twice is
+    /// [`PoolError::LunExists`].
+    fn revert(&self, pairs: &[RevertPair]) -> impl Future<Output = Result<(), PoolError>> + Send;
 
     /// How full the pool is.
     fn usage(&self) -> PoolUsage;

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lunshadow_lun::{
-    BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage, ShadowMember,
-    ShadowSetId,
+    BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage, RevertPair,
+    ShadowMember, ShadowSetId,
 };
 
 use crate::checkpoint::Roots;
@@ -350,6 +350,10 @@ impl Pool for StorePool {
         let aborted = commit::abort(&self.shared, &mut state, set);
         self.shared.publish(&state);
         Ok(if aborted.is_some() { Outcome::Done } else { Outcome::AlreadySo })
+    }
+
+    async fn revert(&self, _pairs: &[RevertPair]) -> Result<(), PoolError> {
+        Err(PoolError::Poisoned)
     }
 
     fn usage(&self) -> PoolUsage {

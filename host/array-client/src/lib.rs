@@ -8,7 +8,10 @@
 
 use std::time::Duration;
 
-use lunshadow_control::{HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ShadowSetId, ShadowTarget};
+use lunshadow_control::{
+    HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
+    ShadowSetId, ShadowTarget, ShadowUse,
+};
 
 /// Why a request to an array did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +131,38 @@ pub trait Array: Send + Sync {
     /// # Errors
     /// `WrongRole` when it is not a shadow LUN, `NotAllowed`.
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError>;
+
+    /// Tells the array what the host does with shadow LUNs. Nothing happens to the LUNs or their mappings; one that was told to be
+    /// [`ShadowUse::ReadWrite`] is no shadow LUN any more and is not released (`WrongRole`).
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongRole`, `NotAllowed`.
+    fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError>;
+
+    /// Begins to give each target the content of its shadow LUN, all or none. Answers how it stands; a repetition with the same id does
+    /// not begin anew.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongRole`, `InUse` (another host has a target mapped), `OutOfSpace`, `NotAllowed`.
+    fn start_resync(&self, resync: ResyncId, pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError>;
+
+    /// How a resync stands, after waiting for its end for at most `at_most`.
+    ///
+    /// # Errors
+    /// `UnknownSet` when the array does not know the resync (any more).
+    fn resync_state(&self, resync: ResyncId, at_most: Duration) -> Result<ResyncState, ArrayError>;
+
+    /// Stops a resync if nothing was changed yet; answers how it stands then.
+    ///
+    /// # Errors
+    /// As [`resync_state`](Self::resync_state).
+    fn cancel_resync(&self, resync: ResyncId) -> Result<ResyncState, ArrayError>;
+
+    /// All that concerns this host, for people to look at.
+    ///
+    /// # Errors
+    /// `NotAllowed`, [`ArrayError::Unreachable`].
+    fn overview(&self) -> Result<HostOverview, ArrayError>;
 }
 
 /// The open channel of one prepared set. Its two requests allocate and connect as little as the channel allows: they run while

@@ -36,6 +36,10 @@ pub(crate) fn code_of(method: Method, error: &ArrayError) -> HResult {
             | P::DeadlinePassed
             | P::NotAllowed
             | P::PoolReadOnly
+            | P::InUse
+            | P::NotAuthenticated
+            | P::EnrolmentRefused
+            | P::InvalidRequest
             | P::Internal,
             _,
         ) => H::VSS_E_PROVIDER_VETO,
@@ -57,7 +61,9 @@ pub(crate) fn event_of(error: &ArrayError) -> EventId {
             ProblemCode::DeadlinePassed => EventId::CommitTooLate,
             ProblemCode::NotAllowed => EventId::HostNotAllowed,
             ProblemCode::PoolReadOnly => EventId::PoolReadOnly,
-            ProblemCode::Internal => EventId::ArrayFailed,
+            ProblemCode::InUse => EventId::LunInUse,
+            ProblemCode::NotAuthenticated | ProblemCode::EnrolmentRefused => EventId::CredentialRefused,
+            ProblemCode::InvalidRequest | ProblemCode::Internal => EventId::ArrayFailed,
         },
     }
 }
@@ -75,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    const CODES: [ProblemCode; 11] = [
+    const CODES: [ProblemCode; 15] = [
         ProblemCode::UnknownLun,
         ProblemCode::UnknownSet,
         ProblemCode::SetAborted,
@@ -86,6 +92,10 @@ mod tests {
         ProblemCode::DeadlinePassed,
         ProblemCode::NotAllowed,
         ProblemCode::PoolReadOnly,
+        ProblemCode::InUse,
+        ProblemCode::NotAuthenticated,
+        ProblemCode::EnrolmentRefused,
+        ProblemCode::InvalidRequest,
         ProblemCode::Internal,
     ];
 

@@ -150,6 +150,14 @@ situations! {
     ResyncNotSupported = 25, Error,
         "this array cannot bring a LUN back to the content of a shadow copy",
         "Import the shadow copy and copy the data back from it.";
+    /// The array does not know the host's credential.
+    CredentialRefused = 26, Error,
+        "the array does not accept this host's credential",
+        "Enrol this host anew: `lunshadow host enrol` at the array, then `lunshadow-provider config add` here.";
+    /// Another host uses the LUN.
+    LunInUse = 27, Error,
+        "another host uses the LUN, so its content was not replaced",
+        "Take the LUN away from the other hosts, then repeat the operation.";
     /// Shadow LUNs that VSS may have forgotten.
     OrphanCandidate = 40, Warning,
         "the shadow LUNs of an ended creation were kept",

@@ -14,6 +14,12 @@ pub struct InvalidId {
     expected: &'static str,
 }
 
+impl InvalidId {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.to_owned(), expected }
+    }
+}
+
 /// A LUN's identity: 128 random bits, chosen once, never reused. Written as 32 lower-case hexadecimal digits, which is also
 /// the unit serial number (SPC-4 7.8.15) that initiators see.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +94,17 @@ pub struct ShadowSetId(pub Uuid);
 impl fmt::Display for ShadowSetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.braced().fmt(f)
+    }
+}
+
+/// The id of one resync, drawn by the host, so that a request which is repeated is known again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResyncId(pub Uuid);
+
+impl fmt::Display for ResyncId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

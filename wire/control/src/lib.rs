@@ -4,15 +4,17 @@
 //! asks (`host/array-client`) share these definitions, so that neither side can drift. All names are array words: LUN,
 //! shadow LUN, host, initiator, mapping, shadow set.
 
+mod enrolment;
 mod identity;
 mod ids;
 mod problem;
 mod resources;
 
+pub use enrolment::{EnrolmentString, Fingerprint, Secret};
 pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
-pub use ids::{HostId, InitiatorName, InvalidId, LunId, ShadowSetId};
+pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
 pub use problem::ProblemCode;
 pub use resources::{
-    Association, CodeSet, Designator, DesignatorKind, HostRecord, LunIdentity, LunQuery, LunRecord, LunRole, Outcome,
-    ShadowTarget,
+    Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,
+    LunRole, MappedLun, Outcome, ResyncPair, ResyncState, SetPhase, SetSummary, ShadowTarget, ShadowUse,
 };

@@ -27,6 +27,14 @@ pub enum ProblemCode {
     NotAllowed,
     /// The pool refuses writes since an I/O error; an administrator has to look.
     PoolReadOnly,
+    /// Another host uses the LUN, and what was asked would take its data from under it.
+    InUse,
+    /// The request carries no credential, or one that the array does not know (any more).
+    NotAuthenticated,
+    /// The enrolment token is unknown, used already, or expired.
+    EnrolmentRefused,
+    /// The request cannot be understood, or is longer than allowed.
+    InvalidRequest,
     /// The array failed; its log tells more.
     Internal,
 }

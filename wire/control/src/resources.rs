@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostId, InitiatorName, LunId, ShadowSetId};
+use crate::{HostId, InitiatorName, LunId, ProblemCode, ShadowSetId};
 
 /// What a control action did. Every action may be repeated: the second time it was `AlreadySo`, which is no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,4 +148,105 @@ pub struct HostRecord {
     pub name: String,
     /// Its initiators.
     pub initiators: Vec<InitiatorName>,
+}
+
+/// What a host tells the array about shadow LUNs that it uses. It is kept for administrators; only `ReadWrite` changes what the array does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShadowUse {
+    /// Recovery is about to write to it.
+    Recovering,
+    /// Recovery is done; it is read-only for applications.
+    Recovered,
+    /// It was broken out of its set and is written to for good: from now on it is not released as a shadow LUN.
+    ReadWrite,
+}
+
+/// One LUN of a resync: `target` gets the content of `shadow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResyncPair {
+    /// The shadow LUN, which stays as it is.
+    pub shadow: LunId,
+    /// The LUN that is overwritten. It keeps its identity.
+    pub target: LunId,
+}
+
+/// How a resync stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum ResyncState {
+    /// It runs.
+    Running,
+    /// All targets have the content of their shadow LUNs.
+    Finished,
+    /// It was cancelled before anything was changed.
+    Cancelled,
+    /// It failed, and nothing was changed.
+    Failed {
+        /// What it is, for decisions.
+        code: ProblemCode,
+        /// What it is, for people.
+        detail: String,
+    },
+}
+
+/// How far a shadow set is, as the array keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetPhase {
+    /// LUNs are being taken in, or are all in.
+    Prepared,
+    /// The commit comes next.
+    Armed,
+    /// The point in time is fixed; the set lives by its lease.
+    Committed,
+    /// The set lives until its shadow LUNs are released.
+    Kept,
+    /// The set was given up.
+    Aborted,
+}
+
+/// A shadow set of a host, for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetSummary {
+    /// Its id.
+    pub set: ShadowSetId,
+    /// How far it is.
+    pub phase: SetPhase,
+    /// How many shadow LUNs it has or will have.
+    pub lun_count: u32,
+    /// How long its lease still lasts, if it has one, in milliseconds.
+    pub lease_left_ms: Option<u64>,
+    /// When it was committed, in milliseconds since 1970 by the array's clock.
+    pub committed_at_unix_ms: Option<u64>,
+    /// How long the commit took at the array, until it was durable, in microseconds.
+    pub commit_took_us: Option<u64>,
+}
+
+/// A LUN that is mapped to a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedLun {
+    /// The number by which the host addresses it.
+    pub number: u8,
+    /// Its id.
+    pub lun: LunId,
+    /// The administrator's name for it; a shadow LUN has none.
+    pub name: Option<String>,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// Source or shadow.
+    pub role: LunRole,
+}
+
+/// All that concerns one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostOverview {
+    /// The host.
+    pub host: HostRecord,
+    /// The array's clock, in milliseconds since 1970.
+    pub now_unix_ms: u64,
+    /// What is mapped to it, by number.
+    pub luns: Vec<MappedLun>,
+    /// Its shadow sets, the youngest first; of those that are over only the last ones.
+    pub sets: Vec<SetSummary>,
 }

@@ -21,7 +21,11 @@ const ARROWS: &[Arrows] = &[
     Arrows { from: "host/vss", to: &["wire/*"] },
     Arrows { from: "host/array-client", to: &["wire/*"] },
     Arrows { from: "host/provider", to: &["wire/*", "host/vss", "host/array-client"] },
-    Arrows { from: "host/provider-com", to: &["wire/*", "host/vss", "host/array-client", "host/provider"] },
+    Arrows { from: "host/vss-com", to: &["wire/*", "host/vss"] },
+    Arrows {
+        from: "host/provider-com",
+        to: &["wire/*", "host/vss", "host/vss-com", "host/array-client", "host/provider"],
+    },
     Arrows { from: "host/initiator", to: &["wire/*"] },
     Arrows { from: "host/coordinator", to: &["wire/*", "host/vss", "host/initiator"] },
     Arrows { from: "array/lun", to: &["wire/*"] },
@@ -57,7 +61,7 @@ const BANS: &[Ban] = &[
     Ban {
         crates: &["windows", "windows-sys", "windows-core", "windows-service"],
         folders: &["wire/*", "host/vss", "host/provider", "host/array-client", "host/initiator", "array/*"],
-        why: "Windows is behind host/provider-com",
+        why: "Windows is behind host/vss-com and host/provider-com",
     },
 ];
 

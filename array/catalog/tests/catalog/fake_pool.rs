@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_lun::{
     BlockCount, CommitError, Lba, Lun, LunError, LunHandle, LunId, LunOrigin, LunSummary, Outcome, Pool, PoolError,
-    PoolUsage, ShadowMember, ShadowSetId,
+    PoolUsage, RevertPair, ShadowMember, ShadowSetId,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -223,6 +223,10 @@ impl Pool for FakePool {
         }
         let found = content.prepared.remove(&set);
         Ok(if found.is_some() { Outcome::Done } else { Outcome::AlreadySo })
+    }
+
+    async fn revert(&self, _pairs: &[RevertPair]) -> Result<(), PoolError> {
+        Err(PoolError::Poisoned)
     }
 
     fn usage(&self) -> PoolUsage {

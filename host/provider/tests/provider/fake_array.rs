@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_control::{
-    Association, DesignatorKind, HostId, HostRecord, LunId, LunQuery, LunRecord, LunRole, Outcome, ProblemCode,
-    ShadowSetId, ShadowTarget, identity_of, lun_named_by,
+    Association, DesignatorKind, HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, LunRole, Outcome,
+    ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowSetId, ShadowTarget, ShadowUse, identity_of, lun_named_by,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
@@ -405,6 +405,29 @@ impl Array for FakeArray {
                 state.ledger.mapped.remove(&shadow);
                 Ok(Outcome::Done)
             }
+        })
+    }
+
+    fn note_use(&self, shadows: &[LunId], _used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
+        self.0.serve("note_use", |_| Ok(vec![Outcome::Done; shadows.len()]))
+    }
+
+    fn start_resync(&self, _resync: ResyncId, _pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
+        self.0.serve("start_resync", |_| Ok(ResyncState::Finished))
+    }
+
+    fn resync_state(&self, _resync: ResyncId, _at_most: Duration) -> Result<ResyncState, ArrayError> {
+        self.0.serve("resync_state", |_| Ok(ResyncState::Finished))
+    }
+
+    fn cancel_resync(&self, _resync: ResyncId) -> Result<ResyncState, ArrayError> {
+        self.0.serve("cancel_resync", |_| Ok(ResyncState::Finished))
+    }
+
+    fn overview(&self) -> Result<HostOverview, ArrayError> {
+        self.0.serve("overview", |_| {
+            let host = HostRecord { host: HostId(Uuid::nil()), name: "fake".into(), initiators: Vec::new() };
+            Ok(HostOverview { host, now_unix_ms: 0, luns: Vec::new(), sets: Vec::new() })
         })
     }
 }

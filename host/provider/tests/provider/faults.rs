@@ -19,7 +19,11 @@ fn faults() -> Vec<Fault> {
         P::LimitReached => Some(P::DeadlinePassed),
         P::DeadlinePassed => Some(P::NotAllowed),
         P::NotAllowed => Some(P::PoolReadOnly),
-        P::PoolReadOnly => Some(P::Internal),
+        P::PoolReadOnly => Some(P::InUse),
+        P::InUse => Some(P::NotAuthenticated),
+        P::NotAuthenticated => Some(P::EnrolmentRefused),
+        P::EnrolmentRefused => Some(P::InvalidRequest),
+        P::InvalidRequest => Some(P::Internal),
         P::Internal => None,
     };
     let codes = std::iter::successors(Some(P::UnknownLun), |code| next(*code));

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
-use lunshadow_control::{HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ShadowSetId, ShadowTarget};
+use lunshadow_control::{
+    HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
+    ShadowSetId, ShadowTarget, ShadowUse,
+};
 
 use crate::plan::Plan;
 
@@ -29,7 +32,7 @@ pub(crate) enum Request {
 }
 
 /// Every way in which the array can refuse.
-pub(crate) const CODES: [ProblemCode; 11] = [
+pub(crate) const CODES: [ProblemCode; 15] = [
     ProblemCode::UnknownLun,
     ProblemCode::UnknownSet,
     ProblemCode::SetAborted,
@@ -40,6 +43,10 @@ pub(crate) const CODES: [ProblemCode; 11] = [
     ProblemCode::DeadlinePassed,
     ProblemCode::NotAllowed,
     ProblemCode::PoolReadOnly,
+    ProblemCode::InUse,
+    ProblemCode::NotAuthenticated,
+    ProblemCode::EnrolmentRefused,
+    ProblemCode::InvalidRequest,
     ProblemCode::Internal,
 ];
 
@@ -121,6 +128,26 @@ impl<A: Array> Array for FaultyArray<A> {
 
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
         self.script.plan.run(&Request::Release, || self.array.release(shadow))
+    }
+
+    fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
+        self.array.note_use(shadows, used)
+    }
+
+    fn start_resync(&self, resync: ResyncId, pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
+        self.array.start_resync(resync, pairs)
+    }
+
+    fn resync_state(&self, resync: ResyncId, at_most: Duration) -> Result<ResyncState, ArrayError> {
+        self.array.resync_state(resync, at_most)
+    }
+
+    fn cancel_resync(&self, resync: ResyncId) -> Result<ResyncState, ArrayError> {
+        self.array.cancel_resync(resync)
+    }
+
+    fn overview(&self) -> Result<HostOverview, ArrayError> {
+        self.array.overview()
     }
 }
 

@@ -1,0 +1,1 @@
+//! The Windows provider, proven through COM between processes.
