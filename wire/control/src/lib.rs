@@ -4,6 +4,7 @@
 //! asks (`host/array-client`) share these definitions, so that neither side can drift. All names are array words: LUN,
 //! shadow LUN, host, initiator, mapping, shadow set.
 
+pub mod api;
 mod enrolment;
 mod identity;
 mod ids;

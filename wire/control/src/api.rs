@@ -1,0 +1,318 @@
+//! The control API over HTTP: paths and the bodies of requests and answers, all JSON.
+//!
+//! A host sends its credential, an administrator theirs, as `Authorization: Bearer …` (RFC 6750). Every failure is a [`Problem`]. All
+//! actions are idempotent, so a request whose answer was lost can be sent again.
+//!
+//! | Host | | |
+//! | --- | --- | --- |
+//! | POST | [`ENROL`] | [`EnrolRequest`] → [`EnrolAnswer`]; the one request without a credential |
+//! | GET | [`HOST`] | → [`HostRecord`] |
+//! | GET | [`OVERVIEW`] | → [`HostOverview`] |
+//! | POST | [`RESOLVE`] | [`ResolveRequest`] → [`ResolveAnswer`] |
+//! | POST | [`MAP`], [`UNMAP`] | [`LunsRequest`] → [`OutcomesAnswer`] |
+//! | POST | [`NOTE_USE`] | [`NoteUseRequest`] → [`OutcomesAnswer`] |
+//! | POST | `/v1/luns/{lun}/release` | → [`OutcomeAnswer`] |
+//! | POST | `/v1/sets/{set}/prepare` | [`LunsRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/sets/{set}/wait` | [`WaitRequest`] → [`WaitAnswer`] |
+//! | POST | `/v1/sets/{set}/open` | checks that the set can be armed → [`OutcomeAnswer`] |
+//! | POST | `/v1/sets/{set}/arm` | [`ArmRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/sets/{set}/commit`, `keep`, `abort`, `withdraw` | → [`OutcomeAnswer`] |
+//! | GET | `/v1/sets/{set}/targets` | → [`TargetsAnswer`] |
+//! | PUT | `/v1/resyncs/{resync}` | [`ResyncRequest`] → [`ResyncState`](crate::ResyncState) |
+//! | POST | `/v1/resyncs/{resync}/wait` | [`WaitRequest`] → [`ResyncState`](crate::ResyncState) |
+//! | POST | `/v1/resyncs/{resync}/cancel` | → [`ResyncState`](crate::ResyncState) |
+//!
+//! | Administrator | | |
+//! | --- | --- | --- |
+//! | GET | [`ADMIN_HOSTS`] | → [`HostsAnswer`] |
+//! | PUT | `/v1/admin/hosts/{name}` | [`HostRequest`] → [`EnrolmentAnswer`]: makes the host known and issues a token |
+//! | POST | `/v1/admin/hosts/{name}/enrolment` | [`EnrolmentRequest`] → [`EnrolmentAnswer`] |
+//! | DELETE | `/v1/admin/hosts/{name}` | → [`OutcomeAnswer`] |
+//! | GET | [`ADMIN_LUNS`] | → [`AdminLunsAnswer`] |
+//! | PUT | `/v1/admin/luns/{name}` | [`NewLunRequest`] → [`NewLunAnswer`] |
+//! | DELETE | `/v1/admin/luns/{name}` | → [`OutcomeAnswer`] |
+//! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fingerprint, HostRecord, InitiatorName, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncPair, Secret,
+    ShadowTarget, ShadowUse,
+};
+
+/// Exchange of an enrolment token for a credential.
+pub const ENROL: &str = "/v1/enrol";
+/// The asking host.
+pub const HOST: &str = "/v1/host";
+/// All that concerns the asking host.
+pub const OVERVIEW: &str = "/v1/host/overview";
+/// Finds LUNs by what a host sees of them.
+pub const RESOLVE: &str = "/v1/luns/resolve";
+/// Maps LUNs to the asking host.
+pub const MAP: &str = "/v1/luns/map";
+/// Takes LUNs away from the asking host.
+pub const UNMAP: &str = "/v1/luns/unmap";
+/// Notes what the asking host does with shadow LUNs.
+pub const NOTE_USE: &str = "/v1/luns/note-use";
+/// Shadow sets, by id.
+pub const SETS: &str = "/v1/sets";
+/// LUNs, by id.
+pub const LUNS: &str = "/v1/luns";
+/// Resyncs, by id.
+pub const RESYNCS: &str = "/v1/resyncs";
+/// Hosts, by name, for administrators.
+pub const ADMIN_HOSTS: &str = "/v1/admin/hosts";
+/// Source LUNs, by name, for administrators.
+pub const ADMIN_LUNS: &str = "/v1/admin/luns";
+
+/// The media type of a [`Problem`] (RFC 9457).
+pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
+
+/// The longest body of a request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Why a request did not succeed (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:lunshadow:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What it is, for decisions.
+    pub code: ProblemCode,
+    /// What it is, for people: which LUN or set, and what to do.
+    pub detail: String,
+}
+
+/// The status that goes with a problem (RFC 9110 section 15). This table is the only one.
+#[must_use]
+pub const fn status_of(code: ProblemCode) -> u16 {
+    match code {
+        ProblemCode::InvalidRequest => 400,
+        ProblemCode::NotAuthenticated => 401,
+        ProblemCode::EnrolmentRefused | ProblemCode::NotAllowed => 403,
+        ProblemCode::UnknownLun | ProblemCode::UnknownSet => 404,
+        ProblemCode::WrongState | ProblemCode::WrongRole | ProblemCode::InUse => 409,
+        ProblemCode::SetAborted => 410,
+        ProblemCode::Internal => 500,
+        ProblemCode::PoolReadOnly => 503,
+        ProblemCode::DeadlinePassed => 504,
+        ProblemCode::OutOfSpace | ProblemCode::LimitReached => 507,
+    }
+}
+
+/// See [`ENROL`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// Out of the enrolment string.
+    pub token: Secret,
+}
+
+/// See [`ENROL`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolAnswer {
+    /// Who the asker is from now on.
+    pub host: HostRecord,
+    /// What it authenticates with.
+    pub credential: Secret,
+}
+
+/// See [`RESOLVE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// The disks.
+    pub queries: Vec<LunQuery>,
+}
+
+/// See [`RESOLVE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveAnswer {
+    /// Element by element; null for a disk that is not a LUN which this host may see.
+    pub luns: Vec<Option<LunRecord>>,
+}
+
+/// LUNs that something is to be done with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LunsRequest {
+    /// Their ids.
+    pub luns: Vec<LunId>,
+}
+
+/// See [`NOTE_USE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoteUseRequest {
+    /// The shadow LUNs.
+    pub luns: Vec<LunId>,
+    /// What the host does with them.
+    pub used: ShadowUse,
+}
+
+/// What an action did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeAnswer {
+    /// What it did.
+    pub outcome: Outcome,
+}
+
+/// What an action did, element by element.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomesAnswer {
+    /// What it did.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitRequest {
+    /// At most, in milliseconds. The array may answer earlier.
+    pub at_most_ms: u64,
+}
+
+/// How far a preparation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitAnswer {
+    /// All LUNs of the set are ready.
+    pub ready: bool,
+}
+
+/// The commit comes next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmRequest {
+    /// Within which time of its arrival the commit has to be durable, in milliseconds.
+    pub commit_at_most_ms: u64,
+}
+
+/// The shadow LUNs of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetsAnswer {
+    /// One for each LUN of the set.
+    pub targets: Vec<ShadowTarget>,
+}
+
+/// A resync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResyncRequest {
+    /// All or none.
+    pub pairs: Vec<ResyncPair>,
+}
+
+/// A host as an administrator describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRequest {
+    /// Its initiators.
+    pub initiators: Vec<InitiatorName>,
+    /// The names of the hosts whose shadow LUNs it may import.
+    #[serde(default)]
+    pub imports_from: Vec<String>,
+    /// For how long its enrolment token is good, in seconds.
+    pub valid_for_s: u64,
+}
+
+/// A new token for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentRequest {
+    /// For how long it is good, in seconds.
+    pub valid_for_s: u64,
+}
+
+/// What an administrator carries to the host; the address is added by the command that asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolmentAnswer {
+    /// The host.
+    pub host: HostRecord,
+    /// Whether the host is new.
+    pub outcome: Outcome,
+    /// The certificate of the control service.
+    pub fingerprint: Fingerprint,
+    /// Good for one enrolment.
+    pub token: Secret,
+    /// When it ceases to be good, in milliseconds since 1970.
+    pub expires_at_unix_ms: u64,
+}
+
+/// All hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostsAnswer {
+    /// By name.
+    pub hosts: Vec<AdminHost>,
+}
+
+/// A host, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminHost {
+    /// The host.
+    pub host: HostRecord,
+    /// Whether it has a credential.
+    pub enrolled: bool,
+    /// The names of the hosts whose shadow LUNs it may import.
+    pub imports_from: Vec<String>,
+    /// How many LUNs are mapped to it.
+    pub lun_count: u32,
+}
+
+/// A LUN to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewLunRequest {
+    /// Its length, in bytes; a multiple of 512.
+    pub len_bytes: u64,
+}
+
+/// A LUN that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewLunAnswer {
+    /// Its id.
+    pub lun: LunId,
+    /// Whether it is new.
+    pub outcome: Outcome,
+}
+
+/// All source LUNs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminLunsAnswer {
+    /// By name.
+    pub luns: Vec<AdminLun>,
+}
+
+/// A source LUN, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminLun {
+    /// Its id.
+    pub lun: LunId,
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// Which hosts see it, under which number.
+    pub hosts: Vec<AdminMapping>,
+    /// How many shadow LUNs of it there are.
+    pub shadow_count: u32,
+}
+
+/// A mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminMapping {
+    /// The host's name.
+    pub host: String,
+    /// The number by which it addresses the LUN.
+    pub number: u8,
+}
+
+/// A mapping that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedAnswer {
+    /// The number by which the host addresses the LUN.
+    pub number: u8,
+    /// Whether it is new.
+    pub outcome: Outcome,
+}
