@@ -1,0 +1,111 @@
+//! The administrator's end of the control API.
+
+use std::time::Duration;
+
+use lunshadow_control::api::{
+    ADMIN_HOSTS, ADMIN_LUNS, AdminHost, AdminLun, AdminLunsAnswer, AssignedAnswer, EnrolmentAnswer, EnrolmentRequest,
+    HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+};
+use lunshadow_control::{Outcome, Secret};
+
+use crate::ArrayError;
+use crate::https::{Endpoint, Http, HttpsTimeouts, Verb, path_segment};
+
+/// What an administrator asks of an array. All actions may be repeated.
+#[derive(Debug)]
+pub struct AdminClient {
+    http: Http,
+}
+
+impl AdminClient {
+    /// The array at `endpoint`, with the administrator's credential.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, credential: Secret, timeouts: HttpsTimeouts) -> Self {
+        Self { http: Http::new(endpoint, Some(credential), timeouts) }
+    }
+
+    /// All hosts, by name.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn hosts(&self) -> Result<Vec<AdminHost>, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_HOSTS).map(|answer: HostsAnswer| answer.hosts)
+    }
+
+    /// Makes a host known, or changes its initiators, and issues a token for its enrolment.
+    ///
+    /// # Errors
+    /// `WrongState` when an initiator belongs to another host; [`ArrayError`].
+    pub fn put_host(&self, name: &str, host: &HostRequest) -> Result<EnrolmentAnswer, ArrayError> {
+        self.http.send(Verb::Put, &host_path(name), host, Duration::ZERO)
+    }
+
+    /// Issues another token for a host.
+    ///
+    /// # Errors
+    /// `NotAllowed` when there is no such host; [`ArrayError`].
+    pub fn issue_enrolment(&self, name: &str, valid_for_s: u64) -> Result<EnrolmentAnswer, ArrayError> {
+        let request = EnrolmentRequest { valid_for_s };
+        self.http.send(Verb::Post, &format!("{}/enrolment", host_path(name)), &request, Duration::ZERO)
+    }
+
+    /// Forgets a host with its credential.
+    ///
+    /// # Errors
+    /// `WrongState` while LUNs are mapped to it; [`ArrayError`].
+    pub fn remove_host(&self, name: &str) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &host_path(name)).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// All LUNs that are not shadow LUNs of a set, by name.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn luns(&self) -> Result<Vec<AdminLun>, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_LUNS).map(|answer: AdminLunsAnswer| answer.luns)
+    }
+
+    /// Makes an empty LUN.
+    ///
+    /// # Errors
+    /// `WrongState` when the name is taken by a LUN of another length; [`ArrayError`].
+    pub fn create_lun(&self, name: &str, len_bytes: u64) -> Result<NewLunAnswer, ArrayError> {
+        self.http.send(Verb::Put, &lun_path(name), &NewLunRequest { len_bytes }, Duration::ZERO)
+    }
+
+    /// Deletes a LUN.
+    ///
+    /// # Errors
+    /// `WrongState` while it is mapped; [`ArrayError`].
+    pub fn delete_lun(&self, name: &str) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &lun_path(name)).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// Maps a LUN to a host.
+    ///
+    /// # Errors
+    /// `LimitReached` when the host has no LUN number left; [`ArrayError`].
+    pub fn map_lun(&self, name: &str, host: &str) -> Result<AssignedAnswer, ArrayError> {
+        self.http.ask(Verb::Put, &mapping_path(name, host))
+    }
+
+    /// Takes a LUN away from a host.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn unmap_lun(&self, name: &str, host: &str) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &mapping_path(name, host)).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+}
+
+fn host_path(name: &str) -> String {
+    format!("{ADMIN_HOSTS}/{}", path_segment(name))
+}
+
+fn lun_path(name: &str) -> String {
+    format!("{ADMIN_LUNS}/{}", path_segment(name))
+}
+
+fn mapping_path(lun: &str, host: &str) -> String {
+    format!("{}/hosts/{}", lun_path(lun), path_segment(host))
+}
