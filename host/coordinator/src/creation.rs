@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use lunshadow_vss::{Context, DeviceName, LunInformation, LunStateChange, SnapshotSetId};
 
+use crate::document::{BackupDocument, DocumentLun, DocumentSnapshot};
 use crate::failure::{CreationError, CreationFailure};
 use crate::import::{Import, Target};
-use crate::platform::WriterEvent;
+use crate::platform::{VolumeLun, WriterEvent};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::requester::{Draft, DraftVolume};
-use crate::service::{Service, ShadowLun, SnapshotProperties};
+use crate::service::{Service, SnapshotProperties};
 use crate::settings::FinalOrder;
 use crate::sources::Sources;
 use crate::timeline::Phase;
@@ -48,9 +49,12 @@ impl<'a> Creation<'a> {
     }
 
     /// Creates the set, or makes sure that there is none.
-    pub(crate) fn run(mut self) -> Result<Vec<SnapshotProperties>, CreationFailure> {
+    pub(crate) fn run(mut self) -> Result<Created, CreationFailure> {
         match self.proceed() {
-            Ok(()) => Ok(self.draft.volumes.iter().map(|volume| self.properties(volume)).collect()),
+            Ok(()) => Ok(Created {
+                copies: self.draft.volumes.iter().map(|volume| self.properties(volume)).collect(),
+                document: self.is_transportable().then(|| self.document()),
+            }),
             Err(error) => {
                 tracing::warn!(set = %self.draft.set, %error, "a snapshot set failed");
                 self.abort();
@@ -66,15 +70,24 @@ impl<'a> Creation<'a> {
         match self.service.settings.final_order {
             FinalOrder::Diagram => {
                 self.import.get_targets(&self.draft.volumes)?;
-                self.import.bring_in(self.service, self.draft, &self.participants)?;
+                self.bring_in()?;
                 self.finish()
             }
             FinalOrder::Text => {
                 self.finish()?;
                 self.import.get_targets(&self.draft.volumes)?;
-                self.import.bring_in(self.service, self.draft, &self.participants)
+                self.bring_in()
             }
         }
+    }
+
+    /// A transportable set is not surfaced here: its document goes to whom imports it (section 4(b)).
+    fn bring_in(&mut self) -> Result<(), CreationError> {
+        if self.is_transportable() { Ok(()) } else { self.import.bring_in(self.service, &self.participants) }
+    }
+
+    fn is_transportable(&self) -> bool {
+        self.draft.context.contains(Context::TRANSPORTABLE)
     }
 
     /// Step 4.1. The only one that a cancellation reaches at once.
@@ -118,7 +131,9 @@ impl<'a> Creation<'a> {
     fn finish(&self) -> Result<(), CreationError> {
         let context = self.draft.context;
         let recovery = Context::AUTORECOVER | Context::ROLLBACK_RECOVERY | Context::TXF_RECOVERY;
-        let is_recovered = context.intersects(recovery) && !context.contains(Context::NO_AUTORECOVERY);
+        // Writers cannot change what is not surfaced.
+        let suppressed = Context::NO_AUTORECOVERY | Context::TRANSPORTABLE;
+        let is_recovered = context.intersects(recovery) && !context.intersects(suppressed);
         self.each(|seat, set| seat.pre_final_commit_snapshots(set))?;
         if is_recovered {
             self.tell_state_change(LunStateChange::NOTIFY_LUN_PRE_RECOVERY)?;
@@ -167,28 +182,52 @@ impl<'a> Creation<'a> {
     }
 
     fn properties(&self, volume: &DraftVolume) -> SnapshotProperties {
-        let shadow_lun = |lun: &crate::platform::VolumeLun| -> Option<ShadowLun> {
-            let (target, arrival) = self.import.arrived(volume.provider.id(), &lun.device)?;
-            Some(ShadowLun {
-                source_device: lun.device.clone(),
-                source: lun.lun.clone(),
-                extents: lun.extents.clone(),
-                shadow: target.shadow.clone(),
-                device: arrival.device.clone(),
-                match_level: arrival.match_level,
-            })
-        };
+        let surfaced = if self.is_transportable() { Context::NOT_SURFACED } else { Context::empty() };
         SnapshotProperties {
             snapshot: volume.snapshot,
             set: self.draft.set,
             snapshot_count: self.draft.volumes.len(),
             volume: volume.volume.clone(),
             provider: volume.provider.id(),
-            attributes: self.draft.context | Context::HARDWARE_ASSISTED,
+            attributes: self.draft.context | Context::HARDWARE_ASSISTED | surfaced,
             created: self.committed_at,
-            luns: volume.luns.iter().filter_map(shadow_lun).collect(),
+            luns: self.import.shadow_luns(volume.provider.id(), &volume.luns).unwrap_or_default(),
         }
     }
+
+    fn document(&self) -> BackupDocument {
+        let of_volume = |volume: &DraftVolume| {
+            let document_lun = |lun: &VolumeLun| {
+                let target = self.import.target(volume.provider.id(), &lun.device)?;
+                Some(DocumentLun {
+                    source_device: lun.device.clone(),
+                    source: lun.lun.clone(),
+                    extents: lun.extents.clone(),
+                    shadow: target.shadow.clone(),
+                })
+            };
+            DocumentSnapshot {
+                snapshot: volume.snapshot,
+                volume: volume.volume.clone(),
+                provider: volume.provider.id(),
+                luns: volume.luns.iter().filter_map(document_lun).collect(),
+            }
+        };
+        let since_1970 = self.committed_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        BackupDocument {
+            set: self.draft.set,
+            context: self.draft.context,
+            created_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+            snapshots: self.draft.volumes.iter().map(of_volume).collect(),
+        }
+    }
+}
+
+/// A set that was created.
+pub(crate) struct Created {
+    pub(crate) copies: Vec<SnapshotProperties>,
+    /// What a transportable set ends with.
+    pub(crate) document: Option<BackupDocument>,
 }
 
 /// A requester's wish to stop a creation that another of its threads runs.
@@ -225,8 +264,12 @@ impl Cancellation {
         self.preparing().take();
     }
 
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::SeqCst)
+    }
+
     fn check(&self) -> Result<(), CreationError> {
-        if self.is_wanted.load(Ordering::SeqCst) { Err(CreationError::Cancelled) } else { Ok(()) }
+        if self.is_wanted() { Err(CreationError::Cancelled) } else { Ok(()) }
     }
 
     fn preparing(&self) -> MutexGuard<'_, Preparing> {

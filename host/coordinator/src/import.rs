@@ -9,10 +9,10 @@ use lunshadow_vss::{DeviceName, LunInformation, MatchLevel, Method, ProviderId};
 use crate::creation::serial_of;
 use crate::deletion::empty_lun;
 use crate::failure::CreationError;
-use crate::platform::{DiskExtent, HostDisk};
-use crate::provider_calls::ProviderSeat;
-use crate::requester::{Draft, DraftVolume};
-use crate::service::Service;
+use crate::platform::{DiskExtent, HostDisk, PlatformError, VolumeLun};
+use crate::provider_calls::{ProviderFailure, ProviderSeat};
+use crate::requester::DraftVolume;
+use crate::service::{Service, ShadowLun};
 use crate::settings::LocateArray;
 use crate::timeline::{Activity, Ending, Phase};
 
@@ -20,6 +20,8 @@ use crate::timeline::{Activity, Ending, Phase};
 #[derive(Default)]
 pub(crate) struct Import {
     expected: Vec<Expected>,
+    /// The shadow LUNs once for each volume that they have a part of.
+    per_volume: Vec<(ProviderId, LunInformation)>,
     /// There since LUNs may have been mapped.
     search: Option<Search>,
 }
@@ -62,29 +64,40 @@ impl Import {
             let seat = &volume.provider;
             let shadows = seat.get_target_luns(&volume.devices(), &volume.sources(), &volume.volume.0)?;
             for (lun, shadow) in volume.luns.iter().zip(shadows) {
-                let known =
-                    |it: &&mut Expected| it.target.provider.id() == seat.id() && it.target.source_device == lun.device;
-                if let Some(known) = self.expected.iter_mut().find(known) {
-                    if known.target.shadow != shadow {
-                        return Err(bad_target(seat, "a LUN of two volumes has two different targets"));
-                    }
-                    known.target.extents.extend(&lun.extents);
-                    continue;
-                }
-                // Such a target would be found on the source itself, which would then get a new signature.
-                if shadow.matches_by_page83(&lun.lun) {
-                    return Err(bad_target(seat, "a target has the identity of its source"));
-                }
-                let target = Target {
-                    provider: Arc::clone(seat),
-                    source_device: lun.device.clone(),
-                    source: lun.lun.clone(),
-                    shadow,
-                    extents: lun.extents.iter().copied().collect(),
-                };
-                self.expected.push(Expected { target, arrival: None, incomplete: None });
+                self.expect(seat, lun, shadow).map_err(|reason| bad_target(seat, reason))?;
             }
         }
+        Ok(())
+    }
+
+    /// Expects the shadow LUN of one LUN of a volume. Fails with what speaks against it.
+    pub(crate) fn expect(
+        &mut self,
+        seat: &Arc<ProviderSeat>,
+        lun: &VolumeLun,
+        shadow: LunInformation,
+    ) -> Result<(), &'static str> {
+        // Such a target would be found on the source itself, which would then get a new signature.
+        if shadow.matches_by_page83(&lun.lun) {
+            return Err("a target has the identity of its source");
+        }
+        let known = |it: &&mut Expected| it.target.provider.id() == seat.id() && it.target.source_device == lun.device;
+        self.per_volume.push((seat.id(), shadow.clone()));
+        if let Some(known) = self.expected.iter_mut().find(known) {
+            if known.target.shadow != shadow {
+                return Err("a LUN of two volumes has two different targets");
+            }
+            known.target.extents.extend(&lun.extents);
+            return Ok(());
+        }
+        let target = Target {
+            provider: Arc::clone(seat),
+            source_device: lun.device.clone(),
+            source: lun.lun.clone(),
+            shadow,
+            extents: lun.extents.iter().copied().collect(),
+        };
+        self.expected.push(Expected { target, arrival: None, incomplete: None });
         Ok(())
     }
 
@@ -92,29 +105,40 @@ impl Import {
     pub(crate) fn bring_in(
         &mut self,
         service: &Service,
-        draft: &Draft,
         participants: &[Arc<ProviderSeat>],
     ) -> Result<(), CreationError> {
-        let before = rescan(service)?.into_iter().map(|disk| disk.device).collect();
-        self.search = Some(Search { before, owners: BTreeMap::new() });
-        for seat in participants {
-            seat.locate_luns(&self.locate_array(service.settings.locate_array, draft, seat.id()))?;
-        }
+        let before = rescan(service).map_err(CreationError::Rescan)?.into_iter().map(|disk| disk.device).collect();
+        self.locate(service, participants, before)?;
+        let timeout = service.settings.arrival_timeout;
         let began = service.recorder.begin();
-        let result = self.await_disks(service, participants);
+        let result = self.await_disks(service, participants).map_err(CreationError::Rescan).and_then(|()| {
+            let missing = self.expected.iter().find(|expected| expected.arrival.is_none());
+            missing.map_or(Ok(()), |missing| Err(missing.error(timeout)))
+        });
         let ending = match &result {
             Ok(()) => Ending::answered(self.levels()),
             Err(error) => Ending::failed(error),
         };
         service.recorder.end(began, Activity::Phase { phase: Phase::Arrival }, ending);
         result?;
+        // Every arrival is a copy of a disk that is here.
         for arrival in self.arrivals() {
-            let device = &arrival.device;
-            let assign = || service.platform.assign_new_identity(device);
-            service
-                .recorder
-                .phase(Phase::NewDiskIdentities, assign)
-                .map_err(|source| CreationError::Identity { device: device.clone(), source })?;
+            new_identity(service, &arrival.device)
+                .map_err(|source| CreationError::Identity { device: arrival.device.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Step 4.12. Disks of `before` are not looked at afterwards.
+    pub(crate) fn locate(
+        &mut self,
+        service: &Service,
+        participants: &[Arc<ProviderSeat>],
+        before: BTreeSet<DeviceName>,
+    ) -> Result<(), ProviderFailure> {
+        self.search = Some(Search { before, owners: BTreeMap::new() });
+        for seat in participants {
+            seat.locate_luns(&self.locate_array(service.settings.locate_array, seat.id()))?;
         }
         Ok(())
     }
@@ -124,11 +148,27 @@ impl Import {
         self.expected.iter().map(|expected| &expected.target)
     }
 
-    /// A source LUN's shadow LUN, if it arrived.
-    pub(crate) fn arrived(&self, provider: ProviderId, source_device: &DeviceName) -> Option<(&Target, &Arrival)> {
-        let is_it = |it: &&Expected| it.target.provider.id() == provider && it.target.source_device == *source_device;
-        let expected = self.expected.iter().find(is_it)?;
-        Some((&expected.target, expected.arrival.as_ref()?))
+    /// The shadow LUN of a source LUN, as it was announced.
+    pub(crate) fn target(&self, provider: ProviderId, source_device: &DeviceName) -> Option<&Target> {
+        self.targets().find(|it| it.provider.id() == provider && it.source_device == *source_device)
+    }
+
+    /// Where the shadow copy of a volume lies; `None` unless all of it has arrived.
+    pub(crate) fn shadow_luns(&self, provider: ProviderId, luns: &[VolumeLun]) -> Option<Vec<ShadowLun>> {
+        let shadow_lun = |lun: &VolumeLun| {
+            let is_it = |it: &&Expected| it.target.provider.id() == provider && it.target.source_device == lun.device;
+            let expected = self.expected.iter().find(is_it)?;
+            let arrival = expected.arrival.as_ref()?;
+            Some(ShadowLun {
+                source_device: lun.device.clone(),
+                source: lun.lun.clone(),
+                extents: lun.extents.clone(),
+                shadow: expected.target.shadow.clone(),
+                device: arrival.device.clone(),
+                match_level: arrival.match_level,
+            })
+        };
+        luns.iter().map(shadow_lun).collect()
     }
 
     /// After a failure: gives back to their providers the LUNs that this host sees, and answers with the others.
@@ -157,41 +197,39 @@ impl Import {
         unreclaimed
     }
 
-    fn locate_array(&self, array: LocateArray, draft: &Draft, provider: ProviderId) -> Vec<LunInformation> {
+    fn locate_array(&self, array: LocateArray, provider: ProviderId) -> Vec<LunInformation> {
         match array {
             LocateArray::Deduplicated => {
                 let of_provider = |target: &&Target| target.provider.id() == provider;
                 self.targets().filter(of_provider).map(|target| target.shadow.clone()).collect()
             }
             LocateArray::PerVolume => {
-                let luns = draft.volumes.iter().filter(|it| it.provider.id() == provider).flat_map(|it| &it.luns);
-                let shadow = |device: &DeviceName| {
-                    let is_it = |it: &&Target| it.provider.id() == provider && it.source_device == *device;
-                    self.targets().find(is_it).map(|target| target.shadow.clone())
-                };
-                luns.filter_map(|lun| shadow(&lun.device)).collect()
+                let of_provider = |it: &&(ProviderId, LunInformation)| it.0 == provider;
+                self.per_volume.iter().filter(of_provider).map(|(_, shadow)| shadow.clone()).collect()
             }
         }
     }
 
     /// Step 4.13: looks again and again until every target is there or the time is up.
-    fn await_disks(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), CreationError> {
-        let timeout = service.settings.arrival_timeout;
-        let until = service.clock.now() + timeout;
+    pub(crate) fn await_disks(
+        &mut self,
+        service: &Service,
+        participants: &[Arc<ProviderSeat>],
+    ) -> Result<(), PlatformError> {
+        let until = service.clock.now() + service.settings.arrival_timeout;
         loop {
             self.look(service, participants)?;
             let now = service.clock.now();
-            match self.expected.iter().find(|expected| expected.arrival.is_none()) {
-                None => return Ok(()),
-                Some(missing) if now >= until => return Err(missing.error(timeout)),
-                Some(_) => service.platform.wait_for_change(until - now),
+            if now >= until || self.expected.iter().all(|expected| expected.arrival.is_some()) {
+                return Ok(());
             }
+            service.platform.wait_for_change(until - now);
         }
     }
 
     /// Looks once for the targets that are not there yet, if any can be there.
-    fn look(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), CreationError> {
-        let Self { expected, search: Some(search) } = self else { return Ok(()) };
+    fn look(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), PlatformError> {
+        let Self { expected, search: Some(search), .. } = self else { return Ok(()) };
         if expected.iter().all(|expected| expected.arrival.is_some()) {
             return Ok(());
         }
@@ -204,12 +242,12 @@ impl Import {
         Ok(())
     }
 
-    fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
         self.expected.iter().filter_map(|expected| expected.arrival.as_ref())
     }
 
     /// How sure the matches were, in words.
-    fn levels(&self) -> String {
+    pub(crate) fn levels(&self) -> String {
         let levels: BTreeSet<_> = self.arrivals().map(|arrival| arrival.match_level).collect();
         let name = |level: &MatchLevel| match level {
             MatchLevel::Strict => "strict",
@@ -265,8 +303,13 @@ fn recognise(disk: &HostDisk, participants: &[Arc<ProviderSeat>]) -> Option<(Pro
     owner
 }
 
-fn rescan(service: &Service) -> Result<Vec<HostDisk>, CreationError> {
-    service.recorder.phase(Phase::Rescan, || service.platform.rescan()).map_err(CreationError::Rescan)
+pub(crate) fn rescan(service: &Service) -> Result<Vec<HostDisk>, PlatformError> {
+    service.recorder.phase(Phase::Rescan, || service.platform.rescan())
+}
+
+/// Step 4.14, for one disk.
+pub(crate) fn new_identity(service: &Service, device: &DeviceName) -> Result<(), PlatformError> {
+    service.recorder.phase(Phase::NewDiskIdentities, || service.platform.assign_new_identity(device))
 }
 
 fn bad_target(seat: &ProviderSeat, reason: &'static str) -> CreationError {

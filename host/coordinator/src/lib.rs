@@ -14,28 +14,35 @@
 //! the code that VSS would answer with. After any failure of a creation no write is held, no source LUN is flagged, no writer
 //! is frozen, and every provider of the set has had its AbortSnapshots.
 
+mod breaking;
 mod clock;
 mod creation;
 mod deletion;
 pub mod disk;
+mod document;
 mod failure;
 mod import;
 mod platform;
 mod provider_calls;
+mod recovery;
 mod requester;
 mod service;
 mod settings;
 mod simulated_host;
 mod sources;
 mod timeline;
+mod transport;
 
+pub use breaking::BreakError;
 pub use clock::{Alarm, Clock, ManualClock, Ring, SystemClock};
 pub use deletion::Deletion;
+pub use document::{BackupDocument, DocumentError, DocumentLun, DocumentSnapshot};
 pub use failure::{CreationError, CreationFailure, DeletionError, DeletionFailure, RequestError};
 pub use platform::{
     DiskExtent, HoldError, HostDisk, Platform, PlatformError, VolumeLun, VolumeName, WriterError, WriterEvent,
 };
 pub use provider_calls::{ProviderFailure, ProviderRegistration};
+pub use recovery::RecoveryError;
 pub use requester::{Requester, VOLUMES_PER_SET_MAX};
 pub use service::{Coordinator, ShadowLun, SnapshotProperties};
 pub use settings::{FinalOrder, LocateArray, Settings};
@@ -44,3 +51,4 @@ pub use simulated_host::{
     SimulatedHost, Writer,
 };
 pub use timeline::{Activity, Ending, Entry, Phase, Timeline, TimelineObserver, Window};
+pub use transport::{ImportError, ImportedSet};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use lunshadow_vss::{DeviceName, HResult, LunInformation, SnapshotSetId};
+use lunshadow_vss::{DeviceName, DiskSignature, HResult, LunInformation, SnapshotSetId};
 use serde::{Deserialize, Serialize};
 
 /// The name of a volume, `\\?\Volume{…}\` with the trailing backslash.
@@ -206,6 +206,18 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// [`PlatformError`].
     fn assign_new_identity(&self, device: &DeviceName) -> Result<(), PlatformError>;
+
+    /// Gives a disk a certain signature (an MBR disk) or disk GUID (a GPT disk). A disk without a partition table is left alone.
+    ///
+    /// # Errors
+    /// [`PlatformError`]; also when the signature is not of the kind that the disk has.
+    fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError>;
+
+    /// Takes the marks of a shadow copy from disks that are copies themselves, so that nothing is known of how they were before.
+    ///
+    /// # Errors
+    /// [`PlatformError`]. Some disks may be free of them then.
+    fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError>;
 
     /// Dismounts the volumes of a disk that will go away. A disk that is not there is dismounted.
     fn dismount(&self, device: &DeviceName);

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lunshadow_vss::{
-    Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, ProviderId, SnapshotId,
-    SnapshotSetId, translate,
+    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, ProviderId,
+    SnapshotId, SnapshotSetId, translate,
 };
 
 use crate::timeline::{Activity, Ending, Recorder};
@@ -210,6 +210,14 @@ impl ProviderSeat {
         change: LunStateChange,
     ) -> Result<(), ProviderFailure> {
         self.call(Method::OnLunStateChange, "", |provider| provider.on_lun_state_change(shadows, originals, change))
+    }
+
+    pub(crate) fn resync_luns(
+        &self,
+        shadows: &[LunInformation],
+        targets: &[LunInformation],
+    ) -> Result<Box<dyn Async>, ProviderFailure> {
+        self.call(Method::ResyncLuns, "", |provider| provider.resync_luns(shadows, targets))
     }
 
     pub(crate) fn bad_answer(&self, method: Method, reason: &'static str) -> ProviderFailure {

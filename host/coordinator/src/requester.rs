@@ -2,15 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lunshadow_vss::{Context, DeviceName, LunInformation, ProviderId, SnapshotId, SnapshotSetId};
+use lunshadow_vss::{
+    BreakOptions, Context, DeviceName, LunInformation, ProviderId, RecoveryOptions, SnapshotId, SnapshotSetId,
+};
 use uuid::Uuid;
 
-use crate::creation::{Cancellation, Creation};
+use crate::breaking::{self, BreakError};
+use crate::creation::{Cancellation, Created, Creation};
 use crate::deletion::{self, Deletion};
+use crate::document::BackupDocument;
 use crate::failure::{CreationError, CreationFailure, DeletionFailure, RequestError};
 use crate::platform::{VolumeLun, VolumeName};
 use crate::provider_calls::ProviderSeat;
+use crate::recovery::{self, Recovery, RecoveryError};
 use crate::service::{Service, SnapshotProperties};
+use crate::transport::{self, ImportError, ImportedSet};
 
 /// The most volumes that a set can have (section 7).
 pub const VOLUMES_PER_SET_MAX: usize = 64;
@@ -31,6 +37,9 @@ struct State {
     draft: Option<Draft>,
     /// Sets that go when the requester goes.
     auto_release: Vec<SnapshotSetId>,
+    /// What imports and recoveries go by.
+    document: Option<BackupDocument>,
+    recoveries: Vec<Recovery>,
 }
 
 /// A set between `StartSnapshotSet` and `DoSnapshotSet`.
@@ -65,13 +74,13 @@ impl Requester {
 
     /// `SetContext`: once, before the first set. Without it the context is [`Context::CTX_BACKUP`].
     ///
-    /// Transportable copies end with a document instead of an import, which is not offered yet; client-accessible copies and those
-    /// of file shares belong to other kinds of providers (section 1.4).
+    /// Transportable copies end with a [`document`](Self::document) instead of an import; client-accessible copies and those of file
+    /// shares belong to other kinds of providers (section 1.4).
     ///
     /// # Errors
     /// [`RequestError::BadState`] the second time, [`RequestError::UnsupportedContext`].
     pub fn set_context(&self, context: Context) -> Result<(), RequestError> {
-        let elsewhere = Context::TRANSPORTABLE | Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE;
+        let elsewhere = Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE;
         if context.intersects(elsewhere) || context.contains(Context::DIFFERENTIAL | Context::PLEX) {
             return Err(RequestError::UnsupportedContext(context));
         }
@@ -129,7 +138,8 @@ impl Requester {
         Ok(snapshot)
     }
 
-    /// `DoSnapshotSet`, to its end. Whatever it answers: no write is held, no writer is frozen, no source LUN is flagged.
+    /// `DoSnapshotSet`, to its end. The copies of a transportable set are not on this host, and are not deleted with the requester: what
+    /// there is of them is the [`document`](Self::document). Whatever it answers: no write is held, no writer is frozen, no source LUN is flagged.
     ///
     /// # Errors
     /// [`CreationFailure`]; the set does not exist then, and its providers were told so.
@@ -142,13 +152,77 @@ impl Requester {
         } else {
             Creation::new(&self.service, &draft, &self.cancellation).run()
         };
-        if let Ok(copies) = &result {
-            self.service.state().copies.extend_from_slice(copies);
-            if !context.contains(Context::NO_AUTO_RELEASE) {
-                self.state().auto_release.push(set);
+        let Created { copies, document } = result?;
+        match document {
+            Some(document) => self.state().document = Some(document),
+            None => {
+                self.service.state().copies.extend_from_slice(&copies);
+                self.own(set, context);
             }
         }
-        result
+        Ok(copies)
+    }
+
+    /// The document of the transportable set that this requester has created, or that it has loaded (`SaveAsXML`).
+    #[must_use]
+    pub fn document(&self) -> Option<BackupDocument> {
+        self.state().document.clone()
+    }
+
+    /// Takes a document for imports and recoveries (`InitializeForBackup` and `InitializeForRestore` with a document).
+    pub fn load_document(&self, document: BackupDocument) {
+        let mut state = self.state();
+        state.document = Some(document);
+        state.recoveries.clear();
+    }
+
+    /// `ImportSnapshots`, to its end: brings the shadow copies of the loaded document to this host. They are deleted with this requester,
+    /// unless their context says otherwise.
+    ///
+    /// # Errors
+    /// [`ImportError`]; nothing new is imported then.
+    pub fn import_snapshots(&self) -> Result<ImportedSet, ImportError> {
+        let document = self.document().ok_or(ImportError::NoDocument)?;
+        let imported = transport::import(&self.service, &document)?;
+        self.own(document.set, document.context);
+        Ok(imported)
+    }
+
+    /// `BreakSnapshotSetEx`, to its end; `BreakSnapshotSet` without options. The set is none any more, its LUNs live on.
+    ///
+    /// # Errors
+    /// [`BreakError`].
+    pub fn break_set(&self, set: SnapshotSetId, options: BreakOptions) -> Result<(), BreakError> {
+        breaking::break_set(&self.service, set, options)
+    }
+
+    /// `AddSnapshotToRecoverySet`: the content of a shadow copy of the loaded document shall go to `destination`, or to the volume that was
+    /// copied.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; the recovery set is as before.
+    pub fn add_to_recovery_set(
+        &self,
+        snapshot: SnapshotId,
+        destination: Option<&VolumeName>,
+    ) -> Result<(), RecoveryError> {
+        let mut state = self.state();
+        let State { document, recoveries, .. } = &mut *state;
+        let document = document.as_ref().ok_or(RecoveryError::BadState)?;
+        recovery::add(&self.service, document, recoveries, snapshot, destination)
+    }
+
+    /// `RecoverSet`, to its end. All volumes on the destination LUNs are replaced. [`cancel`](Self::cancel) from another thread has the
+    /// provider stop.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; the recovery set is as before, so that it can be tried again.
+    pub fn recover(&self, options: RecoveryOptions) -> Result<(), RecoveryError> {
+        let recoveries = self.state().recoveries.clone();
+        self.cancellation.reset();
+        recovery::recover(&self.service, &recoveries, options, &self.cancellation)?;
+        self.state().recoveries.clear();
+        Ok(())
     }
 
     /// `IVssAsync::Cancel` of a `DoSnapshotSet` that runs on another thread. Providers that wait in EndPrepareSnapshots are told at once, by
@@ -212,6 +286,13 @@ impl Requester {
             Some(provider) => RequestError::VolumeNotSupportedByProvider { provider, volume: volume.clone() },
             None => RequestError::VolumeNotSupported(volume.clone()),
         })
+    }
+
+    /// The copies of a set go with this requester, if they are of that kind.
+    fn own(&self, set: SnapshotSetId, context: Context) {
+        if !context.contains(Context::NO_AUTO_RELEASE) {
+            self.state().auto_release.push(set);
+        }
     }
 
     fn let_go(&self) -> Result<usize, DeletionFailure> {

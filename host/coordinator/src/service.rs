@@ -53,7 +53,7 @@ pub struct SnapshotProperties {
     pub attributes: Context,
     /// When the set was committed.
     pub created: SystemTime,
-    /// Where the copy lies.
+    /// Where the copy lies on this host. A transportable copy lies nowhere until it is imported.
     pub luns: Vec<ShadowLun>,
 }
 
@@ -62,8 +62,8 @@ impl Coordinator {
     #[must_use]
     pub fn new(platform: Arc<dyn Platform>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let recorder = Arc::new(Recorder::new(Arc::clone(&clock)));
-        let state = Mutex::default();
-        Self { service: Arc::new(Service { platform, clock, settings, recorder, state, deletion: Mutex::default() }) }
+        let (state, deletion, import) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { service: Arc::new(Service { platform, clock, settings, recorder, state, deletion, import }) }
     }
 
     /// Registers a provider. Providers are asked for their support of a volume in the order of their registration.
@@ -120,6 +120,8 @@ pub(crate) struct Service {
     state: Mutex<State>,
     /// Held while shadow copies are deleted: whether a LUN is empty depends on all copies.
     pub(crate) deletion: Mutex<()>,
+    /// Held while a set is imported: one at a time.
+    pub(crate) import: Mutex<()>,
 }
 
 /// What changes.
@@ -129,6 +131,8 @@ pub(crate) struct State {
     /// The one set that may be between `StartSnapshotSet` and the end of `DoSnapshotSet`.
     pub(crate) in_progress: Option<SnapshotSetId>,
     pub(crate) copies: Vec<SnapshotProperties>,
+    /// Whether LUNs are being brought back to the content of shadow LUNs.
+    pub(crate) is_recovering: bool,
 }
 
 impl Service {

@@ -36,6 +36,8 @@ pub struct Settings {
     pub freeze_limit: Duration,
     /// How long the disks of a set may take to arrive after LocateLuns. Its value in VSS is not documented.
     pub arrival_timeout: Duration,
+    /// For how long the provider is asked to wait for a resync, before the requester's cancellation is looked at again.
+    pub resync_poll: Duration,
     /// Whether AbortSnapshots goes to the providers when a set fails after PostCommitSnapshots.
     pub abort_after_postcommit: bool,
 }
@@ -48,6 +50,7 @@ impl Default for Settings {
             hold_limit: Duration::from_secs(10),
             freeze_limit: Duration::from_secs(60),
             arrival_timeout: Duration::from_secs(60),
+            resync_poll: Duration::from_millis(500),
             abort_after_postcommit: true,
         }
     }

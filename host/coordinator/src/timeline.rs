@@ -38,6 +38,12 @@ pub enum Phase {
     WritersPostSnapshot,
     /// The host forgets a disk that is about to go.
     DismountDisk,
+    /// The array brings LUNs back to the content of their shadow LUNs.
+    Resync,
+    /// A disk gets a signature that it or another one had before.
+    RestoreDiskSignature,
+    /// A disk that is a copy becomes an ordinary one.
+    RemoveShadowFlags,
 }
 
 /// A span of time in which applications have to wait.
@@ -104,6 +110,9 @@ impl Phase {
             Self::NewDiskIdentities => "new disk identities",
             Self::WritersPostSnapshot => "writers post-snapshot",
             Self::DismountDisk => "dismount disk",
+            Self::Resync => "resync in the array",
+            Self::RestoreDiskSignature => "restore disk signature",
+            Self::RemoveShadowFlags => "remove shadow flags",
         }
     }
 }

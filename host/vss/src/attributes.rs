@@ -87,3 +87,37 @@ bitflags! {
         const _ = !0;
     }
 }
+
+/// What becomes of the LUNs of a set that is broken (`VSS_HARDWARE_OPTIONS`, its `VSS_BREAKEX_FLAG_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct BreakOptions(u32);
+
+bitflags! {
+    impl BreakOptions: u32 {
+        /// The LUNs are masked from this host.
+        const MASK_LUNS = 0x0000_0001;
+        /// The volumes become read-write.
+        const MAKE_READ_WRITE = 0x0000_0002;
+        /// The shadow disks get the identities of their originals, of which none may be visible.
+        const REVERT_IDENTITY_ALL = 0x0000_0004;
+        /// The shadow disks keep their identities.
+        const REVERT_IDENTITY_NONE = 0x0000_0008;
+
+        const _ = !0;
+    }
+}
+
+/// How a set is recovered (`VSS_RECOVERY_OPTIONS`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct RecoveryOptions(u32);
+
+bitflags! {
+    impl RecoveryOptions: u32 {
+        /// The destinations get the signatures of the disks that were copied, instead of keeping their own.
+        const REVERT_IDENTITY_ALL = 0x0000_0100;
+        /// Volumes that were not named are replaced without a question.
+        const NO_VOLUME_CHECK = 0x0000_0200;
+
+        const _ = !0;
+    }
+}

@@ -91,6 +91,10 @@ codes! {
     VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER = 0x8004_230E, "VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER";
     /// VSS's translation of an illegal code of a provider.
     VSS_E_UNEXPECTED_PROVIDER_ERROR = 0x8004_230F, "VSS_E_UNEXPECTED_PROVIDER_ERROR";
+    /// A document is XML, but its content is not what was written.
+    VSS_E_CORRUPT_XML_DOCUMENT = 0x8004_2310, "VSS_E_CORRUPT_XML_DOCUMENT";
+    /// A document is not XML of the kind that is expected.
+    VSS_E_INVALID_XML_DOCUMENT = 0x8004_2311, "VSS_E_INVALID_XML_DOCUMENT";
     /// Too many volumes in a set.
     VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED = 0x8004_2312, "VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED";
     /// File systems could not be flushed in time.
@@ -107,6 +111,10 @@ codes! {
     VSS_E_INSUFFICIENT_STORAGE = 0x8004_231F, "VSS_E_INSUFFICIENT_STORAGE";
     /// Nothing of the set arrived.
     VSS_E_NO_SNAPSHOTS_IMPORTED = 0x8004_2320, "VSS_E_NO_SNAPSHOTS_IMPORTED";
+    /// A recovery would replace a volume that was not named.
+    VSS_E_UNSELECTED_VOLUME = 0x8004_232A, "VSS_E_UNSELECTED_VOLUME";
+    /// The loaded document does not have the shadow copy.
+    VSS_E_SNAPSHOT_NOT_IN_SET = 0x8004_232B, "VSS_E_SNAPSHOT_NOT_IN_SET";
     /// A volume lies in a VHD inside a VHD.
     VSS_E_NESTED_VOLUME_LIMIT = 0x8004_232C, "VSS_E_NESTED_VOLUME_LIMIT";
     /// A writer cannot make its data consistent.
@@ -119,12 +127,16 @@ codes! {
     VSS_E_WRITERERROR_RETRYABLE = 0x8004_23F3, "VSS_E_WRITERERROR_RETRYABLE";
     /// A writer failed, and will again.
     VSS_E_WRITERERROR_NONRETRYABLE = 0x8004_23F4, "VSS_E_WRITERERROR_NONRETRYABLE";
+    /// A break cannot give the shadow disks the identities of their originals.
+    VSS_E_BREAK_REVERT_ID_FAILED = 0x8004_23F6, "VSS_E_BREAK_REVERT_ID_FAILED";
     /// The provider lacks the Ex interface.
     VSS_E_LEGACY_PROVIDER = 0x8004_23F7, "VSS_E_LEGACY_PROVIDER";
     /// An expected disk did not arrive.
     VSS_E_MISSING_DISK = 0x8004_23F8, "VSS_E_MISSING_DISK";
     /// An expected hidden volume did not arrive.
     VSS_E_MISSING_HIDDEN_VOLUME = 0x8004_23F9, "VSS_E_MISSING_HIDDEN_VOLUME";
+    /// The document is not one of a transportable set.
+    VSS_E_NONTRANSPORTABLE_BCD = 0x8004_23FD, "VSS_E_NONTRANSPORTABLE_BCD";
     /// The disk signature or GPT id could not be set.
     VSS_E_CANNOT_REVERT_DISKID = 0x8004_23FE, "VSS_E_CANNOT_REVERT_DISKID";
     /// Another resync is under way.

@@ -12,7 +12,7 @@ mod method;
 mod open_enums;
 mod provider;
 
-pub use attributes::{Context, LunStateChange};
+pub use attributes::{BreakOptions, Context, LunStateChange, RecoveryOptions};
 pub use hresult::HResult;
 pub use ids::{ProviderId, SnapshotId, SnapshotSetId};
 pub use lifecycle::{Call, Lifecycle, ShadowLuns, Transition, Verdict};

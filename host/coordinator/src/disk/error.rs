@@ -69,6 +69,9 @@ pub enum DiskError {
         /// The first such sector.
         offset_bytes: u64,
     },
+    /// MBR disks have signatures of 32 bits, GPT disks have GUIDs.
+    #[error("the disk's partition table has no place for a signature of this kind")]
+    SignatureKind,
     /// A sample disk needs room for a GPT and a FAT volume with its files.
     #[error("a sample disk needs at least {min_bytes} bytes, in whole MiB, not {len_bytes}")]
     SampleLength {

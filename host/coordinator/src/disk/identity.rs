@@ -46,6 +46,23 @@ pub fn assign_new_identity(disk: &dyn DiskIo) -> Result<NewIdentity, DiskError> 
     Ok(NewIdentity { old, new, partition_guids })
 }
 
+/// Writes a certain disk signature to an MBR disk, or a certain GUID of the disk (not of its partitions) to a GPT disk, durably. It has
+/// the form of [`PartitionTable::signature_guid`]. A disk without a partition table stays as it is.
+///
+/// # Errors
+/// [`DiskError::SignatureKind`] if the signature is not of the kind that the disk has.
+pub fn set_disk_signature(disk: &dyn DiskIo, signature: Uuid) -> Result<(), DiskError> {
+    let (first, ..) = signature.as_fields();
+    let is_mbr_signature = PartitionTable::Mbr { signature: first }.signature_guid() == signature;
+    let patches = match sort(disk)? {
+        Division::Gpt if !is_mbr_signature => guid_table::read(disk)?.rewrite(disk, Some(signature), |_, _| ())?,
+        Division::Mbr if is_mbr_signature => mbr_table::replace_signature(disk, first)?,
+        Division::Gpt | Division::Mbr => return Err(DiskError::SignatureKind),
+        Division::WholeDisk(_) | Division::Nothing => Vec::new(),
+    };
+    Ok(overlay::apply(disk, &patches)?)
+}
+
 /// A signature that is neither the old one nor zero, which means that a disk has none.
 fn random_signature(old: u32) -> u32 {
     loop {

@@ -31,11 +31,12 @@ mod witness;
 pub use cursor::DiskCursor;
 pub use error::DiskError;
 pub use files::{FileContent, FileEntry, UnreadReason, list_files};
-pub use identity::{NewIdentity, assign_new_identity};
+pub use identity::{NewIdentity, assign_new_identity, set_disk_signature};
 pub use io::{DiskIo, FileDisk, SECTOR_LEN_BYTES};
 pub use layout::{DiskLayout, FileSystemKind, Partition, PartitionTable, Volume, read_layout};
 pub use sample::make_sample_disk;
 pub use shadow_flags::{
-    FlagPlacement, SavedFlags, ShadowFlags, clear_shadow_flags, read_shadow_flags, set_shadow_flags,
+    FlagPlacement, SavedFlags, ShadowFlags, clear_shadow_flags, read_shadow_flags, remove_shadow_flags,
+    set_shadow_flags,
 };
 pub use witness::{Witness, find_file_block, pick_witness};

@@ -103,6 +103,27 @@ pub fn clear_shadow_flags(disk: &dyn DiskIo, saved: &SavedFlags) -> Result<(), D
     overlay::undo(disk, &saved.patches)
 }
 
+/// Takes all four flags from a disk that was born with them, durably. What the disk's original had of them before it was flagged is not
+/// known any more. May be repeated.
+pub fn remove_shadow_flags(disk: &dyn DiskIo) -> Result<(), DiskError> {
+    let patches = match sort(disk)? {
+        Division::Gpt => guid_table::read(disk)?.rewrite(disk, None, |_, entry| {
+            entry.attributes = (entry.attributes.get() & !ShadowFlags::all().bits()).into();
+        })?,
+        Division::Mbr => {
+            let overlay = SectorOverlay::new(disk);
+            for (sector, offset_bytes) in read_gap(disk)?.iter().zip((SECTOR..).step_by(SECTOR_LEN_BYTES)) {
+                if FlagRecord::parse(sector).is_some() {
+                    overlay.write_at(offset_bytes, &[0; SECTOR_LEN_BYTES])?;
+                }
+            }
+            overlay.into_patches()?
+        }
+        Division::WholeDisk(_) | Division::Nothing => Vec::new(),
+    };
+    Ok(overlay::apply(disk, &patches)?)
+}
+
 /// The flags that `disk` carries: on a GPT disk those that all partitions have. None if there is no place for them.
 pub fn read_shadow_flags(disk: &dyn DiskIo) -> Result<ShadowFlags, DiskError> {
     match sort(disk)? {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lunshadow_scsi::LunAddress;
-use lunshadow_vss::{DeviceName, LunInformation, SnapshotSetId};
+use lunshadow_vss::{DeviceName, DiskSignature, LunInformation, SnapshotSetId};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -305,6 +305,19 @@ impl Platform for SimulatedHost {
     fn assign_new_identity(&self, device: &DeviceName) -> Result<(), PlatformError> {
         let disk = self.find(device)?;
         disk::assign_new_identity(&self.blocking(&disk)).map_err(|error| disk_error(device, error)).map(drop)
+    }
+
+    fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError> {
+        let disk = self.find(device)?;
+        disk::set_disk_signature(&self.blocking(&disk), signature.0).map_err(|error| disk_error(device, error))
+    }
+
+    fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
+        for device in devices {
+            let disk = self.find(device)?;
+            disk::remove_shadow_flags(&self.blocking(&disk)).map_err(|error| disk_error(device, error))?;
+        }
+        Ok(())
     }
 
     fn dismount(&self, device: &DeviceName) {

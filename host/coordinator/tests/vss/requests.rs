@@ -29,7 +29,6 @@ fn a_context_is_set_once_and_must_be_one_for_hardware_providers() {
         Context::CTX_CLIENT_ACCESSIBLE,
         Context::CTX_CLIENT_ACCESSIBLE_WRITERS,
         Context::FILE_SHARE,
-        Context::TRANSPORTABLE,
         Context::DIFFERENTIAL | Context::PLEX,
     ] {
         let code = requester.set_context(context).unwrap_err().code();

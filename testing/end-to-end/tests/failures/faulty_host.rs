@@ -8,7 +8,7 @@ use lunshadow_coordinator::{
     HoldError, HostDisk, Platform, PlatformError, SimulatedHost, VolumeLun, VolumeName, Writer, WriterError,
     WriterEvent,
 };
-use lunshadow_vss::{DeviceName, SnapshotSetId};
+use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
 
 /// What the host can fail at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +115,14 @@ impl Platform for FaultyHost {
             return Err(disk_failure(device));
         }
         self.host.assign_new_identity(device)
+    }
+
+    fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError> {
+        self.host.set_disk_signature(device, signature)
+    }
+
+    fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
+        self.host.remove_shadow_flags(devices)
     }
 
     fn dismount(&self, device: &DeviceName) {

@@ -9,7 +9,7 @@ use lunshadow_coordinator::{
     DiskExtent, HoldError, HostDisk, ManualClock, Platform, PlatformError, VolumeLun, VolumeName, WriterError,
     WriterEvent,
 };
-use lunshadow_vss::{DeviceName, SnapshotSetId};
+use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
 
 use super::{Journal, device, lun, volume};
 
@@ -23,6 +23,8 @@ pub(crate) enum HostStep {
     Flush,
     Rescan,
     NewIdentity,
+    Signature,
+    RemoveFlags,
 }
 
 impl HostStep {
@@ -177,6 +179,22 @@ impl Platform for FakeHost {
         }
         self.state().new_identities.insert(device.clone());
         Ok(())
+    }
+
+    fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError> {
+        self.journal.note(format!("signature {device} {:x}", signature.0.as_u128()));
+        if self.fails(HostStep::Signature) {
+            return Err(self.disk_failure());
+        }
+        let mut state = self.state();
+        let disk = state.disks.iter_mut().find(|disk| disk.device == *device);
+        disk.ok_or_else(|| PlatformError::UnknownDisk(device.clone()))?.lun.disk_signature = signature;
+        Ok(())
+    }
+
+    fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
+        self.journal.note(format!("remove flags {}", names(devices)));
+        if self.fails(HostStep::RemoveFlags) { Err(self.disk_failure()) } else { Ok(()) }
     }
 
     fn dismount(&self, device: &DeviceName) {
