@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cargo_metadata::MetadataCommand;
 
-use crate::command::{cargo, output_of, program, run};
-use crate::{check, peers};
-
-/// The target of the Windows programs.
-const WINDOWS: &str = "x86_64-pc-windows-gnu";
+use crate::command::{cargo, output_of, run};
+use crate::windows::{TARGET, target_library};
+use crate::{check, peers, windows};
 
 /// Set for the tests when every foreign program is there: a test that misses one then fails.
 const REQUIRE_PEERS: &str = "LUNSHADOW_REQUIRE_PEERS";
@@ -25,7 +23,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
         .run("documentation", || run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")))?;
     let mut has_peers = false;
     stages.run("foreign programs", || {
-        has_peers = peers::set_up()?;
+        has_peers = peers::set_up(peers::FOR_TESTS)?;
         Ok(())
     })?;
     let has_nextest = output_of(&mut cargo(&["nextest", "--version"])).is_some();
@@ -33,6 +31,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
         // Nextest runs no documentation tests.
         stages.run("documentation tests", || run(&mut cargo(&["test", "--workspace", "--doc"])))?;
     }
+    stages.run("Windows programs under Wine", || windows::run_all(&windows::WindowsArgs::default()))?;
     stages.print_durations();
     println!("\n== tests");
     let mut tests = if has_nextest {
@@ -48,13 +47,13 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
 
 /// Lints for Windows what runs on the hosts, if the target's standard library can be had.
 fn windows_lints() -> anyhow::Result<()> {
-    if let Err(reason) = windows_target() {
+    if let Err(reason) = target_library(TARGET) {
         println!("skipped: lints for Windows, because {reason}");
         return Ok(());
     }
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
-    // Not the tests: these run here, and use what is here.
-    let mut command = cargo(&["clippy", "--target", WINDOWS]);
+    // Not the tests of these: they run here, and use what is here.
+    let mut command = cargo(&["clippy", "--target", TARGET]);
     for package in metadata.workspace_packages() {
         let folder =
             package.manifest_path.strip_prefix(&metadata.workspace_root).context("a member lies in the tree")?;
@@ -62,23 +61,13 @@ fn windows_lints() -> anyhow::Result<()> {
             command.args(["--package", package.name.as_str()]);
         }
     }
+    run(command.args(["--", "-D", "warnings"]))?;
+    // The tests of these run there.
+    let mut command = cargo(&["clippy", "--target", TARGET, "--all-targets"]);
+    for package in windows::TESTED {
+        command.args(["--package", package]);
+    }
     run(command.args(["--", "-D", "warnings"]))
-}
-
-/// Sees to the standard library for Windows. The error is the reason why it is not there.
-fn windows_target() -> Result<(), String> {
-    let list = output_of(&mut program("rustup", &["target", "list", "--installed"]));
-    let Some(list) = list else { return Err("there is no rustup to get its standard library with".to_owned()) };
-    if list.lines().any(|line| line == WINDOWS) {
-        return Ok(());
-    }
-    let output = program("rustup", &["target", "add", WINDOWS]).output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let error = String::from_utf8_lossy(&output.stderr);
-    let line = error.lines().find(|line| line.starts_with("error")).unwrap_or("it failed");
-    Err(format!("`rustup target add {WINDOWS}` says: {line}"))
 }
 
 /// The stages that have run, with their durations.

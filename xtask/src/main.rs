@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod peers;
 mod soak;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Chore {
     Check,
     /// Installs the Debian packages that the tests with foreign programs need, or names them
     Setup,
+    /// The Windows programs: built, and tested through COM under Wine
+    Windows(windows::WindowsArgs),
     /// The store's model and crash tests with many more steps
     Soak(soak::SoakArgs),
     /// All benchmarks, then a table of their figures with a description of the machine
@@ -38,7 +41,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Ci => ci::run_all(),
         Chore::Check => check::run(),
-        Chore::Setup => peers::set_up().map(drop),
+        Chore::Setup => peers::set_up(peers::FOR_TESTS).and_then(|_| peers::set_up(peers::FOR_WINDOWS)).map(drop),
+        Chore::Windows(arguments) => windows::run_all(&arguments),
         Chore::Soak(arguments) => soak::run_store(&arguments),
         Chore::Bench => bench::run_all(),
     };

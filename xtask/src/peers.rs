@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use crate::command::{output_of, program, run};
 
 /// One package.
-struct Peer {
+pub(crate) struct Peer {
     package: &'static str,
     probe: Probe,
 }
@@ -17,12 +17,24 @@ struct Peer {
 enum Probe {
     /// A program that can be found.
     Program(&'static str),
+    /// A file in a fixed place.
+    File(&'static str),
     /// A protocol that `qemu-img` can load. Its modules must be of exactly its own version.
     QemuProtocol(&'static str),
 }
 
-/// Everything that the tests work with.
-const PEERS: &[Peer] = &[
+/// What the tests of the Windows provider need: a compiler with Windows' headers, the compiler of interfaces, Wine.
+pub(crate) const FOR_WINDOWS: &[Peer] = &[
+    Peer { package: "gcc-mingw-w64-x86-64-posix", probe: Probe::Program("x86_64-w64-mingw32-gcc-posix") },
+    Peer { package: "mingw-w64-tools", probe: Probe::Program("x86_64-w64-mingw32-widl") },
+    Peer { package: "wine64", probe: Probe::File(WINE) },
+];
+
+/// The 64-bit loader, where Debian has it: the package brings no program of that name on the search path.
+pub(crate) const WINE: &str = "/usr/lib/wine/wine64";
+
+/// Everything that the tests here work with.
+pub(crate) const FOR_TESTS: &[Peer] = &[
     Peer { package: QEMU, probe: Probe::Program("qemu-img") },
     Peer { package: QEMU_MODULES, probe: Probe::QemuProtocol("iscsi") },
     Peer { package: "libiscsi-bin", probe: Probe::Program("iscsi-test-cu") },
@@ -44,10 +56,10 @@ const ADMIN_FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 ///
 /// # Errors
 /// If the installation fails.
-pub(crate) fn set_up() -> anyhow::Result<bool> {
-    let missing = missing();
+pub(crate) fn set_up(peers: &[Peer]) -> anyhow::Result<bool> {
+    let missing = missing(peers);
     if missing.is_empty() {
-        println!("all programs that the tests need are there");
+        println!("all programs of others that are needed are there");
         return Ok(true);
     }
     if !(is_root() && has_apt()) {
@@ -63,7 +75,7 @@ pub(crate) fn set_up() -> anyhow::Result<bool> {
     println!("installing {}", wanted.join(" "));
     let mut install = apt_get(&["--quiet=2", "install", "--yes", "--no-install-recommends", "--allow-downgrades"]);
     run(install.args(&wanted).stdout(Stdio::null()))?;
-    let still_missing = self::missing();
+    let still_missing = self::missing(peers);
     if !still_missing.is_empty() {
         bail!("installed, but they do not work: {}", still_missing.join(", "));
     }
@@ -71,8 +83,8 @@ pub(crate) fn set_up() -> anyhow::Result<bool> {
 }
 
 /// The packages whose content is not there.
-fn missing() -> Vec<&'static str> {
-    PEERS.iter().filter(|peer| !peer.probe.holds()).map(|peer| peer.package).collect()
+fn missing(peers: &[Peer]) -> Vec<&'static str> {
+    peers.iter().filter(|peer| !peer.probe.holds()).map(|peer| peer.package).collect()
 }
 
 /// What to ask apt for: the missing packages, with a version each for QEMU's two.
@@ -135,6 +147,7 @@ impl Probe {
     fn holds(&self) -> bool {
         match self {
             Self::Program(name) => is_program(name),
+            Self::File(path) => Path::new(path).is_file(),
             Self::QemuProtocol(protocol) => {
                 // Nothing listens on port 1: only the protocol's own name in the error matters.
                 let url = format!("{protocol}://127.0.0.1:1/iqn.2026-01.example:none/0");

@@ -1,0 +1,161 @@
+//! `cargo xtask windows`: the Windows programs, built here and run under Wine, with real COM between processes.
+//!
+//! It makes a fresh Wine prefix below the target folder, with two libraries that Wine lacks ([`mod@libraries`]), starts the array's
+//! side on Linux, runs the tests, and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
+
+mod libraries;
+mod prefix;
+mod verdicts;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use cargo_metadata::MetadataCommand;
+use clap::Args;
+
+use crate::command::{cargo, output_of, program, run};
+use crate::peers;
+use prefix::Prefix;
+
+/// The target of the Windows programs here.
+pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
+
+/// The target of the programs that users get, for which nothing can be linked here.
+const MSVC: &str = "x86_64-pc-windows-msvc";
+
+/// The packages whose tests are for Windows.
+pub(crate) const TESTED: &[&str] =
+    &["lunshadow-vss-com", "lunshadow-provider-com", "lunshadow-array-client", "lunshadow-windows"];
+
+/// The packages that `MSVC` is checked for.
+const CHECKED_FOR_MSVC: &[&str] = &["lunshadow-vss-com", "lunshadow-provider-com"];
+
+/// The compiler whose name cargo needs as a linker.
+const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
+
+/// What to do besides.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WindowsArgs {
+    /// Only tests whose names contain this
+    filter: Option<String>,
+    /// Measure instead of test: release build, one COM call, commits through COM, TLS and array
+    #[arg(long)]
+    bench: bool,
+}
+
+/// Builds, runs and judges.
+pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
+    if !peers::set_up(peers::FOR_WINDOWS)? {
+        println!("skipped: all tests through COM, because not everything that they need is installed");
+        return Ok(());
+    }
+    if let Err(reason) = target_library(TARGET) {
+        println!("skipped: all tests through COM, because {reason}");
+        return Ok(());
+    }
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
+    let folder = metadata.target_directory.join("wine").into_std_path_buf();
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let profile = if arguments.bench { "release" } else { "windows" };
+    if !arguments.bench {
+        timed("check for the compiler of Microsoft", check_msvc)?;
+    }
+    timed("build", || build(profile))?;
+    let libraries = timed("libraries that Wine lacks", || {
+        libraries::build(metadata.workspace_root.as_std_path(), &folder.join("libraries"))
+    })?;
+    let programs = metadata.target_directory.join(TARGET).join(profile).into_std_path_buf();
+    let prefix = timed("prefix", || {
+        let prefix = Prefix::make(folder.join("prefix"))?;
+        prefix.install(&libraries)?;
+        prefix.run(&programs.join("vss-stand-in.exe"), &["register"])?;
+        Ok(prefix)
+    })?;
+    let report = folder.join("tests.txt");
+    let outcome = timed("tests", || test(arguments, profile, &prefix, &report));
+    drop(prefix);
+    let verdicts = verdicts::read(&report)?;
+    verdicts.print();
+    outcome?;
+    ensure!(arguments.bench || arguments.filter.is_some() || verdicts.count() > 0, "no test ran");
+    Ok(())
+}
+
+/// Sees to the standard library of a target. The error is the reason why it is not there.
+pub(crate) fn target_library(target: &str) -> Result<(), String> {
+    let list = output_of(&mut program("rustup", &["target", "list", "--installed"]));
+    let Some(list) = list else { return Err("there is no rustup to get its standard library with".to_owned()) };
+    if list.lines().any(|line| line == target) {
+        return Ok(());
+    }
+    let output = program("rustup", &["target", "add", target]).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    let line = error.lines().find(|line| line.starts_with("error")).unwrap_or("it failed");
+    Err(format!("`rustup target add {target}` says: {line}"))
+}
+
+fn timed<T>(what: &str, step: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    let done = step().with_context(|| format!("{what} failed"))?;
+    println!("-- {what}: {:.1} s", start.elapsed().as_secs_f64());
+    Ok(done)
+}
+
+/// Cargo for the Windows target, with its linker.
+fn cargo_for_windows(command: &str, profile: &str) -> Command {
+    let mut cargo = cargo(&[command, "--profile", profile, "--target", TARGET]);
+    cargo.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", LINKER);
+    cargo
+}
+
+fn check_msvc() -> anyhow::Result<()> {
+    if let Err(reason) = target_library(MSVC) {
+        println!("skipped: check for {MSVC}, because {reason}");
+        return Ok(());
+    }
+    let mut check = cargo(&["check", "--quiet", "--target", MSVC]);
+    for package in CHECKED_FOR_MSVC {
+        check.args(["--package", package]);
+    }
+    run(&mut check)
+}
+
+/// The Windows programs and tests, and the array's side for here.
+fn build(profile: &str) -> anyhow::Result<()> {
+    let mut programs = cargo_for_windows("build", profile);
+    run(programs.args(["--package", "lunshadow-provider-com", "--package", "lunshadow-windows", "--bins"]))
+}
+
+/// Runs the tests, with their output in a file: a COM server that a test starts inherits it, and would keep a pipe open.
+fn test(arguments: &WindowsArgs, profile: &str, prefix: &Prefix, report: &Path) -> anyhow::Result<()> {
+    let output = File::create(report).with_context(|| report.display().to_string())?;
+    let mut tests = cargo_for_windows("test", profile);
+    for package in TESTED {
+        tests.args(["--package", package]);
+    }
+    tests.args(["--lib", "--bins", "--tests", "--no-fail-fast"]);
+    prefix.describe_to(&mut tests);
+    tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", peers::WINE);
+    // What is registered is the prefix's, so tests take turns.
+    tests.args(["--", "--test-threads=1"]);
+    tests.args(&arguments.filter);
+    tests.stdout(output.try_clone()?).stderr(output);
+    let status = tests.status().context("cannot start cargo")?;
+    if !status.success() {
+        let text = std::fs::read(report)?;
+        print!("{}", String::from_utf8_lossy(&text));
+    }
+    ensure!(status.success(), "tests under Wine failed");
+    Ok(())
+}
+
+/// A path of here as programs under Wine name it.
+fn windows_path(path: &Path) -> PathBuf {
+    PathBuf::from(format!("Z:{}", path.display().to_string().replace('/', "\\")))
+}

@@ -1,0 +1,73 @@
+//! A Wine prefix: made anew, and ended with all of its processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use super::libraries::Libraries;
+use super::windows_path;
+use crate::command::{program, run};
+use crate::peers::WINE;
+
+/// A running prefix. Dropping it ends every process in it.
+pub(super) struct Prefix(PathBuf);
+
+impl Prefix {
+    /// Makes a fresh one in `folder`, after removing what is there.
+    pub(super) fn make(folder: PathBuf) -> anyhow::Result<Self> {
+        let prefix = Self(folder);
+        if prefix.0.exists() {
+            prefix.end();
+            std::fs::remove_dir_all(&prefix.0).with_context(|| prefix.0.display().to_string())?;
+        }
+        prefix.run_wine(&["wineboot", "--init"])?;
+        Ok(prefix)
+    }
+
+    /// Puts the libraries into the system folder and registers the proxies.
+    pub(super) fn install(&self, libraries: &Libraries) -> anyhow::Result<()> {
+        let system = self.0.join("drive_c/windows/system32");
+        for library in [&libraries.random, &libraries.proxies] {
+            let name = library.file_name().context("libraries have names")?;
+            std::fs::copy(library, system.join(name)).with_context(|| library.display().to_string())?;
+        }
+        self.run_wine(&["regsvr32", "/s", &windows_path(&libraries.proxies).to_string_lossy()])
+    }
+
+    /// Runs a program that was built here.
+    pub(super) fn run(&self, program: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+        let program = windows_path(program);
+        let mut all = vec![program.to_str().context("paths are UTF-8 here")?];
+        all.extend(arguments);
+        self.run_wine(&all)
+    }
+
+    /// Lets a command's Wine programs run in this prefix.
+    pub(super) fn describe_to(&self, command: &mut Command) {
+        command.env("WINEPREFIX", &self.0).env("WINEDEBUG", "-all").env("WINEDLLOVERRIDES", "winedbg.exe=d");
+    }
+
+    fn run_wine(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut wine = program(WINE, arguments);
+        self.describe_to(&mut wine);
+        run(wine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    }
+
+    /// Ends every process of the prefix and waits for that.
+    fn end(&self) {
+        let server = Path::new(WINE).with_file_name("wineserver");
+        for option in ["--kill", "--wait"] {
+            let mut ending = Command::new(&server);
+            self.describe_to(&mut ending);
+            // Without a server there is nothing to end, which it answers with a failure.
+            ending.arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status().ok();
+        }
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
