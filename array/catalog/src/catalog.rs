@@ -13,7 +13,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::database::Database;
+use crate::enrolment::SecretDigest;
 use crate::records::Change;
+use crate::resync::Resyncs;
 use crate::state::State;
 use crate::{CatalogError, OpenError, Settings, reconcile};
 
@@ -49,6 +51,9 @@ pub(crate) struct Inner<P> {
     pub(crate) source_luns: tokio::sync::Mutex<()>,
     /// What each known initiator sees. Taken after `state`, if both are.
     inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
+    /// Whose credential has which digest. Taken after `state`, if both are; read on its own by every request over the channel.
+    pub(crate) credentials: RwLock<HashMap<SecretDigest, HostId>>,
+    pub(crate) resyncs: Mutex<Resyncs>,
     /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
     pub(crate) leases_changed: Arc<Notify>,
     /// Whether the pool has answered that it refuses changes.
@@ -79,6 +84,8 @@ impl<P: Pool> Catalog<P> {
             changes: tokio::sync::Mutex::new(()),
             source_luns: tokio::sync::Mutex::new(()),
             inventories: RwLock::new(HashMap::new()),
+            credentials: RwLock::new(HashMap::new()),
+            resyncs: Mutex::default(),
             leases_changed: Arc::new(Notify::new()),
             read_only: AtomicBool::new(false),
         };
@@ -86,6 +93,7 @@ impl<P: Pool> Catalog<P> {
             let mut state = inner.state.lock();
             let hosts: Vec<HostId> = state.hosts.keys().copied().collect();
             inner.publish(&mut state, hosts);
+            inner.publish_credentials(&state);
         }
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -139,6 +147,14 @@ impl<P: Pool> Inner<P> {
             for initiator in &entry.doc.initiators {
                 inventories.insert(initiator.clone(), Arc::clone(&inventory));
             }
+        }
+    }
+
+    /// Lets nobody see by these names what a host sees.
+    pub(crate) fn unpublish(&self, initiators: &[InitiatorName]) {
+        let mut inventories = self.inventories.write();
+        for initiator in initiators {
+            inventories.remove(initiator);
         }
     }
 

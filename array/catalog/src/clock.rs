@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,6 +25,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Moment;
 
+    /// The time of day, in milliseconds since 1970: for what people read, and for what has to expire while the array is off.
+    fn unix_ms(&self) -> u64;
+
     /// Ends when `at` has come; at once if it has passed.
     fn sleep_until(&self, at: Moment) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -44,6 +47,12 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment(self.began.elapsed())
+    }
+
+    fn unix_ms(&self) -> u64 {
+        // A clock that stands before 1970 is not set at all.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn sleep_until(&self, at: Moment) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -73,6 +82,11 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         *self.now.borrow()
+    }
+
+    /// The clock begins on 2026-01-01.
+    fn unix_ms(&self) -> u64 {
+        1_767_225_600_000 + u64::try_from(self.now().0.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn sleep_until(&self, at: Moment) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -104,6 +104,7 @@ impl<P: Pool> Inner<P> {
                         return Ok(None);
                     }
                     found.in_pool_commit = true;
+                    found.commit_began = Some(self.settings.clock.now());
                     found.enter(SetState::Committing, None);
                     self.database.quiet.begin(set);
                     return Ok(Some(found.commit_within));
@@ -134,7 +135,11 @@ impl<P: Pool> Inner<P> {
         }
         match answer.flatten() {
             Ok(_) => {
-                let lease = self.settings.clock.now().after(self.settings.leases.committed);
+                let now = self.settings.clock.now();
+                let lease = now.after(self.settings.leases.committed);
+                let began = found.commit_began.take().unwrap_or(now);
+                found.commit_took_us = u64::try_from(now.0.saturating_sub(began.0).as_micros()).ok();
+                found.committed_at_unix_ms = Some(self.settings.clock.unix_ms());
                 found.enter(SetState::Committed, Some(lease));
                 self.leases_changed.notify_one();
                 Ok(Outcome::Done)

@@ -139,6 +139,7 @@ fn apply(transaction: &redb::WriteTransaction, change: &Change) -> Result<(), Da
         Change::PutLun(lun, doc) => put(transaction, LUNS, lun.as_u128(), doc, "LUN"),
         Change::PutHost(host, doc) => put(transaction, HOSTS, host.0.as_u128(), doc, "host"),
         Change::PutSet(set, doc) => put(transaction, SETS, set.0.as_u128(), doc, "shadow set"),
+        Change::DropHost(host) => remove(transaction, HOSTS, host.0.as_u128()),
         Change::DropLun(lun) => remove(transaction, LUNS, lun.as_u128()),
         Change::DropSet(set) => remove(transaction, SETS, set.0.as_u128()),
         Change::PutMapping(host, number, lun) => {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_control::{HostId, InitiatorName, LunId, ProblemCode, ShadowSetId};
+use lunshadow_control::{HostId, InitiatorName, LunId, ProblemCode, ResyncId, ShadowSetId};
 use lunshadow_lun::{BlockCount, CommitError, PoolError};
 
-use crate::{AbortReason, Name, SetState};
+use crate::{AbortReason, EnrolmentFault, Name, SetState};
 
 /// Why the catalog could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +134,24 @@ pub enum CatalogError {
     /// The pool and the catalog disagree about a set or a LUN; the array's log tells more.
     #[error("the pool and the catalog disagree: {0}")]
     Disagreement(Arc<PoolError>),
+    /// LUNs are mapped to the host.
+    #[error("LUNs are mapped to host {0}; unmap them first")]
+    HostInUse(Name),
+    /// The enrolment token is not taken.
+    #[error("the enrolment token {0}; issue another one with `lunshadow host enrol`")]
+    EnrolmentRefused(EnrolmentFault),
+    /// The credential is nobody's.
+    #[error("the array does not know this credential; enrol the host anew")]
+    NotAuthenticated,
+    /// Another host has the LUN mapped.
+    #[error("LUN {0} is mapped to another host too; take it away from that one first")]
+    InUse(LunId),
+    /// A LUN was to be overwritten twice by one resync.
+    #[error("LUN {0} is a target twice")]
+    DuplicateTarget(LunId),
+    /// No such resync, or one of another host, or one that ended long ago.
+    #[error("there is no resync {0} of this host")]
+    UnknownResync(ResyncId),
     /// The request broke off: the program is about to end, or a fault of its own stopped the request.
     #[error("the array broke the request off; its log tells more")]
     BrokenOff,
@@ -149,12 +167,17 @@ impl CatalogError {
         match self {
             Self::UnknownHost(_) | Self::NotAllowed(_) => ProblemCode::NotAllowed,
             Self::UnknownLun(_) => ProblemCode::UnknownLun,
-            Self::UnknownSet(_) => ProblemCode::UnknownSet,
+            Self::UnknownSet(_) | Self::UnknownResync(_) => ProblemCode::UnknownSet,
+            Self::EnrolmentRefused(_) => ProblemCode::EnrolmentRefused,
+            Self::NotAuthenticated => ProblemCode::NotAuthenticated,
+            Self::InUse(_) => ProblemCode::InUse,
+            Self::DuplicateTarget(_) => ProblemCode::InvalidRequest,
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
             | Self::NotReady(_)
             | Self::SeenByHosts(_)
             | Self::Mapped(_)
+            | Self::HostInUse(_)
             | Self::NameTaken(_)
             | Self::InitiatorTaken(_) => ProblemCode::WrongState,
             Self::NotAShadow(_) | Self::NotASource(_) => ProblemCode::WrongRole,
@@ -228,6 +251,12 @@ mod tests {
             (CatalogError::NotASource(lun), ProblemCode::WrongRole),
             (CatalogError::Mapped(lun), ProblemCode::WrongState),
             (CatalogError::NotAllowed(lun), ProblemCode::NotAllowed),
+            (CatalogError::HostInUse(name.clone()), ProblemCode::WrongState),
+            (CatalogError::EnrolmentRefused(EnrolmentFault::Used), ProblemCode::EnrolmentRefused),
+            (CatalogError::NotAuthenticated, ProblemCode::NotAuthenticated),
+            (CatalogError::InUse(lun), ProblemCode::InUse),
+            (CatalogError::DuplicateTarget(lun), ProblemCode::InvalidRequest),
+            (CatalogError::UnknownResync(ResyncId(uuid::Uuid::nil())), ProblemCode::UnknownSet),
             (CatalogError::NameTaken(name), ProblemCode::WrongState),
             (CatalogError::InitiatorTaken(initiator), ProblemCode::WrongState),
             (CatalogError::UnsupportedSize(BlockCount(0)), ProblemCode::LimitReached),

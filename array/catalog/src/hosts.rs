@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lunshadow_control::{HostId, HostOverview, HostRecord, InitiatorName, Outcome};
+use lunshadow_control::{HostId, HostRecord, InitiatorName, Outcome};
 use lunshadow_lun::Pool;
 use uuid::Uuid;
 
 use crate::catalog::Inner;
 use crate::records::{Change, HostDoc};
-use crate::state::Host;
+use crate::state::{Host, State};
 use crate::{Catalog, CatalogError, Made, Name};
 
 impl<P: Pool> Catalog<P> {
@@ -35,12 +35,46 @@ impl<P: Pool> Catalog<P> {
         state.hosts.iter().find(|(_, entry)| entry.doc.initiators.contains(initiator)).map(|(host, _)| *host)
     }
 
-    /// All that concerns the asking host, for people to look at.
+    /// The host of that name.
+    #[must_use]
+    pub fn host_named(&self, name: &Name) -> Option<HostId> {
+        let state = self.inner.state.lock();
+        state.hosts.iter().find(|(_, entry)| entry.doc.name == *name).map(|(host, _)| *host)
+    }
+
+    /// Gives a host other initiators.
     ///
     /// # Errors
-    /// `UnknownHost`.
-    pub fn overview(&self, _host: HostId) -> Result<HostOverview, CatalogError> {
-        Err(CatalogError::BrokenOff)
+    /// `UnknownHost`, `InitiatorTaken`, `Database`.
+    pub async fn set_initiators(&self, host: HostId, initiators: Vec<InitiatorName>) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.set_initiators(host, initiators).await }).await
+    }
+
+    /// Lets a host see, map and release the shadow LUNs of the other hosts' sets, of these and of no others; that is how a
+    /// backup server imports transportable shadow copies.
+    ///
+    /// # Errors
+    /// `UnknownHost` (any of them), `Database`.
+    pub async fn set_imports(&self, host: HostId, from: Vec<HostId>) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move {
+            for other in &from {
+                inner.state.lock().host(*other)?;
+            }
+            inner.change_host(host, |found| found.imports_from = from.into_iter().collect()).await
+        })
+        .await
+    }
+
+    /// Forgets a host, its credential and its token. Its kept shadow sets stay; their LUNs can be released by hosts that have the
+    /// sources. An unknown host is `AlreadySo`.
+    ///
+    /// # Errors
+    /// `HostInUse` while LUNs are mapped to it, `Database`.
+    pub async fn remove_host(&self, host: HostId) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.remove_host(host).await }).await
     }
 
     /// What the array knows of the asking host.
@@ -66,22 +100,66 @@ impl<P: Pool> Inner<P> {
                     Err(CatalogError::NameTaken(name))
                 };
             }
-            let taken =
-                |initiator: &&InitiatorName| state.hosts.values().any(|entry| entry.doc.initiators.contains(initiator));
-            if let Some(initiator) = initiators.iter().find(taken) {
-                return Err(CatalogError::InitiatorTaken(initiator.clone()));
-            }
+            check_free(&state, &initiators, None)?;
         }
         let host = HostId(Uuid::new_v4());
-        let doc = HostDoc { name, initiators, last_number: 0 };
+        let doc = HostDoc::new(name, initiators);
         self.write(vec![Change::PutHost(host, doc.clone())]).await?;
         let mut state = self.state.lock();
         state.hosts.insert(host, Host { doc, mappings: BTreeMap::new() });
         self.publish(&mut state, [host]);
         Ok(Made { id: host, outcome: Outcome::Done })
     }
+
+    async fn set_initiators(&self, host: HostId, mut initiators: Vec<InitiatorName>) -> Result<Outcome, CatalogError> {
+        initiators.sort();
+        initiators.dedup();
+        let _changes = self.changes.lock().await;
+        let (before, doc) = {
+            let state = self.state.lock();
+            let entry = state.host(host)?;
+            if entry.doc.initiators == initiators {
+                return Ok(Outcome::AlreadySo);
+            }
+            check_free(&state, &initiators, Some(host))?;
+            (entry.doc.initiators.clone(), HostDoc { initiators, ..entry.doc.clone() })
+        };
+        self.put_host(host, doc).await?;
+        let mut state = self.state.lock();
+        self.unpublish(&before);
+        self.publish(&mut state, [host]);
+        Ok(Outcome::Done)
+    }
+
+    async fn remove_host(&self, host: HostId) -> Result<Outcome, CatalogError> {
+        let _changes = self.changes.lock().await;
+        let initiators = {
+            let state = self.state.lock();
+            let Some(entry) = state.hosts.get(&host) else { return Ok(Outcome::AlreadySo) };
+            if !entry.mappings.is_empty() {
+                return Err(CatalogError::HostInUse(entry.doc.name.clone()));
+            }
+            entry.doc.initiators.clone()
+        };
+        self.write(vec![Change::DropHost(host)]).await?;
+        let mut state = self.state.lock();
+        state.hosts.remove(&host);
+        self.unpublish(&initiators);
+        self.publish_credentials(&state);
+        Ok(Outcome::Done)
+    }
 }
 
-fn record_of(host: HostId, entry: &Host) -> HostRecord {
+/// Whether no host but `but` has one of the initiators.
+fn check_free(state: &State, initiators: &[InitiatorName], but: Option<HostId>) -> Result<(), CatalogError> {
+    let others = || state.hosts.iter().filter(|(host, _)| Some(**host) != but);
+    let taken = |initiator: &&InitiatorName| others().any(|(_, entry)| entry.doc.initiators.contains(initiator));
+    match initiators.iter().find(taken) {
+        Some(initiator) => Err(CatalogError::InitiatorTaken(initiator.clone())),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn record_of(host: HostId, entry: &Host) -> HostRecord {
     HostRecord { host, name: entry.doc.name.to_string(), initiators: entry.doc.initiators.clone() }
 }

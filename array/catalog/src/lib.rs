@@ -17,12 +17,15 @@
 //! answer of its commit, since each of its transactions waits for the medium; that a set is committed is read off the pool's
 //! LUNs after a restart.
 //!
-//! **Rights.** A host sees the LUNs that are mapped to it, the shadow LUNs of its own sets and those whose source is mapped to it. What it
-//! may see it may map, and if it is a shadow LUN, unmap and release. Everything else does not exist for it.
+//! **Rights.** A host sees the LUNs that are mapped to it, the shadow LUNs of its own sets, those whose source is mapped to it, and those of
+//! the sets of hosts that it may import from. What it may see it may map, and if it is a shadow LUN, unmap and release. Everything
+//! else does not exist for it.
 //!
 //! **Errors.** [`CatalogError`] for every use case, with one table to [`ProblemCode`](lunshadow_control::ProblemCode);
 //! [`OpenError`] for opening.
 
+mod administration;
+mod broken_off;
 mod catalog;
 mod clock;
 mod commit;
@@ -35,6 +38,7 @@ mod lease;
 mod luns;
 mod mapping;
 mod name;
+mod overview;
 mod prepare;
 mod quiet;
 mod reconcile;
@@ -45,9 +49,10 @@ mod settings;
 mod shadow_set;
 mod state;
 
+pub use administration::{AdministeredHost, AdministeredLun};
 pub use catalog::{Catalog, Made};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
-pub use enrolment::{Enrolled, IssuedEnrolment};
+pub use enrolment::{Enrolled, EnrolmentFault, IssuedEnrolment};
 pub use error::{CatalogError, DatabaseError, OpenError};
 pub use lease::Reaper;
 pub use luns::CatalogedLun;

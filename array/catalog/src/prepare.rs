@@ -117,7 +117,8 @@ impl<P: Pool> Inner<P> {
         let mut state = self.state.lock();
         state.host(host)?;
         let lease = self.settings.clock.now().after(self.settings.leases.prepared);
-        let found = state.sets.entry(set).or_insert_with(|| ShadowSet::new(set, host));
+        let created_at_unix_ms = self.settings.clock.unix_ms();
+        let found = state.sets.entry(set).or_insert_with(|| ShadowSet::new(set, host, created_at_unix_ms));
         if found.owner != host {
             return Err(CatalogError::UnknownSet(set));
         }

@@ -39,6 +39,15 @@ pub(crate) async fn reconcile<P: Pool>(
             }
             LunPhase::Deleting => doc,
         };
+        // A LUN that was reverted has the length of its shadow LUN. The pool is right.
+        let doc = match in_pool.get(&lun) {
+            Some(summary) if summary.block_count != doc.block_count() => {
+                let doc = doc.with_block_count(summary.block_count);
+                changes.push(Change::PutLun(lun, doc.clone()));
+                doc
+            }
+            _ => doc,
+        };
         if !exists {
             tracing::error!(%lun, name = %doc.name, "a LUN of the catalog is not in the pool");
         }

@@ -1,9 +1,12 @@
 //! What the database keeps: one record per LUN, host and shadow set, as JSON, so that a later version can add fields.
 
-use lunshadow_control::{HostId, InitiatorName, LunId, ShadowSetId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use lunshadow_control::{HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
 use lunshadow_lun::{BlockCount, ShadowMember};
 use serde::{Deserialize, Serialize};
 
+use crate::enrolment::SecretDigest;
 use crate::{AbortReason, Name, SetState};
 
 /// How far a LUN is. Creation and deletion are noted before the pool is asked, so that a crash in between leaves nothing
@@ -33,6 +36,11 @@ impl LunDoc {
         BlockCount(self.block_count)
     }
 
+    /// The same LUN with another length.
+    pub(crate) fn with_block_count(&self, block_count: BlockCount) -> Self {
+        Self { block_count: block_count.0, ..self.clone() }
+    }
+
     /// The same LUN in another phase.
     pub(crate) fn in_phase(&self, phase: LunPhase) -> Self {
         Self { phase, ..self.clone() }
@@ -46,13 +54,36 @@ pub(crate) struct HostDoc {
     pub(crate) initiators: Vec<InitiatorName>,
     /// The LUN number that was given out last, so that one which was taken away is not given to another LUN at once.
     pub(crate) last_number: u8,
+    /// Its last enrolment token.
+    #[serde(default)]
+    pub(crate) token: Option<TokenDoc>,
+    #[serde(default)]
+    pub(crate) credential: Option<SecretDigest>,
+    /// The hosts whose shadow LUNs it may import.
+    #[serde(default)]
+    pub(crate) imports_from: BTreeSet<HostId>,
+}
+
+impl HostDoc {
+    pub(crate) fn new(name: Name, initiators: Vec<InitiatorName>) -> Self {
+        Self { name, initiators, last_number: 0, token: None, credential: None, imports_from: BTreeSet::new() }
+    }
+}
+
+/// An enrolment token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TokenDoc {
+    pub(crate) digest: SecretDigest,
+    pub(crate) expires_at_unix_ms: u64,
+    /// It is kept when it is used, so that whoever comes second can be told.
+    pub(crate) used: bool,
 }
 
 /// One LUN of a set.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct MemberDoc {
-    source: LunId,
-    shadow: LunId,
+    pub(crate) source: LunId,
+    pub(crate) shadow: LunId,
 }
 
 impl From<ShadowMember> for MemberDoc {
@@ -77,6 +108,15 @@ pub(crate) struct SetDoc {
     pub(crate) ever_mapped: bool,
     /// The order in which sets ended, by which they are forgotten.
     pub(crate) ended: Option<u64>,
+    #[serde(default)]
+    pub(crate) created_at_unix_ms: u64,
+    #[serde(default)]
+    pub(crate) committed_at_unix_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) commit_took_us: Option<u64>,
+    /// What the host has told about shadow LUNs of the set.
+    #[serde(default)]
+    pub(crate) uses: BTreeMap<LunId, ShadowUse>,
 }
 
 /// One step of a transaction.
@@ -85,6 +125,7 @@ pub(crate) enum Change {
     PutLun(LunId, LunDoc),
     DropLun(LunId),
     PutHost(HostId, HostDoc),
+    DropHost(HostId),
     PutMapping(HostId, u8, LunId),
     DropMapping(HostId, u8),
     PutSet(ShadowSetId, SetDoc),

@@ -6,11 +6,12 @@
 //!      └───────────────┴──── abort, failure, deadline, lease ───────┴──▶ Aborted ◀───┘ never mapped
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_control::{HostId, Outcome, ShadowSetId};
+use lunshadow_control::{HostId, LunId, Outcome, ShadowSetId, ShadowUse};
 use lunshadow_lun::ShadowMember;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
@@ -97,6 +98,12 @@ pub(crate) struct ShadowSet {
     pub(crate) lease: Option<Moment>,
     pub(crate) ended: Option<u64>,
     pub(crate) commit_within: Duration,
+    pub(crate) created_at_unix_ms: u64,
+    pub(crate) commit_began: Option<Moment>,
+    pub(crate) committed_at_unix_ms: Option<u64>,
+    pub(crate) commit_took_us: Option<u64>,
+    /// What the host has told about shadow LUNs of the set.
+    pub(crate) uses: BTreeMap<LunId, ShadowUse>,
     /// Preparations that are not finished.
     pub(crate) preparing: usize,
     /// Whether a call of the pool's commit has not come back, which can be so long after the set was aborted.
@@ -112,7 +119,7 @@ pub(crate) struct ShadowSet {
 }
 
 impl ShadowSet {
-    pub(crate) fn new(set: ShadowSetId, owner: HostId) -> Self {
+    pub(crate) fn new(set: ShadowSetId, owner: HostId, created_at_unix_ms: u64) -> Self {
         Self {
             set,
             owner,
@@ -125,6 +132,11 @@ impl ShadowSet {
             lease: None,
             ended: None,
             commit_within: Duration::ZERO,
+            created_at_unix_ms,
+            commit_began: None,
+            committed_at_unix_ms: None,
+            commit_took_us: None,
+            uses: BTreeMap::new(),
             preparing: 0,
             in_pool_commit: false,
             clearing: 0,
@@ -141,7 +153,10 @@ impl ShadowSet {
             members: doc.members.into_iter().map(Into::into).collect(),
             ever_mapped: doc.ever_mapped,
             ended: doc.ended,
-            ..Self::new(set, doc.owner)
+            committed_at_unix_ms: doc.committed_at_unix_ms,
+            commit_took_us: doc.commit_took_us,
+            uses: doc.uses,
+            ..Self::new(set, doc.owner, doc.created_at_unix_ms)
         }
     }
 
@@ -153,6 +168,10 @@ impl ShadowSet {
             reason: self.reason,
             ever_mapped: self.ever_mapped,
             ended: self.ended,
+            created_at_unix_ms: self.created_at_unix_ms,
+            committed_at_unix_ms: self.committed_at_unix_ms,
+            commit_took_us: self.commit_took_us,
+            uses: self.uses.clone(),
         }
     }
 
@@ -226,6 +245,16 @@ impl ShadowSet {
         match self.state {
             SetState::Committed | SetState::Kept => Ok(()),
             SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Aborted => Err(self.refusal(verb)),
+        }
+    }
+
+    /// Whether its shadow LUNs can become LUNs of their own: nobody takes a kept set back.
+    pub(crate) fn check_breakable(&self) -> Result<(), CatalogError> {
+        match self.state {
+            SetState::Kept => Ok(()),
+            SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed | SetState::Aborted => {
+                Err(self.refusal("broken up"))
+            }
         }
     }
 
@@ -329,7 +358,7 @@ mod tests {
     }
 
     fn a_set(state: SetState) -> ShadowSet {
-        let mut set = ShadowSet::new(ShadowSetId(Uuid::from_u128(7)), HostId(Uuid::from_u128(8)));
+        let mut set = ShadowSet::new(ShadowSetId(Uuid::from_u128(7)), HostId(Uuid::from_u128(8)), 0);
         set.members.push(ShadowMember { source: LunId::from_u128(1), shadow: LunId::from_u128(2) });
         set.state = state;
         set

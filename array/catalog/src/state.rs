@@ -82,7 +82,10 @@ impl State {
         match role {
             LunRole::Source => mapped(lun),
             LunRole::Shadow { source, set } => {
-                self.sets.get(&set).is_some_and(|set| set.owner == host) || mapped(source) || mapped(lun)
+                let owner = self.sets.get(&set).map(|set| set.owner);
+                owner.is_some_and(|owner| owner == host || asking.doc.imports_from.contains(&owner))
+                    || mapped(source)
+                    || mapped(lun)
             }
         }
     }

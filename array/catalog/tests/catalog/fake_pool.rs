@@ -24,6 +24,9 @@ pub(crate) struct Faults {
     pub(crate) commit_fails: Option<Fault>,
     pub(crate) create_fails: Option<Fault>,
     pub(crate) delete_fails: Option<Fault>,
+    /// Reverts do not come back until this is switched off.
+    pub(crate) revert_hangs: bool,
+    pub(crate) revert_fails: Option<Fault>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,7 @@ struct Content {
     prepared: BTreeMap<ShadowSetId, Vec<ShadowMember>>,
     committed: BTreeSet<ShadowSetId>,
     commit_times: Vec<Duration>,
+    reverted: Vec<(LunId, LunId)>,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,7 @@ pub(crate) struct FakePool {
     usage: Mutex<PoolUsage>,
     /// How many commits have begun.
     commits_begun: watch::Sender<usize>,
+    reverts_begun: watch::Sender<usize>,
 }
 
 impl FakePool {
@@ -76,6 +81,7 @@ impl FakePool {
             faults: watch::Sender::new(Faults::default()),
             usage: Mutex::new(usage),
             commits_begun: watch::Sender::new(0),
+            reverts_begun: watch::Sender::new(0),
         }
     }
 
@@ -130,6 +136,20 @@ impl FakePool {
 
     pub(crate) async fn wait_commit_begun(&self, count: usize) {
         self.commits_begun.subscribe().wait_for(|begun| *begun >= count).await.unwrap();
+    }
+
+    pub(crate) async fn wait_revert_begun(&self, count: usize) {
+        self.reverts_begun.subscribe().wait_for(|begun| *begun >= count).await.unwrap();
+    }
+
+    /// What was reverted from what, in order.
+    pub(crate) fn reverted(&self) -> Vec<(LunId, LunId)> {
+        self.content.lock().reverted.clone()
+    }
+
+    /// Gives a LUN another length behind the catalog's back.
+    pub(crate) fn resize(&self, lun: LunId, block_count: BlockCount) {
+        self.content.lock().luns.get_mut(&lun).unwrap().block_count = block_count;
     }
 
     async fn while_hanging(&self, hangs: impl Fn(&Faults) -> bool) {
@@ -225,8 +245,22 @@ impl Pool for FakePool {
         Ok(if found.is_some() { Outcome::Done } else { Outcome::AlreadySo })
     }
 
-    async fn revert(&self, _pairs: &[RevertPair]) -> Result<(), PoolError> {
-        Err(PoolError::Poisoned)
+    async fn revert(&self, pairs: &[RevertPair]) -> Result<(), PoolError> {
+        self.reverts_begun.send_modify(|begun| *begun += 1);
+        self.while_hanging(|faults| faults.revert_hangs).await;
+        if let Some(fault) = self.faults().revert_fails {
+            return Err(fault.pool());
+        }
+        let mut content = self.content.lock();
+        for lun in pairs.iter().flat_map(|pair| [pair.from, pair.to]) {
+            content.luns.get(&lun).ok_or(PoolError::UnknownLun(lun))?;
+        }
+        for RevertPair { from, to } in pairs {
+            let block_count = content.luns[from].block_count;
+            content.luns.get_mut(to).unwrap().block_count = block_count;
+            content.reverted.push((*from, *to));
+        }
+        Ok(())
     }
 
     fn usage(&self) -> PoolUsage {

@@ -2,7 +2,10 @@
 //!
 //! The modules with functions that are no tests say `cfg(test)`, which tells clippy that they are for tests.
 
+#[cfg(test)]
+mod breaking;
 mod commit;
+mod enrolment;
 #[cfg(test)]
 mod fake_pool;
 #[cfg(test)]
@@ -15,6 +18,8 @@ mod random;
 mod reopen;
 #[cfg(test)]
 mod resolve;
+#[cfg(test)]
+mod resync;
 mod sets;
 #[cfg(test)]
 mod setup;
