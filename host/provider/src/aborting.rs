@@ -82,9 +82,10 @@ impl Provider {
         }
     }
 
-    /// Asks to stay while LUNs are being deleted, unless it is forced. An unfinished set is aborted.
+    /// Asks to stay while LUNs are being deleted or resyncs followed, unless it is forced. An unfinished set is aborted.
     pub(crate) fn unload(&self, forced: bool) -> Result<(), HResult> {
-        if !forced && self.deletions.load(Ordering::SeqCst) > 0 {
+        let is_busy = [&self.deletions, &self.resyncs].iter().any(|count| count.load(Ordering::SeqCst) > 0);
+        if !forced && is_busy {
             return Err(HResult::S_FALSE);
         }
         let (state, verdict) = {

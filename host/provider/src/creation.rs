@@ -69,6 +69,7 @@ impl Provider {
             let mut creation = self.creation.lock();
             if creation.lifecycle.end(set, transition, true) {
                 creation.snapshots.insert(snapshot);
+                creation.members.extend(members);
                 return Ok(());
             }
         }
@@ -176,7 +177,9 @@ impl Provider {
             return Ok(());
         };
         let outcome = self.on_channel(set, |channel| channel.commit()).and_then(|()| {
-            let late = self.clock.now().saturating_sub(entered) > self.config.veto_commit_after;
+            let took = self.clock.now().saturating_sub(entered);
+            self.creation.lock().commit_took = took;
+            let late = took > self.config.veto_commit_after;
             // An empty text allocates nothing.
             let too_late = ArrayError::Refused { code: ProblemCode::DeadlinePassed, detail: String::new() };
             if late { Err(too_late) } else { Ok(()) }
@@ -196,7 +199,17 @@ impl Provider {
         self.creation.lock().channel = None;
         self.conclude(METHOD, set, transition, outcome, Removal::IfAnswering)?;
         self.doubtful.lock().remove(&set);
+        if self.creation.lock().commit_took > self.config.commit_alarm {
+            let detail = Some(self.commit_in_words());
+            self.journal.record(Occurrence { id: EventId::CommitSlow, method: METHOD, set: Some(set), detail });
+        }
         Ok(())
+    }
+
+    fn commit_in_words(&self) -> String {
+        let creation = self.creation.lock();
+        let (luns, took_ms) = (creation.members.len(), creation.commit_took.as_millis());
+        format!("{luns} LUNs, committed in {took_ms} ms")
     }
 
     /// Shadow LUNs are writable at all times, so there is nothing to do but to keep the order. A set that is not known here is harmless:
@@ -216,7 +229,8 @@ impl Provider {
             return Ok(());
         };
         self.conclude(METHOD, set, transition, Ok(()), Removal::Never)?;
-        self.journal.record(Occurrence { id: EventId::SetCreated, method: METHOD, set: Some(set), detail: None });
+        let detail = Some(self.commit_in_words());
+        self.journal.record(Occurrence { id: EventId::SetCreated, method: METHOD, set: Some(set), detail });
         Ok(())
     }
 

@@ -86,6 +86,14 @@ situations! {
     SetCreated = 1, Information,
         "a shadow copy set was created",
         "Nothing is to be done.";
+    /// LUNs have the content of their shadow LUNs.
+    ResyncFinished = 2, Information,
+        "LUNs were brought back to the content of their shadow LUNs",
+        "Nothing is to be done.";
+    /// A resync was cancelled in time.
+    ResyncCancelled = 3, Information,
+        "a resync was cancelled, and no LUN was changed",
+        "Nothing is to be done.";
     /// The array did not answer.
     ArrayUnreachable = 10, Error,
         "the array cannot be reached",
@@ -146,10 +154,6 @@ situations! {
     ForeignDisk = 24, Error,
         "the disk is not a LUN of this array, so it was left alone",
         "Check which disk the operation was meant for, and that this host is connected to the right array.";
-    /// Reverting a LUN is not possible.
-    ResyncNotSupported = 25, Error,
-        "this array cannot bring a LUN back to the content of a shadow copy",
-        "Import the shadow copy and copy the data back from it.";
     /// The array does not know the host's credential.
     CredentialRefused = 26, Error,
         "the array does not accept this host's credential",
@@ -158,6 +162,14 @@ situations! {
     LunInUse = 27, Error,
         "another host uses the LUN, so its content was not replaced",
         "Take the LUN away from the other hosts, then repeat the operation.";
+    /// The arguments of a call contradict each other.
+    CallMalformed = 28, Error,
+        "the call's arguments do not fit together",
+        "Repeat the operation; if this happens again, restart the Volume Shadow Copy service.";
+    /// Nobody knows how a resync ended.
+    ResyncLost = 29, Error,
+        "it is not known whether LUNs were brought back to the content of their shadow LUNs",
+        "Look into the array's log; if the resync is not in it, the LUNs have their content of before: repeat the recovery.";
     /// Shadow LUNs that VSS may have forgotten.
     OrphanCandidate = 40, Warning,
         "the shadow LUNs of an ended creation were kept",
@@ -174,6 +186,18 @@ situations! {
     EventsLost = 43, Warning,
         "events were lost while writers were frozen",
         "Look into the array's log for what happened at that time.";
+    /// A commit was slower than it should be.
+    CommitSlow = 44, Warning,
+        "the point in time was fixed, but late",
+        "Reduce the load on the array or put fewer volumes into one set: after a few seconds more the backup fails.";
+    /// The array still takes a LUN for a shadow LUN that is none any more.
+    UseNotNoted = 45, Warning,
+        "the array could not be told that shadow LUNs are used as ordinary ones now",
+        "Tell the array by hand that these LUNs are ordinary ones, since shadow LUNs may be deleted.";
+    /// The caller has let go of a resync.
+    ResyncUnobserved = 46, Warning,
+        "nobody waits any more for a resync that runs",
+        "Do not use the target LUNs before another event tells how it ended.";
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod events;
 mod journal;
 mod luns;
 mod provider;
+mod resync;
 mod translation;
 
 pub use events::{Event, EventId, EventLog, Severity};

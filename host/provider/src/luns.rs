@@ -1,17 +1,19 @@
 //! The calls about LUNs. But for `GetTargetLuns` they know nothing of the current set: a fresh process on any host answers the same.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lunshadow_array_client::ArrayError;
-use lunshadow_control::{LunId, LunRecord, LunRole, ProblemCode};
+use lunshadow_control::{LunId, LunRecord, LunRole, ProblemCode, ShadowUse};
 use lunshadow_vss::{
     Call, Context, DeviceName, HResult, LunInformation, LunStateChange, Method, SnapshotSetId, Verdict,
 };
 
+use crate::journal::Occurrence;
 use crate::provider::shadow_set;
 use crate::translation::{canonicalise, claimed_lun, describes, lun_information, query};
-use crate::{EventId, Provider};
+use crate::{EventId, Provider, codes};
 
 /// Whether the arrays of a call fit together: at least one LUN, and as many device names, or none where VSS passed NULL.
 pub(crate) fn shape_is_valid(devices: &[DeviceName], luns: &[LunInformation]) -> bool {
@@ -153,7 +155,7 @@ impl Provider {
     pub(crate) fn delete(&self, lun: Option<&LunInformation>) -> Result<(), HResult> {
         const METHOD: Method = Method::OnLunEmpty;
         let lun = lun.ok_or(HResult::E_INVALIDARG)?;
-        let _running = Running::new(&self.deletions);
+        let _running = Running::new(Arc::clone(&self.deletions));
         let shadow = match self.name(METHOD, std::slice::from_ref(lun))?.pop() {
             Some(Named::Shadow(record)) if describes(lun, &record.identity) => record.lun,
             Some(Named::Gone(lun)) => lun,
@@ -167,12 +169,31 @@ impl Provider {
         }
     }
 
-    /// Masks shadow LUNs if that is asked for. The other bits only tell something, whatever they are combined with (P-96, P-97).
+    /// Masks shadow LUNs if that is asked for, and tells the array what they are used for. The latter is for the array's own good and
+    /// fails nothing (P-96). Masking comes first, since LUNs that are read-write are no shadow LUNs any more (P-97).
     pub(crate) fn change_state(&self, shadows: &[LunInformation], change: LunStateChange) -> Result<(), HResult> {
-        const METHOD: Method = Method::OnLunStateChange;
-        if !change.contains(LunStateChange::DO_MASK_LUNS) {
-            return Ok(());
+        let masked = if change.contains(LunStateChange::DO_MASK_LUNS) { Some(self.mask(shadows)?) } else { None };
+        let mut luns = masked.map(Ok);
+        for used in uses_of(change) {
+            let luns = luns.get_or_insert_with(|| self.shadows_among(shadows));
+            let told = match luns {
+                Ok(luns) if luns.is_empty() => continue,
+                Ok(luns) => self.array.note_use(luns, used).map(drop),
+                Err(error) => Err(error.clone()),
+            };
+            // Only this one has consequences later: a shadow LUN can be deleted.
+            if let (Err(error), ShadowUse::ReadWrite) = (told, used) {
+                let names: Vec<_> = shadows.iter().map(named).collect();
+                let detail = Some(format!("{}; {}", names.join(", "), codes::detail_of(error)));
+                let method = Method::OnLunStateChange;
+                self.journal.record(Occurrence { id: EventId::UseNotNoted, method, set: None, detail });
+            }
         }
+        Ok(())
+    }
+
+    fn mask(&self, shadows: &[LunInformation]) -> Result<Vec<LunId>, HResult> {
+        const METHOD: Method = Method::OnLunStateChange;
         let mut luns = BTreeSet::new();
         for (who, shadow) in self.name(METHOD, shadows)?.into_iter().zip(shadows) {
             match who {
@@ -182,11 +203,22 @@ impl Provider {
                 Named::Foreign => return Err(self.refuse(METHOD, EventId::ForeignDisk, shadow)),
             }
         }
-        if luns.is_empty() {
-            return Ok(());
-        }
         let luns: Vec<LunId> = luns.into_iter().collect();
-        self.array.unmap(&luns).map(drop).map_err(|error| self.fail(METHOD, None, error))
+        if !luns.is_empty() {
+            self.array.unmap(&luns).map_err(|error| self.fail(METHOD, None, error))?;
+        }
+        Ok(luns)
+    }
+
+    /// Those of the LUNs that are shadow LUNs of this array.
+    fn shadows_among(&self, luns: &[LunInformation]) -> Result<Vec<LunId>, ArrayError> {
+        if luns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_shadow = |record: &LunRecord| matches!(record.role, LunRole::Shadow { .. });
+        let shadows: BTreeSet<LunId> =
+            self.resolve(luns)?.into_iter().flatten().filter(is_shadow).map(|record| record.lun).collect();
+        Ok(shadows.into_iter().collect())
     }
 
     /// The array's records of the LUNs of a call, element by element.
@@ -244,25 +276,35 @@ impl Provider {
     }
 }
 
+/// What the array is told about a change, in the order in which it is told.
+fn uses_of(change: LunStateChange) -> impl Iterator<Item = ShadowUse> {
+    let uses = [
+        (LunStateChange::NOTIFY_LUN_PRE_RECOVERY, ShadowUse::Recovering),
+        (LunStateChange::NOTIFY_LUN_POST_RECOVERY, ShadowUse::Recovered),
+        (LunStateChange::NOTIFY_READ_WRITE, ShadowUse::ReadWrite),
+    ];
+    uses.into_iter().filter(move |(bit, _)| change.contains(*bit)).map(|(_, used)| used)
+}
+
 /// A LUN in the text of an event: by its serial number, the one thing that administrators see on both sides.
-fn named(lun: &LunInformation) -> String {
+pub(crate) fn named(lun: &LunInformation) -> String {
     match query(lun).serial {
         Some(serial) => format!("disk with serial number {serial}"),
         None => "disk without a serial number".to_owned(),
     }
 }
 
-/// Counts a call while it runs.
-struct Running<'a>(&'a AtomicUsize);
+/// Counts something while it runs.
+pub(crate) struct Running(Arc<AtomicUsize>);
 
-impl<'a> Running<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+impl Running {
+    pub(crate) fn new(count: Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }

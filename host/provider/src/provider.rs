@@ -37,8 +37,12 @@ pub struct ProviderConfig {
     pub commit_at_most: Duration,
     /// From which duration on a commit is vetoed although the array reports success (P-51): VSS may have stopped holding writes.
     pub veto_commit_after: Duration,
-    /// For how long the array is asked to wait at a time while `EndPrepareSnapshots` waits.
+    /// From which duration on a commit that counts is worth a warning.
+    pub commit_alarm: Duration,
+    /// For how long the array is asked to wait at a time while something waits for it.
     pub wait_slice: Duration,
+    /// For how long a resync is believed to run in an array that cannot be reached.
+    pub resync_lost_at_most: Duration,
     /// After which time frozen writers are thawed in any case, so that events can be written again.
     pub freeze_at_most: Duration,
     /// How many volumes a set may have.
@@ -50,7 +54,9 @@ impl Default for ProviderConfig {
         Self {
             commit_at_most: Duration::from_secs(5),
             veto_commit_after: Duration::from_secs(8),
+            commit_alarm: Duration::from_secs(3),
             wait_slice: Duration::from_millis(500),
+            resync_lost_at_most: Duration::from_secs(600),
             freeze_at_most: Duration::from_secs(60),
             volumes_at_most: 64,
         }
@@ -64,14 +70,16 @@ pub struct Provider {
     pub(crate) array: Arc<dyn Array>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: ProviderConfig,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) creation: Mutex<Creation>,
     /// Sets that the array should have removed, but could not be asked to yet.
     pub(crate) owed: Mutex<VecDeque<SnapshotSetId>>,
     /// Sets that the array was asked to keep and whose answer did not come, or came too late to count.
     pub(crate) doubtful: Mutex<BTreeSet<SnapshotSetId>>,
     /// How many LUNs are being deleted right now.
-    pub(crate) deletions: AtomicUsize,
+    pub(crate) deletions: Arc<AtomicUsize>,
+    /// How many resyncs are being followed.
+    pub(crate) resyncs: Arc<AtomicUsize>,
 }
 
 /// What is known of the current set. All of it may be lost with the process: the array then removes the set by its lease, or keeps it.
@@ -82,6 +90,10 @@ pub(crate) struct Creation {
     /// LUNs that the array was asked to prepare and whose answer was lost, as long as no volume of the set has them.
     pub(crate) unanswered: BTreeSet<LunId>,
     pub(crate) channel: Option<Box<dyn CommitChannel>>,
+    /// The LUNs of its volumes.
+    pub(crate) members: BTreeSet<LunId>,
+    /// How long the commit took.
+    pub(crate) commit_took: Duration,
     /// The shadow LUNs, once they were asked for.
     pub(crate) targets: BTreeSet<LunId>,
     /// Whether this provider itself failed a call of the set after `PostCommitSnapshots` (section 2.1.7).
@@ -108,7 +120,7 @@ impl Provider {
         clock: Arc<dyn Clock>,
         config: ProviderConfig,
     ) -> Self {
-        let journal = Journal::new(events, Arc::clone(&clock), config.freeze_at_most);
+        let journal = Arc::new(Journal::new(events, Arc::clone(&clock), config.freeze_at_most));
         Self {
             array,
             clock,
@@ -117,7 +129,8 @@ impl Provider {
             creation: Mutex::default(),
             owed: Mutex::new(VecDeque::with_capacity(OWED_AT_MOST)),
             doubtful: Mutex::default(),
-            deletions: AtomicUsize::new(0),
+            deletions: Arc::default(),
+            resyncs: Arc::default(),
         }
     }
 
@@ -237,8 +250,8 @@ impl HardwareProvider for Provider {
         self.change_state(shadows, change)
     }
 
-    fn resync_luns(&self, _shadows: &[LunInformation], _targets: &[LunInformation]) -> Result<Box<dyn Async>, HResult> {
-        Err(self.veto(EventId::ResyncNotSupported, Method::ResyncLuns, None, None))
+    fn resync_luns(&self, shadows: &[LunInformation], targets: &[LunInformation]) -> Result<Box<dyn Async>, HResult> {
+        self.resync(shadows, targets)
     }
 
     /// Reserved by Microsoft.

@@ -92,6 +92,22 @@ fn p_051_a_commit_within_the_limit_counts() {
 }
 
 #[test]
+fn p_015_p_051_a_slow_commit_is_a_warning_after_the_hold() {
+    for (took_ms, events) in [(3_000, vec![]), (3_001, vec![EventId::CommitSlow])] {
+        let rig = Rig::new(2);
+        rig.array.set_commit_takes(Duration::from_millis(took_ms));
+        rig.create(SET, &luns(2), Until::Committed);
+        assert_eq!(rig.take_events(), []);
+        rig.step(SET, Until::PostCommitted).unwrap();
+        assert_eq!(rig.take_events(), events);
+        rig.step(SET, Until::PreFinal).unwrap();
+        rig.step(SET, Until::Created).unwrap();
+        let texts = rig.take_texts();
+        assert!(texts[0].contains(&format!(": 2 LUNs, committed in {took_ms} ms.")), "{texts:?}");
+    }
+}
+
+#[test]
 fn p_055_calls_out_of_order_veto_and_discard_the_set() {
     let steps = &Until::ALL[1..];
     for until in Until::ALL {

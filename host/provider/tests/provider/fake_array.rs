@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_control::{
-    Association, DesignatorKind, HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, LunRole, Outcome,
-    ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowSetId, ShadowTarget, ShadowUse, identity_of, lun_named_by,
+    Association, DesignatorKind, HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, LunRole, MappedLun,
+    Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowSetId, ShadowTarget, ShadowUse, identity_of,
+    lun_named_by,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// The requests that can fail.
-pub(crate) const REQUESTS: [&str; 13] = [
+pub(crate) const REQUESTS: [&str; 18] = [
     "resolve",
     "prepare",
     "wait_prepared",
@@ -28,6 +29,11 @@ pub(crate) const REQUESTS: [&str; 13] = [
     "map",
     "unmap",
     "release",
+    "note_use",
+    "start_resync",
+    "resync_state",
+    "cancel_resync",
+    "overview",
 ];
 
 /// How a request fails.
@@ -69,6 +75,10 @@ pub(crate) struct Ledger {
     pub(crate) sets: BTreeMap<ShadowSetId, FakeSet>,
     pub(crate) mapped: BTreeSet<LunId>,
     pub(crate) ever_mapped: BTreeSet<LunId>,
+    /// What hosts do with shadow LUNs.
+    pub(crate) uses: BTreeMap<LunId, ShadowUse>,
+    /// Which shadow LUN's content a LUN got last.
+    pub(crate) reverted: BTreeMap<LunId, LunId>,
 }
 
 impl Ledger {
@@ -124,6 +134,9 @@ struct State {
     commit_takes_ms: u64,
     next_shadow: u128,
     held: Option<(&'static str, Moment)>,
+    resyncs: HashMap<ResyncId, (ResyncState, Vec<ResyncPair>)>,
+    resyncs_take: bool,
+    unanswered_takes_ms: u64,
 }
 
 #[derive(Default)]
@@ -187,6 +200,48 @@ impl FakeArray {
         self.0.state.lock().commit_takes_ms = u64::try_from(duration.as_millis()).expect("a short time");
     }
 
+    /// Whether resyncs run on until [`end_resyncs`](Self::end_resyncs). Otherwise they end where they begin.
+    pub(crate) fn set_resyncs_take(&self) {
+        self.0.state.lock().resyncs_take = true;
+    }
+
+    /// Ends all resyncs that run.
+    pub(crate) fn end_resyncs(&self, how: &ResyncState) {
+        let mut state = self.0.state.lock();
+        let State { resyncs, ledger, .. } = &mut *state;
+        for (resync, pairs) in resyncs.values_mut().filter(|(resync, _)| *resync == ResyncState::Running) {
+            *resync = how.clone();
+            if *how == ResyncState::Finished {
+                ledger.reverted.extend(pairs.iter().map(|pair| (pair.target, pair.shadow)));
+            }
+        }
+        self.0.changed.notify_all();
+    }
+
+    /// Forgets all resyncs, as an array does that is restarted.
+    pub(crate) fn forget_resyncs(&self) {
+        self.0.state.lock().resyncs.clear();
+        self.0.changed.notify_all();
+    }
+
+    /// How many resyncs it knows.
+    pub(crate) fn resync_count(&self) -> usize {
+        self.0.state.lock().resyncs.len()
+    }
+
+    /// What passes on the clock until a host notices that a request is not answered.
+    pub(crate) fn set_unanswered_takes(&self, duration: Duration) {
+        self.0.state.lock().unanswered_takes_ms = u64::try_from(duration.as_millis()).expect("a short time");
+    }
+
+    /// Waits until a request of this kind was made since the last [`take_calls`](Self::take_calls).
+    pub(crate) fn await_call(&self, request: &'static str) {
+        let mut state = self.0.state.lock();
+        while !state.calls.contains(&request) {
+            self.0.changed.wait(&mut state);
+        }
+    }
+
     /// Holds a kind of request back, until this is called with `None`.
     pub(crate) fn hold(&self, held: Option<(&'static str, Moment)>) {
         self.0.state.lock().held = held;
@@ -214,8 +269,12 @@ impl Shared {
     ) -> Result<T, ArrayError> {
         let mut state = self.state.lock();
         state.calls.push(request);
+        self.changed.notify_all();
         self.wait_while_held(&mut state, (request, Moment::BeforeTheWork));
         let fault = take_fault(&mut state, request);
+        if matches!(fault, Some(Fault::Unreachable | Fault::AnswerLost)) {
+            self.now_ms.fetch_add(state.unanswered_takes_ms, Ordering::SeqCst);
+        }
         let lost = || ArrayError::Unreachable { detail: "no route".to_owned() };
         let answer = match fault {
             Some(Fault::Refused(code)) => Err(refused(code)),
@@ -408,26 +467,85 @@ impl Array for FakeArray {
         })
     }
 
-    fn note_use(&self, shadows: &[LunId], _used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
-        self.0.serve("note_use", |_| Ok(vec![Outcome::Done; shadows.len()]))
+    fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
+        self.0.serve("note_use", |state| {
+            let ledger = &mut state.ledger;
+            for shadow in shadows {
+                match ledger.luns.get(shadow) {
+                    None => return Err(refused(ProblemCode::UnknownLun)),
+                    Some(LunRole::Source) => return Err(refused(ProblemCode::WrongRole)),
+                    Some(LunRole::Shadow { .. }) => drop(ledger.uses.insert(*shadow, used)),
+                }
+                if used == ShadowUse::ReadWrite {
+                    ledger.luns.insert(*shadow, LunRole::Source);
+                }
+            }
+            Ok(vec![Outcome::Done; shadows.len()])
+        })
     }
 
-    fn start_resync(&self, _resync: ResyncId, _pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
-        self.0.serve("start_resync", |_| Ok(ResyncState::Finished))
+    fn start_resync(&self, resync: ResyncId, pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
+        self.0.serve("start_resync", |state| {
+            if let Some((known, _)) = state.resyncs.get(&resync) {
+                return Ok(known.clone());
+            }
+            if state.full {
+                return Err(refused(ProblemCode::OutOfSpace));
+            }
+            for pair in pairs {
+                if !matches!(state.ledger.luns.get(&pair.shadow), Some(LunRole::Shadow { .. })) {
+                    return Err(refused(ProblemCode::WrongRole));
+                }
+            }
+            let begun = if state.resyncs_take { ResyncState::Running } else { ResyncState::Finished };
+            if begun == ResyncState::Finished {
+                state.ledger.reverted.extend(pairs.iter().map(|pair| (pair.target, pair.shadow)));
+            }
+            state.resyncs.insert(resync, (begun.clone(), pairs.to_vec()));
+            Ok(begun)
+        })
     }
 
-    fn resync_state(&self, _resync: ResyncId, _at_most: Duration) -> Result<ResyncState, ArrayError> {
-        self.0.serve("resync_state", |_| Ok(ResyncState::Finished))
+    fn resync_state(&self, resync: ResyncId, at_most: Duration) -> Result<ResyncState, ArrayError> {
+        self.0.serve("resync_state", |_| Ok(()))?;
+        let mut state = self.0.state.lock();
+        loop {
+            let how = state.resyncs.get(&resync).map(|(how, _)| how.clone());
+            let how = how.ok_or_else(|| refused(ProblemCode::UnknownSet))?;
+            if how != ResyncState::Running || self.0.wait(&mut state, at_most) {
+                return Ok(how);
+            }
+        }
     }
 
-    fn cancel_resync(&self, _resync: ResyncId) -> Result<ResyncState, ArrayError> {
-        self.0.serve("cancel_resync", |_| Ok(ResyncState::Finished))
+    fn cancel_resync(&self, resync: ResyncId) -> Result<ResyncState, ArrayError> {
+        self.0.serve("cancel_resync", |state| match state.resyncs.get_mut(&resync) {
+            None => Err(refused(ProblemCode::UnknownSet)),
+            Some((how, _)) => {
+                if *how == ResyncState::Running {
+                    *how = ResyncState::Cancelled;
+                }
+                Ok(how.clone())
+            }
+        })
     }
 
     fn overview(&self) -> Result<HostOverview, ArrayError> {
-        self.0.serve("overview", |_| {
-            let host = HostRecord { host: HostId(Uuid::nil()), name: "fake".into(), initiators: Vec::new() };
-            Ok(HostOverview { host, now_unix_ms: 0, luns: Vec::new(), sets: Vec::new() })
+        self.0.serve("overview", |state| {
+            let host = HostRecord { host: HostId(Uuid::from_u128(1)), name: "host".to_owned(), initiators: Vec::new() };
+            let mapped = state.ledger.mapped.iter().zip(0..).map(|(lun, number)| MappedLun {
+                number,
+                lun: *lun,
+                name: None,
+                len_bytes: 1 << 20,
+                role: state.ledger.luns[lun],
+            });
+            Ok(HostOverview {
+                host,
+                now_unix_ms: self.0.now_ms.load(Ordering::SeqCst),
+                luns: mapped.collect(),
+                sets: Vec::new(),
+            })
         })
     }
 }

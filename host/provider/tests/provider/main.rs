@@ -17,6 +17,8 @@ mod importing;
 #[cfg(test)]
 mod preparing;
 #[cfg(test)]
+mod resyncing;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod sequences;

@@ -17,6 +17,9 @@ use crate::fake_array::FakeArray;
 pub(crate) const SET: SnapshotSetId = SnapshotSetId(Uuid::from_u128(0x51));
 pub(crate) const NEXT_SET: SnapshotSetId = SnapshotSetId(Uuid::from_u128(0x52));
 
+/// For how long an unreachable array is asked about a resync.
+pub(crate) const RESYNC_LOST_AT_MOST: Duration = Duration::from_secs(60);
+
 /// How far a creation gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Until {
@@ -69,7 +72,11 @@ impl Rig {
     pub(crate) fn on(array: FakeArray) -> Self {
         let spy = Arc::new(Spy::default());
         let clock = array.clone();
-        let config = ProviderConfig { wait_slice: Duration::from_millis(20), ..ProviderConfig::default() };
+        let config = ProviderConfig {
+            wait_slice: Duration::from_millis(20),
+            resync_lost_at_most: RESYNC_LOST_AT_MOST,
+            ..ProviderConfig::default()
+        };
         let provider = Provider::new(Arc::new(array.clone()), spy.clone(), Arc::new(move || clock.now()), config);
         Self { array, provider: Arc::new(provider), spy }
     }
@@ -77,6 +84,11 @@ impl Rig {
     /// The events since the last question.
     pub(crate) fn take_events(&self) -> Vec<EventId> {
         self.spy.0.lock().drain(..).map(|event| event.id).collect()
+    }
+
+    /// The texts of the events since the last question.
+    pub(crate) fn take_texts(&self) -> Vec<String> {
+        self.spy.0.lock().drain(..).map(|event| event.to_string()).collect()
     }
 
     /// The failures among the events since the last question.
