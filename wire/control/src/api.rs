@@ -34,6 +34,7 @@
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     Fingerprint, HostRecord, InitiatorName, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncPair, Secret,
@@ -72,7 +73,7 @@ pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// Why a request did not succeed (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `urn:lunshadow:problem:` and the code.
     #[serde(rename = "type")]
@@ -103,7 +104,7 @@ pub const fn status_of(code: ProblemCode) -> u16 {
 }
 
 /// See [`ENROL`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
     /// Out of the enrolment string.
@@ -111,7 +112,7 @@ pub struct EnrolRequest {
 }
 
 /// See [`ENROL`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EnrolAnswer {
     /// Who the asker is from now on.
     pub host: HostRecord,
@@ -120,7 +121,7 @@ pub struct EnrolAnswer {
 }
 
 /// See [`RESOLVE`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// The disks.
@@ -128,14 +129,14 @@ pub struct ResolveRequest {
 }
 
 /// See [`RESOLVE`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResolveAnswer {
     /// Element by element; null for a disk that is not a LUN which this host may see.
     pub luns: Vec<Option<LunRecord>>,
 }
 
 /// LUNs that something is to be done with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LunsRequest {
     /// Their ids.
@@ -143,7 +144,7 @@ pub struct LunsRequest {
 }
 
 /// See [`NOTE_USE`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoteUseRequest {
     /// The shadow LUNs.
@@ -153,21 +154,21 @@ pub struct NoteUseRequest {
 }
 
 /// What an action did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutcomeAnswer {
     /// What it did.
     pub outcome: Outcome,
 }
 
 /// What an action did, element by element.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutcomesAnswer {
     /// What it did.
     pub outcomes: Vec<Outcome>,
 }
 
 /// How long to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitRequest {
     /// At most, in milliseconds. The array may answer earlier.
@@ -175,14 +176,14 @@ pub struct WaitRequest {
 }
 
 /// How far a preparation is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WaitAnswer {
     /// All LUNs of the set are ready.
     pub ready: bool,
 }
 
 /// The commit comes next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmRequest {
     /// Within which time of its arrival the commit has to be durable, in milliseconds.
@@ -190,14 +191,14 @@ pub struct ArmRequest {
 }
 
 /// The shadow LUNs of a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetsAnswer {
     /// One for each LUN of the set.
     pub targets: Vec<ShadowTarget>,
 }
 
 /// A resync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResyncRequest {
     /// All or none.
@@ -205,7 +206,7 @@ pub struct ResyncRequest {
 }
 
 /// A host as an administrator describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostRequest {
     /// Its initiators.
@@ -218,7 +219,7 @@ pub struct HostRequest {
 }
 
 /// A new token for a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentRequest {
     /// For how long it is good, in seconds.
@@ -226,7 +227,7 @@ pub struct EnrolmentRequest {
 }
 
 /// What an administrator carries to the host; the address is added by the command that asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EnrolmentAnswer {
     /// The host.
     pub host: HostRecord,
@@ -241,14 +242,14 @@ pub struct EnrolmentAnswer {
 }
 
 /// All hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostsAnswer {
     /// By name.
     pub hosts: Vec<AdminHost>,
 }
 
 /// A host, for an administrator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdminHost {
     /// The host.
     pub host: HostRecord,
@@ -261,7 +262,7 @@ pub struct AdminHost {
 }
 
 /// A LUN to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLunRequest {
     /// Its length, in bytes; a multiple of 512.
@@ -269,7 +270,7 @@ pub struct NewLunRequest {
 }
 
 /// A LUN that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewLunAnswer {
     /// Its id.
     pub lun: LunId,
@@ -278,14 +279,14 @@ pub struct NewLunAnswer {
 }
 
 /// All source LUNs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdminLunsAnswer {
     /// By name.
     pub luns: Vec<AdminLun>,
 }
 
 /// A source LUN, for an administrator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdminLun {
     /// Its id.
     pub lun: LunId,
@@ -300,7 +301,7 @@ pub struct AdminLun {
 }
 
 /// A mapping.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdminMapping {
     /// The host's name.
     pub host: String,
@@ -309,7 +310,7 @@ pub struct AdminMapping {
 }
 
 /// A mapping that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AssignedAnswer {
     /// The number by which the host addresses the LUN.
     pub number: u8,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A text that does not have the shape of the identifier it was read as.
@@ -22,8 +23,9 @@ impl InvalidId {
 
 /// A LUN's identity: 128 random bits, chosen once, never reused. Written as 32 lower-case hexadecimal digits, which is also
 /// the unit serial number (SPC-4 7.8.15) that initiators see.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
 pub struct LunId(u128);
 
 impl LunId {
@@ -87,7 +89,7 @@ impl From<LunId> for String {
 
 /// The id of a shadow set. A Windows host uses the VSS SnapshotSetId, so that the array's log and the host's event log name
 /// the same thing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct ShadowSetId(pub Uuid);
 
@@ -98,7 +100,7 @@ impl fmt::Display for ShadowSetId {
 }
 
 /// The id of one resync, drawn by the host, so that a request which is repeated is known again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct ResyncId(pub Uuid);
 
@@ -109,7 +111,7 @@ impl fmt::Display for ResyncId {
 }
 
 /// A host as the array knows it: one machine, whatever the number of its initiators.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct HostId(pub Uuid);
 
@@ -121,8 +123,9 @@ impl fmt::Display for HostId {
 
 /// An iSCSI initiator name (RFC 7143 4.2.7): `iqn.`, `eui.` or `naa.` form, at most 223 bytes, kept in lower case because
 /// names compare without regard to case after normalisation (RFC 3722).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, max_length = 223)]
 pub struct InitiatorName(String);
 
 impl InitiatorName {

@@ -8,6 +8,7 @@ pub mod api;
 mod enrolment;
 mod identity;
 mod ids;
+pub mod operations;
 mod problem;
 mod resources;
 

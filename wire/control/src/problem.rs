@@ -2,9 +2,10 @@
 //! grow with them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The reason why the array refused or failed a request. Every code is something that the asker can act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemCode {
     /// No such LUN, or none that the asking host may see: the array does not tell which.

@@ -1,11 +1,12 @@
 //! The resources: LUNs and their identities, hosts, shadow sets.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{HostId, InitiatorName, LunId, ProblemCode, ShadowSetId};
 
 /// What a control action did. Every action may be repeated: the second time it was `AlreadySo`, which is no error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The action changed something.
@@ -15,7 +16,7 @@ pub enum Outcome {
 }
 
 /// What the bytes of a designator are (SPC-4 7.8.6.1, CODE SET). Codes that are not named here are kept as they came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct CodeSet(pub u8);
 
@@ -29,7 +30,7 @@ impl CodeSet {
 }
 
 /// What a designator names (SPC-4 7.8.6.1, ASSOCIATION).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Association(pub u8);
 
@@ -43,7 +44,7 @@ impl Association {
 }
 
 /// The form of a designator (SPC-4 7.8.6.1, DESIGNATOR TYPE).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct DesignatorKind(pub u8);
 
@@ -63,7 +64,7 @@ impl DesignatorKind {
 }
 
 /// One designation descriptor of the Device Identification page (SPC-4 7.8.6).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Designator {
     /// How to read `bytes`.
     pub code_set: CodeSet,
@@ -77,7 +78,7 @@ pub struct Designator {
 
 /// Who a LUN is, as every initiator sees it in standard INQUIRY data and in the VPD pages 0x80 and 0x83. It never changes
 /// during the life of the LUN and is the same on every path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LunIdentity {
     /// T10 VENDOR IDENTIFICATION, without padding.
     pub vendor: String,
@@ -92,7 +93,7 @@ pub struct LunIdentity {
 }
 
 /// What a host knows of a disk that may or may not be a LUN of the array.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LunQuery {
     /// The serial number of page 0x80, in whatever spelling the host's storage stack gives it.
     pub serial: Option<String>,
@@ -101,7 +102,7 @@ pub struct LunQuery {
 }
 
 /// What a LUN is there for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LunRole {
     /// A LUN of its own.
@@ -116,7 +117,7 @@ pub enum LunRole {
 }
 
 /// A LUN, as the array describes it to a host that may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LunRecord {
     /// Its id.
     pub lun: LunId,
@@ -129,7 +130,7 @@ pub struct LunRecord {
 }
 
 /// A shadow LUN of a committed set and what it was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShadowTarget {
     /// The captured LUN.
     pub source: LunId,
@@ -140,7 +141,7 @@ pub struct ShadowTarget {
 }
 
 /// A host, as the array knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostRecord {
     /// Its id.
     pub host: HostId,
@@ -151,7 +152,7 @@ pub struct HostRecord {
 }
 
 /// What a host tells the array about shadow LUNs that it uses. It is kept for administrators; only `ReadWrite` changes what the array does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShadowUse {
     /// Recovery is about to write to it.
@@ -163,7 +164,7 @@ pub enum ShadowUse {
 }
 
 /// One LUN of a resync: `target` gets the content of `shadow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResyncPair {
     /// The shadow LUN, which stays as it is.
     pub shadow: LunId,
@@ -172,7 +173,7 @@ pub struct ResyncPair {
 }
 
 /// How a resync stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum ResyncState {
     /// It runs.
@@ -191,7 +192,7 @@ pub enum ResyncState {
 }
 
 /// How far a shadow set is, as the array keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SetPhase {
     /// LUNs are being taken in, or are all in.
@@ -207,7 +208,7 @@ pub enum SetPhase {
 }
 
 /// A shadow set of a host, for people to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SetSummary {
     /// Its id.
     pub set: ShadowSetId,
@@ -224,7 +225,7 @@ pub struct SetSummary {
 }
 
 /// A LUN that is mapped to a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MappedLun {
     /// The number by which the host addresses it.
     pub number: u8,
@@ -239,7 +240,7 @@ pub struct MappedLun {
 }
 
 /// All that concerns one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostOverview {
     /// The host.
     pub host: HostRecord,
