@@ -1,0 +1,154 @@
+//! The requests of administrators.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use lunshadow_control::api::{
+    AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AssignedAnswer, EnrolmentAnswer, EnrolmentRequest, HostRequest,
+    HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+};
+use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
+use lunshadow_lun::{BlockCount, Pool};
+
+use crate::asker::{Administrator, Body, Service, Shared, name};
+use crate::problem::Refusal;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+impl<P: Pool> Service<P> {
+    fn host(&self, text: &str) -> Result<HostId, Refusal> {
+        let unknown = || {
+            let detail = format!("there is no host {text}; `lunshadow host list` shows all");
+            Refusal::new(ProblemCode::InvalidRequest, detail)
+        };
+        self.catalog.host_named(&name(text)?).ok_or_else(unknown)
+    }
+
+    fn lun(&self, text: &str) -> Result<LunId, Refusal> {
+        let unknown = || {
+            let detail = format!("there is no LUN {text}; `lunshadow lun list` shows all");
+            Refusal::new(ProblemCode::UnknownLun, detail)
+        };
+        self.catalog.lun_named(&name(text)?).ok_or_else(unknown)
+    }
+
+    async fn issue(&self, host: HostId, outcome: Outcome, valid_for_s: u64) -> Answer<EnrolmentAnswer> {
+        let issued = self.catalog.issue_enrolment(host, Duration::from_secs(valid_for_s)).await?;
+        Ok(Json(EnrolmentAnswer {
+            host: self.catalog.who_am_i(host)?,
+            outcome,
+            fingerprint: self.fingerprint,
+            token: issued.token,
+            expires_at_unix_ms: issued.expires_at_unix_ms,
+        }))
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+pub(crate) async fn hosts<P: Pool>(State(service): State<Shared<P>>, _: Administrator) -> Answer<HostsAnswer> {
+    let hosts = service.catalog.administered_hosts().into_iter().map(|host| AdminHost {
+        lun_count: number(host.lun_count),
+        host: host.record,
+        enrolled: host.enrolled,
+        imports_from: host.imports_from,
+    });
+    Ok(Json(HostsAnswer { hosts: hosts.collect() }))
+}
+
+pub(crate) async fn put_host<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(host): Path<String>,
+    Body(request): Body<HostRequest>,
+) -> Answer<EnrolmentAnswer> {
+    let catalog = &service.catalog;
+    let host_name = name(&host)?;
+    let imports = request.imports_from.iter().map(|other| service.host(other)).collect::<Result<Vec<_>, _>>()?;
+    let (host, outcome) = match catalog.host_named(&host_name) {
+        Some(host) => (host, catalog.set_initiators(host, request.initiators).await?),
+        None => {
+            let made = catalog.add_host(host_name, request.initiators).await?;
+            (made.id, made.outcome)
+        }
+    };
+    catalog.set_imports(host, imports).await?;
+    service.issue(host, outcome, request.valid_for_s).await
+}
+
+pub(crate) async fn remove_host<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(host): Path<String>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = match service.catalog.host_named(&name(&host)?) {
+        Some(host) => service.catalog.remove_host(host).await?,
+        None => Outcome::AlreadySo,
+    };
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn issue_enrolment<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(host): Path<String>,
+    Body(request): Body<EnrolmentRequest>,
+) -> Answer<EnrolmentAnswer> {
+    service.issue(service.host(&host)?, Outcome::AlreadySo, request.valid_for_s).await
+}
+
+pub(crate) async fn luns<P: Pool>(State(service): State<Shared<P>>, _: Administrator) -> Answer<AdminLunsAnswer> {
+    let luns = service.catalog.administered_luns().into_iter().map(|lun| AdminLun {
+        lun: lun.lun,
+        name: lun.name,
+        len_bytes: lun.block_count.bytes(),
+        hosts: lun.mappings.into_iter().map(|(host, number)| AdminMapping { host, number: number.0 }).collect(),
+        shadow_count: number(lun.shadow_count),
+    });
+    Ok(Json(AdminLunsAnswer { luns: luns.collect() }))
+}
+
+pub(crate) async fn create_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+    Body(request): Body<NewLunRequest>,
+) -> Answer<NewLunAnswer> {
+    let odd = || Refusal::new(ProblemCode::InvalidRequest, "the length of a LUN is a multiple of 512 bytes");
+    let block_count = BlockCount::from_bytes(request.len_bytes).ok_or_else(odd)?;
+    let made = service.catalog.create_lun(name(&lun)?, block_count).await?;
+    Ok(Json(NewLunAnswer { lun: made.id, outcome: made.outcome }))
+}
+
+pub(crate) async fn delete_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = match service.catalog.lun_named(&name(&lun)?) {
+        Some(lun) => service.catalog.delete_lun(lun).await?,
+        None => Outcome::AlreadySo,
+    };
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn map_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path((lun, host)): Path<(String, String)>,
+) -> Answer<AssignedAnswer> {
+    let assigned = service.catalog.assign(service.host(&host)?, service.lun(&lun)?).await?;
+    Ok(Json(AssignedAnswer { number: assigned.number.0, outcome: assigned.outcome }))
+}
+
+pub(crate) async fn unmap_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path((lun, host)): Path<(String, String)>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.unassign(service.host(&host)?, service.lun(&lun)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
+}
