@@ -60,7 +60,7 @@ async fn what_does_not_begin_with_a_login_is_closed() {
         let mut answer = Vec::new();
         // Closed, or cut off because not all that was sent has been read.
         let _ = stream.read_to_end(&mut answer).await;
-        assert_eq!(answer, []);
+        assert!(answer.is_empty());
     }
 }
 
