@@ -1,7 +1,11 @@
 //! The Windows provider, proven through COM between processes.
 //!
-//! On Windows (that is, under Wine) this is a stand-in for the part of VSS that registers providers.
+//! Two programs stand beside the product: a stand-in for the part of VSS that registers providers ([`stand_in`]), and the provider
+//! with planted faults ([`planted`]). [`raw`] is a client that can misuse a provider's interfaces.
 #![cfg_attr(windows, expect(unsafe_code, reason = "COM's interfaces are unsafe to call and to implement"))]
 
+pub mod planted;
+#[cfg(windows)]
+pub mod raw;
 #[cfg(windows)]
 pub mod stand_in;

@@ -1,0 +1,144 @@
+//! The process of the provider with planted faults, started by a test and under its control.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::windows::io::AsRawHandle;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Once;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+use windows::Win32::Foundation::HANDLE;
+use windows::Win32::System::Com::{COINIT_MULTITHREADED, CoInitializeEx};
+use windows::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_core::GUID;
+
+use super::{RawProvider, guid};
+use crate::planted::{Command, Fault, State};
+
+/// Makes the threads of this process members of the multi-threaded apartment, those to come as well.
+pub fn initialise() {
+    static APARTMENT: Once = Once::new();
+    APARTMENT.call_once(|| {
+        // The apartment lives for as long as one of its threads does, and this one never ends.
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // SAFETY: the first call of COM on this thread.
+            let outcome = unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) };
+            ready.send(outcome.is_ok()).ok();
+            loop {
+                std::thread::park();
+            }
+        });
+        assert_eq!(is_ready.recv(), Ok(true), "COM does not start");
+    });
+}
+
+/// A running server. Dropping it ends the process.
+pub struct PlantedServer {
+    class: GUID,
+    child: Child,
+    talk: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl PlantedServer {
+    /// Starts `program` under a class id of its own and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(program: &str) -> std::io::Result<Self> {
+        initialise();
+        let class = Uuid::new_v4();
+        let mut child = std::process::Command::new(program)
+            .arg(class.braced().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let missing = || std::io::Error::other("the child has no pipes");
+        let input = child.stdin.take().ok_or_else(missing)?;
+        let output = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        let server = Self { class: guid(class), child, talk: Mutex::new((input, output)) };
+        // It answers its first question when the class is registered.
+        server.ask(&Command::Look)?;
+        Ok(server)
+    }
+
+    /// Sends a command and returns the state after it.
+    ///
+    /// # Errors
+    /// If the process is gone, or does not understand.
+    pub fn ask(&self, command: &Command) -> std::io::Result<State> {
+        let mut talk = self.talk.lock();
+        let (input, output) = &mut *talk;
+        writeln!(input, "{}", serde_json::to_string(command)?)?;
+        input.flush()?;
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// What the process has to show now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.ask(&Command::Look).expect("the process runs")
+    }
+
+    /// Plants a fault.
+    pub fn plant(&self, method: &str, fault: Fault) {
+        self.ask(&Command::Plant { method: method.to_owned(), fault }).expect("the process runs");
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.ask(&Command::Heal).expect("the process runs");
+    }
+
+    /// An object of its class.
+    #[must_use]
+    pub fn provider(&self) -> RawProvider {
+        RawProvider::create(self.class).expect("the class is served")
+    }
+
+    /// The class id.
+    #[must_use]
+    pub fn class(&self) -> GUID {
+        self.class
+    }
+
+    /// The memory that is the process's own.
+    #[must_use]
+    pub fn private_bytes(&self) -> usize {
+        private_bytes(HANDLE(self.child.as_raw_handle()))
+    }
+
+    /// Ends the process at once, in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Ends it in good order: the class is revoked, and the process answers with success.
+    #[must_use]
+    pub fn stop(mut self) -> bool {
+        self.ask(&Command::Stop).is_ok() && self.child.wait().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for PlantedServer {
+    fn drop(&mut self) {
+        // It may be gone already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The memory that is a process's own, in bytes.
+#[must_use]
+pub fn private_bytes(process: HANDLE) -> usize {
+    let mut counters = PROCESS_MEMORY_COUNTERS::default();
+    let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).expect("small");
+    // SAFETY: the structure is as large as is said.
+    let done = unsafe { K32GetProcessMemoryInfo(process, &raw mut counters, size) };
+    assert!(done.as_bool(), "the process cannot be looked at");
+    counters.PagefileUsage
+}
