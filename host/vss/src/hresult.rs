@@ -32,6 +32,9 @@ macro_rules! codes {
         impl HResult {
             $($(#[$doc])* pub const $name: Self = Self::from_bits($bits);)*
 
+            /// All codes that have a name, in the order of their declarations.
+            pub const NAMED: &[Self] = &[$(Self::$name),*];
+
             /// The name of the code in the SDK headers, for the codes that are known here.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {

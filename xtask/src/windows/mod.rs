@@ -1,8 +1,9 @@
 //! `cargo xtask windows`: the Windows programs, built here and run under Wine, with real COM between processes.
 //!
-//! It makes a fresh Wine prefix below the target folder, with two libraries that Wine lacks ([`mod@libraries`]), starts the array's
-//! side on Linux, runs the tests, and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
+//! It makes a fresh Wine prefix below the target folder, with two libraries that Wine lacks ([`mod@libraries`]), compares what Rust takes VSS's structures to be
+//! with the headers of C ([`layouts`]), starts the array's side on Linux, runs the tests, and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
 
+mod layouts;
 mod libraries;
 mod prefix;
 mod verdicts;
@@ -74,6 +75,11 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
         prefix.run(&programs.join("vss-stand-in.exe"), &["register"])?;
         Ok(prefix)
     })?;
+    if !arguments.bench {
+        timed("structures and constants against the headers of C", || {
+            layouts::check(metadata.workspace_root.as_std_path(), &folder, &prefix, &programs)
+        })?;
+    }
     let report = folder.join("tests.txt");
     let outcome = timed("tests", || test(arguments, profile, &prefix, &report));
     drop(prefix);

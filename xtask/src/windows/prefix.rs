@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::libraries::Libraries;
 use super::windows_path;
@@ -41,6 +41,16 @@ impl Prefix {
         let mut all = vec![program.to_str().context("paths are UTF-8 here")?];
         all.extend(arguments);
         self.run_wine(&all)
+    }
+
+    /// What a program that was built here prints on standard output.
+    pub(super) fn output_of(&self, program: &Path) -> anyhow::Result<Vec<u8>> {
+        let mut wine = Command::new(WINE);
+        self.describe_to(&mut wine);
+        let output = wine.arg(windows_path(program)).stdin(Stdio::null()).stderr(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start {WINE}"))?;
+        ensure!(output.status.success(), "{}: {}", program.display(), output.status);
+        Ok(output.stdout)
     }
 
     /// Lets a command's Wine programs run in this prefix.
