@@ -1,1 +1,10 @@
-//! The Windows program around the provider: COM shells, class factory, registration, service, event log. No decisions.
+//! `lunshadow-provider.exe`: COM shells around a `HardwareProvider`, class object, service, installer, event log. No decisions.
+//!
+//! What can be decided without Windows (settings, the command line, the order of an installation, what a check means) builds everywhere and is
+//! tested everywhere; the rest is `cfg(windows)`.
+#![cfg_attr(windows, expect(unsafe_code, reason = "Windows' interfaces are unsafe to call and to implement"))]
+
+pub mod config;
+#[cfg(windows)]
+mod folders;
+pub mod ids;

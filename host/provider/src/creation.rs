@@ -79,7 +79,7 @@ impl Provider {
 
     fn is_full_for(&self, snapshot: SnapshotId) -> bool {
         let snapshots = &self.creation.lock().snapshots;
-        snapshots.len() >= self.config.volumes_at_most && !snapshots.contains(&snapshot)
+        snapshots.len() >= self.config().volumes_at_most && !snapshots.contains(&snapshot)
     }
 
     /// Makes `set` the current one and ends the one before.
@@ -150,7 +150,7 @@ impl Provider {
 
     fn wait_prepared(&self, set: SnapshotSetId, transition: Transition) -> Result<(), ArrayError> {
         while self.creation.lock().lifecycle.is_at(set, transition.during) {
-            if self.array.wait_prepared(shadow_set(set), self.config.wait_slice)? == Preparation::Ready {
+            if self.array.wait_prepared(shadow_set(set), self.config().wait_slice)? == Preparation::Ready {
                 return Ok(());
             }
         }
@@ -164,7 +164,7 @@ impl Provider {
             return Ok(());
         };
         self.journal.hush();
-        let outcome = self.on_channel(set, |channel| channel.arm(self.config.commit_at_most));
+        let outcome = self.on_channel(set, |channel| channel.arm(self.config().commit_at_most));
         self.conclude(METHOD, set, transition, outcome, Removal::IfAnswering)
     }
 
@@ -179,7 +179,7 @@ impl Provider {
         let outcome = self.on_channel(set, |channel| channel.commit()).and_then(|()| {
             let took = self.clock.now().saturating_sub(entered);
             self.creation.lock().commit_took = took;
-            let late = took > self.config.veto_commit_after;
+            let late = took > self.config().veto_commit_after;
             // An empty text allocates nothing.
             let too_late = ArrayError::Refused { code: ProblemCode::DeadlinePassed, detail: String::new() };
             if late { Err(too_late) } else { Ok(()) }
@@ -199,7 +199,7 @@ impl Provider {
         self.creation.lock().channel = None;
         self.conclude(METHOD, set, transition, outcome, Removal::IfAnswering)?;
         self.doubtful.lock().remove(&set);
-        if self.creation.lock().commit_took > self.config.commit_alarm {
+        if self.creation.lock().commit_took > self.config().commit_alarm {
             let detail = Some(self.commit_in_words());
             self.journal.record(Occurrence { id: EventId::CommitSlow, method: METHOD, set: Some(set), detail });
         }

@@ -194,6 +194,10 @@ situations! {
     UseNotNoted = 45, Warning,
         "the array could not be told that shadow LUNs are used as ordinary ones now",
         "Tell the array by hand that these LUNs are ordinary ones, since shadow LUNs may be deleted.";
+    /// The settings were changed to something that cannot be used.
+    SettingsRefused = 47, Warning,
+        "the settings of this host's provider cannot be used, so the last good ones stay in force",
+        "Correct the file, or write it anew with `lunshadow-provider config`; a restart is not needed.";
     /// The caller has let go of a resync.
     ResyncUnobserved = 46, Warning,
         "nobody waits any more for a resync that runs",

@@ -11,7 +11,7 @@ use lunshadow_vss::{
     Async, Context, DeviceName, HResult, HardwareProvider, Lifecycle, LunInformation, LunStateChange, Method,
     SnapshotId, SnapshotSetId, SnapshotState,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::aborting::OWED_AT_MOST;
 use crate::codes;
@@ -69,7 +69,7 @@ impl Default for ProviderConfig {
 pub struct Provider {
     pub(crate) array: Arc<dyn Array>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) config: ProviderConfig,
+    config: RwLock<ProviderConfig>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) creation: Mutex<Creation>,
     /// Sets that the array should have removed, but could not be asked to yet.
@@ -124,7 +124,7 @@ impl Provider {
         Self {
             array,
             clock,
-            config,
+            config: RwLock::new(config),
             journal,
             creation: Mutex::default(),
             owed: Mutex::new(VecDeque::with_capacity(OWED_AT_MOST)),
@@ -139,6 +139,21 @@ impl Provider {
     pub fn current_set(&self) -> Option<(SnapshotSetId, SnapshotState)> {
         let lifecycle = self.creation.lock().lifecycle;
         lifecycle.current().map(|set| (set, lifecycle.state()))
+    }
+
+    /// Keeps to other limits from now on. How long writers can be frozen is Windows' affair and stays.
+    pub fn reconfigure(&self, config: ProviderConfig) {
+        *self.config.write() = config;
+    }
+
+    /// The limits, as they are now.
+    pub(crate) fn config(&self) -> ProviderConfig {
+        self.config.read().clone()
+    }
+
+    /// Records an event of whoever surrounds the provider. Like the provider's own it waits while writers are frozen.
+    pub fn note(&self, id: EventId, method: Method, detail: Option<String>) {
+        self.journal.record(Occurrence { id, method, set: None, detail });
     }
 
     /// Answers with the code for an error of the array, and records its event.

@@ -60,8 +60,8 @@ impl Provider {
         let watcher = Watcher {
             resync: Arc::clone(resync),
             clock: Arc::clone(&self.clock),
-            slice: self.config.wait_slice,
-            lost_at_most: self.config.resync_lost_at_most,
+            slice: self.config().wait_slice,
+            lost_at_most: self.config().resync_lost_at_most,
         };
         let started = thread::Builder::new().name("resync".to_owned()).spawn(move || watcher.watch());
         started.map(drop).map_err(|_| {

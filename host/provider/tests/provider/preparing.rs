@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use lunshadow_control::ProblemCode;
-use lunshadow_provider::EventId;
-use lunshadow_vss::{Context, HResult, HardwareProvider, SnapshotState};
+use lunshadow_provider::{EventId, ProviderConfig};
+use lunshadow_vss::{Context, HResult, HardwareProvider, Method, SnapshotState};
 
 use crate::fake_array::{Fault, Stage};
 use crate::rig::{NEXT_SET, Rig, SET, Until, lun, luns, shadow_set};
@@ -180,6 +180,27 @@ fn a_kept_set_that_begins_again_is_left_alone() {
     assert_eq!(rig.take_errors(), [EventId::CallOutOfOrder]);
     assert_eq!(rig.array.ledger(), ledger);
     rig.targets(&luns(1)).expect("the set is still current");
+}
+
+#[test]
+fn other_limits_hold_from_the_next_call_on() {
+    let rig = Rig::new(3);
+    rig.begin(SET, 1, &[lun(1)]).unwrap();
+    rig.provider.reconfigure(ProviderConfig { volumes_at_most: 2, ..ProviderConfig::default() });
+    rig.begin(SET, 2, &[lun(2)]).unwrap();
+    assert_eq!(rig.begin(SET, 3, &[lun(3)]), Err(HResult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED));
+}
+
+#[test]
+fn what_others_note_waits_while_writers_are_frozen() {
+    let rig = Rig::new(1);
+    rig.create(SET, &luns(1), Until::PreCommitted);
+    rig.provider.note(EventId::SettingsRefused, Method::AreLunsSupported, Some("line 3".into()));
+    assert_eq!(rig.take_events(), []);
+    rig.step(SET, Until::Committed).unwrap();
+    rig.step(SET, Until::PostCommitted).unwrap();
+    let texts = rig.take_texts();
+    assert!(texts[0].starts_with("AreLunsSupported: the settings") && texts[0].contains(": line 3."), "{texts:?}");
 }
 
 impl Rig {
