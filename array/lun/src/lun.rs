@@ -57,7 +57,8 @@ pub trait Lun: Send + Sync + 'static {
     /// The LUN's id, which never changes.
     fn id(&self) -> LunId;
 
-    /// The length, which may grow.
+    /// The length. It grows by [`Pool::grow`](crate::Pool::grow), and [`Pool::revert`](crate::Pool::revert) can change it either way. Cheap: the
+    /// target compares it with what it told an initiator, who then hears of the change.
     fn block_count(&self) -> BlockCount;
 
     /// Reads `count` blocks. Blocks that were never written, or were discarded, read as zeros.

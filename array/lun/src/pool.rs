@@ -8,7 +8,7 @@ use crate::{BlockCount, LunHandle, LunId, Outcome, ShadowSetId};
 /// Where a LUN's first content came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LunOrigin {
-    /// It began empty.
+    /// It began empty, or was promoted from a shadow LUN.
     Empty,
     /// It is a shadow LUN: the content of `source` at the commit of `set`.
     Shadow {
@@ -74,7 +74,7 @@ pub enum PoolError {
     /// The set is committed already and can no longer be prepared or aborted.
     #[error("the shadow set {0} is committed")]
     SetCommitted(ShadowSetId),
-    /// The length is zero or beyond what the pool can map.
+    /// The length is zero, beyond what the pool can map, or shorter than what is to grow.
     #[error("a LUN of {0} is not possible in this pool")]
     UnsupportedSize(BlockCount),
     /// The pool is full.
@@ -171,6 +171,16 @@ pub trait Pool: Send + Sync + 'static {
     /// [`PoolError::UnknownLun`], [`PoolError::OutOfSpace`], [`PoolError::Poisoned`], [`PoolError::Io`]. A LUN that is a `to` twice is
     /// [`PoolError::LunExists`].
     fn revert(&self, pairs: &[RevertPair]) -> impl Future<Output = Result<(), PoolError>> + Send;
+
+    /// Makes a LUN longer; what is new reads as zeros. Open handles see the new length. The length that it has is `AlreadySo`.
+    ///
+    /// # Errors
+    /// [`PoolError::UnsupportedSize`] also for less than it has: LUNs never shrink.
+    fn grow(&self, lun: LunId, block_count: BlockCount) -> impl Future<Output = Result<Outcome, PoolError>> + Send;
+
+    /// Makes a shadow LUN a LUN like any other, which is no longer known as the shadow of something. Its content and its handles stay as they
+    /// are, and nothing is copied. A LUN that is no shadow LUN is `AlreadySo`.
+    fn promote(&self, lun: LunId) -> impl Future<Output = Result<Outcome, PoolError>> + Send;
 
     /// How full the pool is.
     fn usage(&self) -> PoolUsage;

@@ -1,11 +1,14 @@
 //! The changes that records describe, made in memory: by requests, which log them, and by recovery, which reads them from the log.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use lunshadow_lun::{BlockCount, LunId, LunOrigin, ShadowSetId};
 
 use crate::lun_table::{Life, LunEntry, tree_for};
 use crate::map::Leaf;
 use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
-use crate::record::{LunSlot, Record, SnapshotMember};
+use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::space::Faults;
 use crate::state::State;
 
@@ -108,8 +111,48 @@ impl State {
     pub(crate) fn create_lun(&mut self, slot: LunSlot, id: LunId, length: BlockCount) -> bool {
         let Some(tree) = tree_for(length) else { return false };
         let (origin, life) = (LunOrigin::Empty, Life::Live);
-        self.luns.insert(slot, LunEntry { id, length, tree, origin, life, mapped_blocks: 0, birth: 0 });
+        let shown_length = Arc::default();
+        self.luns.insert(slot, LunEntry { id, length, shown_length, tree, origin, life, mapped_blocks: 0, birth: 0 });
         true
+    }
+
+    /// Makes a LUN longer, whose length is `length` or less. `None` if pages are missing.
+    pub(crate) fn grow_lun(&mut self, slot: LunSlot, length: BlockCount, faults: &mut Faults) -> Option<Updated> {
+        let levels = tree_for(length)?.levels;
+        let lun = self.luns.get(slot)?;
+        let (mut tree, mapped_blocks) = (lun.tree, lun.mapped_blocks);
+        if lun.length == length {
+            return Some(Updated::Unchanged);
+        }
+        if levels > tree.levels && !self.pages.stock_spare(faults)? {
+            return Some(Updated::Full);
+        }
+        self.pages.raise(&mut tree, levels);
+        self.luns.remap(slot, length, tree, mapped_blocks);
+        Some(Updated::Changed)
+    }
+
+    /// Whether [`State::revert`] makes sense for these pairs.
+    pub(crate) fn can_revert(&mut self, pairs: &[RevertedPair]) -> bool {
+        let live = |state: &Self, slot| state.luns.get(slot).is_some_and(LunEntry::is_live);
+        let targets: BTreeSet<_> = pairs.iter().map(|pair| pair.to).collect();
+        let old: BTreeSet<_> = pairs.iter().map(|pair| pair.old).collect();
+        targets.len() == pairs.len()
+            && old.len() == pairs.len()
+            && pairs.iter().all(|pair| live(self, pair.from) && live(self, pair.to) && self.luns.is_vacant(pair.old))
+    }
+
+    /// Gives LUNs the content of others. Needs what a capture of the latter needs, and slots that were taken for what goes.
+    pub(crate) fn revert(&mut self, pairs: &[RevertedPair]) {
+        let from: Vec<_> = pairs.iter().map(|pair| self.luns.get(pair.from).cloned()).collect();
+        for (pair, from) in pairs.iter().zip(from) {
+            let (Some(from), Some(to)) = (from, self.luns.get(pair.to).cloned()) else { continue };
+            if !from.tree.root.is_unmapped() {
+                self.pages.space.increment(&mut self.pages.cache, from.tree.root.block());
+            }
+            self.luns.remap(pair.to, from.length, from.tree, from.mapped_blocks);
+            self.luns.insert(pair.old, LunEntry { life: Life::Deleted { cursor: 0 }, ..to });
+        }
     }
 
     /// Brings in what [`State::capture`] needs.

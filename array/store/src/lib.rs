@@ -34,6 +34,7 @@ mod page;
 mod pool;
 mod record;
 mod recovery;
+mod reshape;
 mod sets;
 mod space;
 mod state;

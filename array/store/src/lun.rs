@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId};
@@ -26,7 +27,8 @@ pub(crate) struct StoreLun {
     pub(crate) slot: LunSlot,
     pub(crate) birth: u64,
     pub(crate) id: LunId,
-    pub(crate) length: BlockCount,
+    /// The length, as of the last look without the pool's lock.
+    pub(crate) length: Arc<AtomicU64>,
 }
 
 impl StoreLun {
@@ -36,11 +38,27 @@ impl StoreLun {
         entry.ok_or(LunError::Gone)
     }
 
+    /// The LUN's entry, if the LUN still reaches that far: a revert may have made it shorter since the request was looked at.
+    pub(crate) fn entry_until<'a>(&self, state: &'a State, bytes: &Range<u64>) -> Result<&'a LunEntry, LunError> {
+        let entry = self.entry(state)?;
+        if bytes.end.div_ceil(LOGICAL_LEN) <= entry.length.0 {
+            return Ok(entry);
+        }
+        let at = bytes.start / LOGICAL_LEN;
+        let count = BlockCount(bytes.end.div_ceil(LOGICAL_LEN) - at);
+        Err(LunError::OutOfRange { at: Lba(at), count, size: entry.length })
+    }
+
+    fn length(&self) -> BlockCount {
+        BlockCount(self.length.load(Ordering::Acquire))
+    }
+
     /// The bytes that a request is about.
     fn checked(&self, at: Lba, count: BlockCount) -> Result<Range<u64>, LunError> {
+        let size = self.length();
         match at.checked_add(count) {
-            Some(end) if end.0 <= self.length.0 => Ok(at.0 * LOGICAL_LEN..end.0 * LOGICAL_LEN),
-            _ => Err(LunError::OutOfRange { at, count, size: self.length }),
+            Some(end) if end.0 <= size.0 => Ok(at.0 * LOGICAL_LEN..end.0 * LOGICAL_LEN),
+            _ => Err(LunError::OutOfRange { at, count, size }),
         }
     }
 
@@ -74,7 +92,7 @@ impl StoreLun {
 
     fn first_damaged(&self, error: LookUpError, bytes: &Range<u64>, block: u64) -> LunError {
         match error {
-            LookUpError::Gone => LunError::Gone,
+            LookUpError::Lun(error) => error,
             LookUpError::Page(error) => Self::damaged_at(Self::lba_of(bytes, block).0 * LOGICAL_LEN)(error),
         }
     }
@@ -87,8 +105,12 @@ impl StoreLun {
     /// The entries of consecutive blocks within a leaf.
     pub(crate) fn look_up(&self, place: LeafPlace, count: usize) -> Result<Vec<Entry>, LookUpError> {
         let looked_up = self.shared.with_pages(|state, faults| {
-            let Ok(lun) = self.entry(state) else { return Some(Err(LookUpError::Gone)) };
-            let tree = lun.tree;
+            // The last block may be cut by the LUN's end.
+            let bytes = place.block() * BLOCK_LEN..(place.block() + number(count) - 1) * BLOCK_LEN + 1;
+            let tree = match self.entry_until(state, &bytes) {
+                Ok(lun) => lun.tree,
+                Err(error) => return Some(Err(LookUpError::Lun(error))),
+            };
             Some(Ok(match state.pages.leaf(&tree, place.leaf, faults)? {
                 Leaf::HoleUntil(_) => vec![Entry::UNMAPPED; count],
                 Leaf::Mapped(page) => (place.at..place.at + count).map(|at| page.entry(at)).collect(),
@@ -172,15 +194,19 @@ impl StoreLun {
     }
 
     /// Unmaps blocks of one leaf; the block where the next thing to unmap can be, or `None` if copying a shared map page needs
-    /// a block that is not there.
-    fn discard_leaf(&self, blocks: &Range<u64>) -> Result<Option<u64>, LunError> {
+    /// a block that is not there. A last block that the LUN's end cuts goes as a whole, but only as long as the LUN has the length that
+    /// the caller has seen; if not, nothing happens, and the answer is where it began.
+    fn discard_leaf(&self, blocks: &Range<u64>, seen: BlockCount) -> Result<Option<u64>, LunError> {
         let place = LeafPlace::of(blocks.start);
         let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
         let entries = vec![Entry::UNMAPPED; index(end - blocks.start)];
         let done = self.shared.with_pages(|state, faults| {
-            let tree = match self.entry(state) {
-                Ok(lun) if !state.poisoned => lun.tree,
-                Ok(_) => return Some(Err(LunError::Poisoned)),
+            let tree = match self.entry_until(state, &((end - 1) * BLOCK_LEN..(end - 1) * BLOCK_LEN + 1)) {
+                Ok(_) if state.poisoned => return Some(Err(LunError::Poisoned)),
+                Ok(lun) if end * BLOCK_LEN > seen.bytes() && lun.length != seen => {
+                    return Some(Ok(Some(blocks.start)));
+                }
+                Ok(lun) => lun.tree,
                 Err(gone) => return Some(Err(gone)),
             };
             if let Leaf::HoleUntil(leaf) = state.pages.leaf(&tree, place.leaf, faults)? {
@@ -199,11 +225,36 @@ impl StoreLun {
         });
         done.map_err(Self::damaged_at(blocks.start * BLOCK_LEN))?
     }
+
+    /// Discards, as long as the LUN has the length that was seen. False if that has changed.
+    async fn discard_as_long(&self, at: Lba, count: BlockCount, seen: BlockCount) -> Result<bool, LunError> {
+        let bytes = self.checked(at, count)?;
+        // A last block that the LUN's end cuts is whole for this purpose.
+        let end = if bytes.end == seen.bytes() { bytes.end.div_ceil(BLOCK_LEN) } else { bytes.end / BLOCK_LEN };
+        let mut whole = bytes.start.div_ceil(BLOCK_LEN)..end;
+        if whole.start >= whole.end {
+            let zeros = Bytes::from(vec![0; index(bytes.end - bytes.start)]);
+            return self.write_bytes(bytes, zeros).await.map(|()| true);
+        }
+        for partial in [bytes.start..whole.start * BLOCK_LEN, (whole.end * BLOCK_LEN).min(bytes.end)..bytes.end] {
+            let zeros = Bytes::from(vec![0; index(partial.end - partial.start)]);
+            self.write_bytes(partial, zeros).await?;
+        }
+        while whole.start < whole.end {
+            let rest = whole.clone();
+            let next = self.with_space(0, move |this| this.discard_leaf(&rest, seen)).await?;
+            if next == whole.start {
+                return Ok(false);
+            }
+            whole.start = next;
+        }
+        Ok(true)
+    }
 }
 
 /// Why entries could not be looked up.
 pub(crate) enum LookUpError {
-    Gone,
+    Lun(LunError),
     Page(PageError),
 }
 
@@ -213,7 +264,7 @@ impl Lun for StoreLun {
     }
 
     fn block_count(&self) -> BlockCount {
-        self.length
+        self.length()
     }
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
@@ -241,23 +292,8 @@ impl Lun for StoreLun {
     }
 
     async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
-        let bytes = self.checked(at, count)?;
-        let length_bytes = self.length.bytes();
-        // A last block that the LUN's end cuts is whole for this purpose.
-        let end = if bytes.end == length_bytes { bytes.end.div_ceil(BLOCK_LEN) } else { bytes.end / BLOCK_LEN };
-        let mut whole = bytes.start.div_ceil(BLOCK_LEN)..end;
-        if whole.start >= whole.end {
-            let zeros = Bytes::from(vec![0; index(bytes.end - bytes.start)]);
-            return self.write_bytes(bytes, zeros).await;
-        }
-        for partial in [bytes.start..whole.start * BLOCK_LEN, (whole.end * BLOCK_LEN).min(bytes.end)..bytes.end] {
-            let zeros = Bytes::from(vec![0; index(partial.end - partial.start)]);
-            self.write_bytes(partial, zeros).await?;
-        }
-        while whole.start < whole.end {
-            let rest = whole.clone();
-            whole.start = self.with_space(0, move |this| this.discard_leaf(&rest)).await?;
-        }
+        // Again if the LUN has got another length meanwhile.
+        while !self.discard_as_long(at, count, self.length()).await? {}
         Ok(())
     }
 }

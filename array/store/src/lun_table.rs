@@ -1,6 +1,8 @@
 //! The table of LUNs: in memory as a whole, on the medium in pages of 32 records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lunshadow_lun::{BlockCount, LunId, LunOrigin, LunSummary, ShadowSetId};
 use zerocopy::little_endian::{U64, U128};
@@ -56,6 +58,8 @@ pub(crate) enum Life {
 pub(crate) struct LunEntry {
     pub(crate) id: LunId,
     pub(crate) length: BlockCount,
+    /// The length for the LUN's handles, which read it without the pool's lock.
+    pub(crate) shown_length: Arc<AtomicU64>,
     pub(crate) tree: Tree,
     pub(crate) origin: LunOrigin,
     pub(crate) life: Life,
@@ -156,6 +160,7 @@ impl LunTable {
 
     /// Puts a LUN into a slot that was taken for it.
     pub(crate) fn insert(&mut self, slot: LunSlot, mut lun: LunEntry) {
+        lun.shown_length = Arc::new(AtomicU64::new(lun.length.0));
         lun.birth = self.births;
         self.births += 1;
         self.free.remove(&slot);
@@ -166,6 +171,13 @@ impl LunTable {
         }
         self.slots[index(u64::from(slot))] = Some(lun);
         self.get_mut(slot);
+    }
+
+    /// Gives a LUN another length and map.
+    pub(crate) fn remap(&mut self, slot: LunSlot, length: BlockCount, tree: Tree, mapped_blocks: u64) {
+        let Some(lun) = self.get_mut(slot) else { return };
+        (lun.length, lun.tree, lun.mapped_blocks) = (length, tree, mapped_blocks);
+        lun.shown_length.store(length.0, Ordering::Release);
     }
 
     /// Deletes a LUN: it cannot be found any more.
@@ -301,6 +313,7 @@ impl LunRecord {
         Ok(LunEntry {
             id: LunId::from_u128(self.id.get()),
             length,
+            shown_length: Arc::default(),
             tree: Tree { root: Entry::from_raw(self.root.get()), ..fitting },
             origin,
             life,

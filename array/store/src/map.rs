@@ -249,6 +249,20 @@ impl Pages {
         Entry::unsealed(block)
     }
 
+    /// Gives a map more levels. Takes a spare block for each if something is mapped.
+    pub(crate) fn raise(&mut self, tree: &mut Tree, levels: u8) {
+        while tree.levels < levels {
+            if !tree.root.is_unmapped() {
+                let block = self.take_spare();
+                let mut page = Page::zeroed();
+                page.set_entry(0, tree.root);
+                self.cache.insert_dirty(block, PageKind::Map { level: tree.levels }, page);
+                tree.root = Entry::unsealed(block);
+            }
+            tree.levels += 1;
+        }
+    }
+
     fn take_spare(&mut self) -> u64 {
         let block = self.spare.pop().expect("stocked before");
         self.space.increment(&mut self.cache, block);

@@ -22,7 +22,7 @@ use crate::record::Record;
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
-use crate::{commit, housekeeper, log_writer, recovery};
+use crate::{commit, housekeeper, log_writer, recovery, reshape};
 
 /// The name of the file in a pool's directory.
 pub const POOL_FILE: &str = "pool.lunshadow";
@@ -211,7 +211,7 @@ impl StorePool {
     fn handle(&self, state: &State, lun: LunId) -> Result<LunHandle, PoolError> {
         let (slot, entry) =
             state.luns.find(lun).filter(|(_, entry)| entry.is_live()).ok_or(PoolError::UnknownLun(lun))?;
-        let (birth, length) = (entry.birth, entry.length);
+        let (birth, length) = (entry.birth, Arc::clone(&entry.shown_length));
         Ok(LunHandle::new(StoreLun { shared: Arc::clone(&self.shared), slot, birth, id: lun, length }))
     }
 }
@@ -352,8 +352,16 @@ impl Pool for StorePool {
         Ok(if aborted.is_some() { Outcome::Done } else { Outcome::AlreadySo })
     }
 
-    async fn revert(&self, _pairs: &[RevertPair]) -> Result<(), PoolError> {
-        Err(PoolError::Poisoned)
+    async fn revert(&self, pairs: &[RevertPair]) -> Result<(), PoolError> {
+        reshape::revert(&self.shared, pairs).await
+    }
+
+    async fn grow(&self, lun: LunId, block_count: BlockCount) -> Result<Outcome, PoolError> {
+        reshape::grow(&self.shared, lun, block_count).await
+    }
+
+    async fn promote(&self, lun: LunId) -> Result<Outcome, PoolError> {
+        reshape::promote(&self.shared, lun).await
     }
 
     fn usage(&self) -> PoolUsage {
@@ -384,7 +392,7 @@ impl Pool for StorePool {
     }
 }
 
-fn refused(refusal: Refusal) -> PoolError {
+pub(crate) fn refused(refusal: Refusal) -> PoolError {
     match refusal {
         Refusal::Poisoned => PoolError::Poisoned,
         Refusal::MediumFull => PoolError::OutOfSpace,

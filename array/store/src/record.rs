@@ -22,6 +22,12 @@ pub(crate) enum Record {
     Delete { lun: LunSlot },
     /// All members of a set are captured.
     Snapshot { set: ShadowSetId, members: Vec<SnapshotMember> },
+    /// LUNs have the content of others; what they held is given back in slots of its own.
+    Revert { pairs: Vec<RevertedPair> },
+    /// A LUN is longer. Its length is in logical blocks of 512 bytes.
+    Grow { lun: LunSlot, length: u64 },
+    /// A shadow LUN is a LUN like any other.
+    Promote { lun: LunSlot },
 }
 
 /// One LUN of a captured set.
@@ -30,6 +36,15 @@ pub(crate) struct SnapshotMember {
     pub(crate) source: LunSlot,
     pub(crate) shadow: LunSlot,
     pub(crate) shadow_id: LunId,
+}
+
+/// One LUN of a revert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RevertedPair {
+    pub(crate) from: LunSlot,
+    pub(crate) to: LunSlot,
+    /// The slot in which the old content of `to` is given back.
+    pub(crate) old: LunSlot,
 }
 
 /// A record that makes no sense although its batch's checksum holds.
@@ -41,6 +56,9 @@ const DISCARD: u16 = 2;
 const CREATE: u16 = 3;
 const DELETE: u16 = 4;
 const SNAPSHOT: u16 = 5;
+const REVERT: u16 = 6;
+const GROW: u16 = 7;
+const PROMOTE: u16 = 8;
 
 /// What each record begins with: its kind, the number of parts behind it, and 20 bytes whose meaning depends on the kind.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -62,7 +80,17 @@ struct Part {
     lun: U32,
 }
 
-const _: () = assert!(size_of::<Head>() == 24 && size_of::<Part>() == 24);
+/// What follows the head of [`Record::Revert`] for each pair.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct PairPart {
+    from: U32,
+    to: U32,
+    old: U32,
+    reserved: U32,
+}
+
+const _: () = assert!(size_of::<Head>() == 24 && size_of::<Part>() == 24 && size_of::<PairPart>() == 16);
 
 impl Record {
     /// Appends the record to a batch.
@@ -97,6 +125,15 @@ impl Record {
                     out.extend_from_slice(part.as_bytes());
                 }
             }
+            Self::Revert { pairs } => {
+                head(REVERT, pairs.len(), 0, 0, 0);
+                for RevertedPair { from, to, old } in pairs {
+                    let (from, to, old) = ((*from).into(), (*to).into(), (*old).into());
+                    out.extend_from_slice(PairPart { from, to, old, reserved: 0.into() }.as_bytes());
+                }
+            }
+            Self::Grow { lun, length } => head(GROW, 0, *lun, *length, 0),
+            Self::Promote { lun } => head(PROMOTE, 0, *lun, 0, 0),
         }
     }
 
@@ -132,6 +169,17 @@ impl Record {
                 let members = (0..parts).map(member).collect::<Result<_, _>>()?;
                 Ok(Self::Snapshot { set: ShadowSetId(uuid::Uuid::from_u64_pair(first, second)), members })
             }
+            REVERT => {
+                let pair = |_| {
+                    let part = PairPart::read_from_bytes(split(bytes, size_of::<PairPart>())?);
+                    let part = part.map_err(|_| Malformed)?;
+                    Ok(RevertedPair { from: part.from.get(), to: part.to.get(), old: part.old.get() })
+                };
+                let pairs = (0..parts).map(pair).collect::<Result<_, _>>()?;
+                Ok(Self::Revert { pairs })
+            }
+            GROW if parts == 0 => Ok(Self::Grow { lun, length: first }),
+            PROMOTE if parts == 0 => Ok(Self::Promote { lun }),
             _ => Err(Malformed),
         }
     }
@@ -157,6 +205,9 @@ mod tests {
             Record::Create { lun: 4, id: LunId::from_u128(u128::MAX - 5), length: 1 << 30 },
             Record::Delete { lun: 4 },
             Record::Snapshot { set: ShadowSetId(uuid::Uuid::from_u128(5 << 70)), members: vec![member; 2] },
+            Record::Revert { pairs: vec![RevertedPair { from: 1, to: 2, old: 3 }; 2] },
+            Record::Grow { lun: 4, length: 1 << 31 },
+            Record::Promote { lun: 5 },
         ]
     }
 
@@ -164,7 +215,7 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let mut bytes = Vec::new();
         all_kinds().iter().for_each(|record| record.encode(&mut bytes));
-        assert_eq!(bytes.len(), 24 + 16 + 24 + 48 + 24 + 72);
+        assert_eq!(bytes.len(), 24 + 16 + 24 + 48 + 24 + 72 + 56 + 24 + 24);
         let mut rest = bytes.as_slice();
         for record in all_kinds() {
             assert_eq!(Record::decode(&mut rest), Ok(record));
@@ -185,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0_u8..7, parts in any::<u16>()) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0_u8..10, parts in any::<u16>()) {
             let mut whole = vec![kind, 0];
             whole.extend(parts.to_le_bytes());
             whole.extend(bytes);

@@ -5,7 +5,7 @@ use crate::changes::{LeafPlace, Updated};
 use crate::checkpoint::{self, Roots};
 use crate::geometry::{Geometry, TABLE_PAGES};
 use crate::log::{BatchHead, HEAD_BYTES, Log, LogPlace};
-use crate::lun_table::{Life, LunTable};
+use crate::lun_table::{Life, LunTable, tree_for};
 use crate::map::Pages;
 use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
@@ -350,6 +350,36 @@ fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
                 Some(Some(()))
             });
             captured.map_err(unreadable)
+        }
+        Record::Revert { pairs } => {
+            let reverted = shared.with_pages(|state, faults| {
+                if !state.can_revert(pairs) {
+                    return Some(None);
+                }
+                state.touch_capture(pairs.iter().map(|pair| pair.from), faults);
+                if !faults.is_empty() {
+                    return None;
+                }
+                state.revert(pairs);
+                Some(Some(()))
+            });
+            reverted.map_err(unreadable)
+        }
+        Record::Grow { lun, length } => {
+            let length = lunshadow_lun::BlockCount(*length);
+            let grown = shared.with_pages(|state, faults| {
+                let live = state.luns.get(*lun).is_some_and(|lun| lun.is_live() && lun.length <= length);
+                if !live || tree_for(length).is_none() {
+                    return Some(Updated::Full);
+                }
+                state.grow_lun(*lun, length, faults)
+            });
+            Ok((grown.map_err(unreadable)? != Updated::Full).then_some(()))
+        }
+        Record::Promote { lun } => {
+            let mut state = shared.state.lock();
+            let lun = state.luns.get_mut(*lun).filter(|lun| lun.is_live());
+            Ok(lun.map(|lun| lun.origin = lunshadow_lun::LunOrigin::Empty))
         }
     }
 }

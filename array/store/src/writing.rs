@@ -93,7 +93,7 @@ impl LeafWrite {
             return Ok(Piece { image: if zeros { Image::Zeros } else { Image::Given(part) }, base: None });
         }
         let entries = lun.look_up(LeafPlace::of(block), 1).map_err(|error| match error {
-            LookUpError::Gone => LunError::Gone,
+            LookUpError::Lun(error) => error,
             LookUpError::Page(error) => StoreLun::damaged_at(begin)(error),
         })?;
         let mut content = ZEROS.to_vec();
@@ -163,7 +163,7 @@ impl LeafWrite {
     fn map(&self, lun: &StoreLun, pieces: &[Piece], entries: &[Entry]) -> Result<Mapped, LunError> {
         let place = LeafPlace::of(self.first_block());
         let mapped = lun.shared.with_pages(|state, faults| {
-            let tree = match lun.entry(state) {
+            let tree = match lun.entry_until(state, &self.bytes) {
                 Ok(entry) if !state.poisoned => entry.tree,
                 Ok(_) => return Some(Err(LunError::Poisoned)),
                 Err(gone) => return Some(Err(gone)),

@@ -8,6 +8,7 @@ mod data;
 mod isolation;
 mod life;
 mod sets;
+mod shape;
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use data::{
 pub use isolation::{a_shadow_of_a_shadow_stands_alone, shadows_and_sources_do_not_see_each_others_writes};
 pub use life::{deleted_luns_are_gone, luns_survive_reopening, space_comes_back};
 pub use sets::{commits_can_be_repeated, preparations_can_be_repeated_and_aborted};
+pub use shape::{luns_are_reverted, luns_grow, shadows_are_promoted};
 
 /// How long the suites let a commit take.
 pub const COMMIT_AT_MOST: Duration = Duration::from_secs(60);
@@ -61,6 +63,9 @@ pub async fn run_all<S: Subject>(subject: &S) -> Result<()> {
     deleted_luns_are_gone(subject).await.context("deletion")?;
     luns_survive_reopening(subject).await.context("reopening")?;
     space_comes_back(subject).await.context("space")?;
+    luns_grow(subject).await.context("growth")?;
+    luns_are_reverted(subject).await.context("revert")?;
+    shadows_are_promoted(subject).await.context("promotion")?;
     group_snapshots_are_prefixes(subject).await.context("group snapshots")
 }
 

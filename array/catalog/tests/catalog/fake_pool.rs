@@ -263,6 +263,23 @@ impl Pool for FakePool {
         Ok(())
     }
 
+    async fn grow(&self, lun: LunId, block_count: BlockCount) -> Result<Outcome, PoolError> {
+        let mut content = self.content.lock();
+        let summary = content.luns.get_mut(&lun).ok_or(PoolError::UnknownLun(lun))?;
+        if block_count < summary.block_count {
+            return Err(PoolError::UnsupportedSize(block_count));
+        }
+        let before = std::mem::replace(&mut summary.block_count, block_count);
+        Ok(if before == block_count { Outcome::AlreadySo } else { Outcome::Done })
+    }
+
+    async fn promote(&self, lun: LunId) -> Result<Outcome, PoolError> {
+        let mut content = self.content.lock();
+        let summary = content.luns.get_mut(&lun).ok_or(PoolError::UnknownLun(lun))?;
+        let before = std::mem::replace(&mut summary.origin, LunOrigin::Empty);
+        Ok(if before == LunOrigin::Empty { Outcome::AlreadySo } else { Outcome::Done })
+    }
+
     fn usage(&self) -> PoolUsage {
         *self.usage.lock()
     }

@@ -37,7 +37,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 
 fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
-    match random.random_range(0..34) {
+    match random.random_range(0..40) {
         0 | 1 => Action::Create { length: lun },
         2..=15 => Action::Write { lun, window, at, count },
         16 => Action::WriteZeros { lun, window, at, count },
@@ -47,6 +47,9 @@ fn random_action(random: &mut SmallRng) -> Action {
         21..=25 => Action::Flush { lun },
         26..=29 => Action::Snapshot { mask: lun },
         30..=32 => Action::Delete { lun },
+        33..=35 => Action::Revert { from: window, to: lun, second: count },
+        36 | 37 => Action::Grow { lun, length: window },
+        38 => Action::Promote { lun },
         _ => Action::Checkpoint,
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunHandle, LunId, Outcome, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_lun::{
+    BlockCount, Lba, LunHandle, LunId, LunOrigin, Outcome, Pool as _, RevertPair, ShadowMember, ShadowSetId,
+};
 use lunshadow_store::{StoreConfig, StorePool};
 
 use crate::sim_media::SimMedia;
@@ -40,6 +42,9 @@ pub(crate) enum Action {
     Snapshot { mask: u8 },
     PrepareAndAbort { mask: u8 },
     Delete { lun: u8 },
+    Revert { from: u8, to: u8, second: u8 },
+    Grow { lun: u8, length: u8 },
+    Promote { lun: u8 },
     Checkpoint,
     Reclaim,
 }
@@ -121,6 +126,9 @@ impl World {
             Action::Snapshot { mask } => self.snapshot(mask).await,
             Action::PrepareAndAbort { mask } => self.prepare_and_abort(mask).await,
             Action::Delete { lun } => self.delete(lun).await,
+            Action::Revert { from, to, second } => self.revert(from, to, second).await,
+            Action::Grow { lun, length } => self.grow(lun, length).await,
+            Action::Promote { lun } => self.promote(lun).await,
             Action::Checkpoint => {
                 self.pool.close().await.unwrap();
                 true
@@ -238,6 +246,51 @@ impl World {
         let Some(lun) = pick(&self.model, lun) else { return false };
         assert_eq!(self.pool.delete(lun).await.unwrap(), Outcome::Done);
         self.model.luns.remove(&lun);
+        true
+    }
+
+    /// Gives one LUN the content of another, and a second one that of the first, at once.
+    async fn revert(&mut self, from: u8, to: u8, second: u8) -> bool {
+        let (Some(from), Some(to)) = (pick(&self.model, from), pick(&self.model, to)) else { return false };
+        let mut pairs = vec![RevertPair { from, to }];
+        if let Some(second) = pick(&self.model, second).filter(|second| *second != to) {
+            pairs.push(RevertPair { from: to, to: second });
+        }
+        // A handle from before goes on to work.
+        let handle = self.pool.open(to).unwrap();
+        self.pool.revert(&pairs).await.unwrap();
+        let contents: Vec<_> = pairs.iter().map(|pair| self.model.luns[&pair.from].clone()).collect();
+        for (pair, content) in pairs.iter().zip(contents) {
+            self.model.luns.insert(pair.to, content);
+        }
+        let (length, content) = &self.model.luns[&to];
+        assert_eq!(handle.block_count().0, *length);
+        assert_eq!(content_of(&handle).await, *content, "a handle after a revert");
+        true
+    }
+
+    async fn grow(&mut self, lun: u8, length: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        let length = LENGTHS[usize::from(length) % LENGTHS.len()];
+        let before = self.model.luns[&lun].0;
+        let handle = self.pool.open(lun).unwrap();
+        let grown = self.pool.grow(lun, BlockCount(length)).await;
+        if length < before {
+            assert!(matches!(grown, Err(lunshadow_lun::PoolError::UnsupportedSize(_))), "{grown:?}");
+            return false;
+        }
+        assert_eq!(grown.unwrap(), if length == before { Outcome::AlreadySo } else { Outcome::Done });
+        self.model.luns.get_mut(&lun).unwrap().0 = length;
+        assert_eq!(handle.block_count().0, length);
+        true
+    }
+
+    async fn promote(&mut self, lun: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun) else { return false };
+        self.pool.promote(lun).await.unwrap();
+        assert_eq!(self.pool.promote(lun).await.unwrap(), Outcome::AlreadySo);
+        let origin = self.pool.luns().into_iter().find(|summary| summary.lun == lun).map(|summary| summary.origin);
+        assert_eq!(origin, Some(LunOrigin::Empty));
         true
     }
 

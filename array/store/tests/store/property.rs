@@ -36,6 +36,10 @@ fn action() -> impl Strategy<Value = Action> {
         3 => any::<u8>().prop_map(|mask| Action::Snapshot { mask }),
         1 => any::<u8>().prop_map(|mask| Action::PrepareAndAbort { mask }),
         2 => any::<u8>().prop_map(|lun| Action::Delete { lun }),
+        2 => (any::<u8>(), any::<u8>(), any::<u8>())
+            .prop_map(|(from, to, second)| Action::Revert { from, to, second }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(lun, length)| Action::Grow { lun, length }),
+        1 => any::<u8>().prop_map(|lun| Action::Promote { lun }),
         1 => Just(Action::Checkpoint),
         1 => Just(Action::Reclaim),
     ]
