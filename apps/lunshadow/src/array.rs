@@ -48,6 +48,18 @@ impl Storage {
         Self::with_catalog(pool, folder).await
     }
 
+    /// Makes an empty pool in `folder` that may grow to `capacity_bytes`.
+    ///
+    /// # Errors
+    /// If there is one already, or the folder cannot be written.
+    pub async fn create(folder: &Path, capacity_bytes: u64) -> anyhow::Result<Self> {
+        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let pool = StorePool::create(folder, &config)
+            .with_context(|| format!("cannot make a pool in {}", folder.display()))?;
+        Self::with_catalog(pool, folder).await
+    }
+
     /// Opens the pool in `folder`, or makes one there that may grow to `capacity_bytes`.
     ///
     /// # Errors
@@ -56,11 +68,7 @@ impl Storage {
         if folder.join(POOL_FILE).exists() {
             return Self::open(folder).await;
         }
-        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let pool = StorePool::create(folder, &config)
-            .with_context(|| format!("cannot make a pool in {}", folder.display()))?;
-        Self::with_catalog(pool, folder).await
+        Self::create(folder, capacity_bytes).await
     }
 
     async fn with_catalog(pool: StorePool, folder: &Path) -> anyhow::Result<Self> {

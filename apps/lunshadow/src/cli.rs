@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use lunshadow_control::{Fingerprint, InitiatorName};
+
+use crate::quantity::{duration, size_bytes};
 
 /// Application-consistent, instant shadow copies of LUNs on Linux storage.
 #[derive(Debug, Parser)]
@@ -21,6 +25,18 @@ pub enum Command {
     Try(TryArgs),
     /// Serve the LUNs of a pool over iSCSI until SIGTERM or SIGINT
     Serve(ServeArgs),
+    /// Make pools
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// Make hosts known to an array that is served with --control
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Make LUNs and give them to hosts
+    #[command(subcommand)]
+    Lun(LunCommand),
+    /// Look at shadow sets
+    #[command(subcommand)]
+    Shadow(ShadowCommand),
 }
 
 /// `lunshadow try`.
@@ -48,10 +64,175 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3260")]
     pub listen: SocketAddr,
-    /// Let this initiator in (its iSCSI name); may be given several times. Without any, everybody may come if the address is a
-    /// loopback one, and otherwise only the initiators that the pool's catalog knows
-    #[arg(long, value_name = "IQN")]
+    /// Run the control service for hosts and administrators on this address and port too; port 0 picks a free one. The hosts that
+    /// were added with `lunshadow host add` may log in then, and nobody else
+    #[arg(long, value_name = "ADDR")]
+    pub control: Option<SocketAddr>,
+    /// Without --control: let this initiator in (its iSCSI name); may be given several times. Without any, everybody may come if the
+    /// address is a loopback one, and otherwise only the initiators that the pool's catalog knows
+    #[arg(long, value_name = "IQN", conflicts_with = "control")]
     pub allow: Vec<String>,
+}
+
+/// `lunshadow pool`.
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Make an empty pool
+    Create(PoolCreateArgs),
+}
+
+/// `lunshadow pool create`.
+#[derive(Debug, Args)]
+pub struct PoolCreateArgs {
+    /// The pool's folder; it is made if it does not exist
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How much the pool may take, for example 500GiB; the file is sparse and takes what is used
+    #[arg(long, value_parser = size_bytes)]
+    pub size: u64,
+}
+
+/// Which array, and how to print.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// The folder of a pool that this machine serves: address, certificate and credential are found there
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["control", "fingerprint", "credential_file"])]
+    pub pool: Option<PathBuf>,
+    /// Name or address and port of the control service of another machine
+    #[arg(long, value_name = "NAME:PORT", value_parser = name_and_port, requires = "fingerprint", requires = "credential_file")]
+    pub control: Option<String>,
+    /// The fingerprint of its certificate, which `lunshadow serve` prints
+    #[arg(long, value_name = "HEX", requires = "control")]
+    pub fingerprint: Option<Fingerprint>,
+    /// A copy of the file `control-credential` in the pool's folder
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub credential_file: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lunshadow host`.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Make a host known, or change it, and print a one-time enrolment string for it
+    Add(HostAddArgs),
+    /// Print another enrolment string for a host; the one before is not good any more
+    Enrol(EnrolArgs),
+    /// List all hosts
+    List(AdminArgs),
+    /// Forget a host and its credential; it must have no LUNs
+    Remove(NamedArgs),
+}
+
+/// About an enrolment string.
+#[derive(Debug, Args)]
+pub struct EnrolmentArgs {
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// For how long the enrolment string is good, for example 30min, 2h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    pub valid_for: Duration,
+    /// By which name or address and port the host reaches the control service; by default the address that it listens on
+    #[arg(long, value_name = "NAME:PORT", value_parser = name_and_port)]
+    pub address: Option<String>,
+}
+
+/// `lunshadow host add`.
+#[derive(Debug, Args)]
+pub struct HostAddArgs {
+    /// What to call the host
+    pub name: String,
+    /// The iSCSI name of its initiator; may be given several times
+    #[arg(long, value_name = "IQN", required = true)]
+    pub iqn: Vec<InitiatorName>,
+    /// Another host whose shadow LUNs it may import, as a backup server does; may be given several times
+    #[arg(long, value_name = "HOST")]
+    pub imports_from: Vec<String>,
+    /// The string
+    #[command(flatten)]
+    pub enrolment: EnrolmentArgs,
+}
+
+/// `lunshadow host enrol`.
+#[derive(Debug, Args)]
+pub struct EnrolArgs {
+    /// The host
+    pub name: String,
+    /// The string
+    #[command(flatten)]
+    pub enrolment: EnrolmentArgs,
+}
+
+/// A command about one thing.
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// Its name
+    pub name: String,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun`.
+#[derive(Debug, Subcommand)]
+pub enum LunCommand {
+    /// Make an empty LUN
+    Create(LunCreateArgs),
+    /// List all LUNs that are no shadow LUNs
+    List(AdminArgs),
+    /// Let a host see a LUN
+    Map(MappingArgs),
+    /// Take a LUN away from a host
+    Unmap(MappingArgs),
+    /// Delete a LUN with its data; no host may see it
+    Delete(NamedArgs),
+}
+
+/// `lunshadow lun create`.
+#[derive(Debug, Args)]
+pub struct LunCreateArgs {
+    /// What to call the LUN
+    pub name: String,
+    /// Its size, for example 20GiB; it takes space as it is written
+    #[arg(long, value_parser = size_bytes)]
+    pub size: u64,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun map` and `unmap`.
+#[derive(Debug, Args)]
+pub struct MappingArgs {
+    /// The LUN
+    pub name: String,
+    /// The host
+    pub host: String,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow shadow`.
+#[derive(Debug, Subcommand)]
+pub enum ShadowCommand {
+    /// List the shadow sets of all hosts with their leases and timings
+    List(AdminArgs),
+}
+
+/// A place on the network, as it stands in enrolment strings.
+fn name_and_port(text: &str) -> Result<String, String> {
+    let parts = text.rsplit_once(':').filter(|(name, port)| {
+        let bracketed = name.starts_with('[') && name.ends_with(']');
+        !name.is_empty() && (bracketed || !name.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:%".contains(c);
+    match parts {
+        Some(_) if text.chars().all(plain) => Ok(text.to_owned()),
+        _ => Err("give a name or address and a port, for example array.example:3261 or [2001:db8::1]:3261".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +244,15 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn places_have_a_name_and_a_port() {
+        for place in ["array.example:3261", "192.0.2.1:1", "[2001:db8::1]:3261"] {
+            assert_eq!(name_and_port(place).as_deref(), Ok(place));
+        }
+        for place in ["", "array", ":3261", "array:0", "array:70000", "2001:db8::1:3261", "a/b:1", "a b:1"] {
+            assert!(name_and_port(place).is_err(), "{place:?} was taken");
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! What the program prints: plain text for people, on standard output.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::array::TARGET_NAME;
 
-/// Prints a line.
-#[expect(clippy::print_stdout, reason = "standard output is where a command's answer goes")]
+/// Prints a line, at once: programs that read it wait for it.
 pub fn say(line: &str) {
-    println!("{line}");
+    let mut stdout = io::stdout().lock();
+    // Whoever read this may have gone; what a service does matters more than what it says.
+    drop(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
 }
 
 /// Prints a line about what went wrong.
@@ -48,6 +51,14 @@ pub fn milliseconds(duration_us: u64) -> String {
     format!("{}.{:03} ms", duration_us / 1000, duration_us % 1000)
 }
 
+/// A point in time, in UTC.
+#[must_use]
+pub fn unix_time(unix_ms: u64) -> String {
+    // Beyond the year 9999 there is no such text.
+    let last = Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(unix_ms).min(last)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +70,7 @@ mod tests {
         assert_eq!(bytes(3 << 40), "3072 GiB");
         assert_eq!(milliseconds(12), "0.012 ms");
         assert_eq!(milliseconds(4_321_000), "4321.000 ms");
+        assert_eq!(unix_time(1_767_225_600_999), "2026-01-01T00:00:00Z");
+        assert_eq!(unix_time(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }

@@ -1,18 +1,21 @@
 //! The `lunshadow` program.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use lunshadow::cli::{Cli, Command};
-use lunshadow::{console, serve, trial};
+use lunshadow::{admin, console, pool, serve, trial};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What libraries have to say is for those who ask for it: RUST_LOG=debug.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What libraries have to say is for those who ask for it: RUST_LOG=debug. A service tells whom it refused.
+    let level = if matches!(cli.command, Command::Serve(_)) { "warn" } else { "error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -25,9 +28,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<bool> {
-    let runtime = Runtime::new()?;
     match &cli.command {
-        Command::Try(args) => trial::run(args, &runtime),
-        Command::Serve(args) => runtime.block_on(serve::serve(args)).map(|()| true),
-    }
+        Command::Try(args) => return trial::run(args, &Runtime::new()?),
+        Command::Serve(args) => Runtime::new()?.block_on(serve::serve(args)),
+        Command::Pool(command) => Runtime::new()?.block_on(pool::run(command)),
+        Command::Host(command) => admin::host(command),
+        Command::Lun(command) => admin::lun(command),
+        Command::Shadow(command) => admin::shadow(command),
+    }?;
+    Ok(true)
 }

@@ -1,4 +1,6 @@
-//! `lunshadow serve`: the array alone.
+//! `lunshadow serve`: the array alone, with or without its control service.
+
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use lunshadow_catalog::CatalogedLun;
@@ -8,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::array::{Admission, Storage};
 use crate::cli::ServeArgs;
 use crate::console;
+use crate::control::{ControlService, Listening};
 
 /// The initiator that stands for everybody who is not known by name.
 pub const GUEST: &str = "iqn.2026-11.org.lunshadow:guest";
@@ -15,7 +18,7 @@ pub const GUEST: &str = "iqn.2026-11.org.lunshadow:guest";
 /// Serves a pool until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the pool cannot be opened, the address cannot be listened on, or the pool cannot be closed.
+/// If the pool cannot be opened, an address cannot be listened on, or the pool cannot be closed.
 pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     // The handlers stand before anything is opened, so that no signal ends the program half-way.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -23,36 +26,16 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let allowed: Vec<InitiatorName> = args.allow.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
 
     let storage = Storage::open(&args.pool).await?;
-    for (index, initiator) in allowed.iter().enumerate() {
-        let host = storage.host(&format!("allowed-{}", index + 1), initiator).await?;
-        assign_all(&storage, host).await?;
-    }
-    let admission = if allowed.is_empty() && args.listen.ip().is_loopback() {
-        let guest: InitiatorName = GUEST.parse()?;
-        assign_all(&storage, storage.host("guest", &guest).await?).await?;
-        Admission::Everybody(guest)
-    } else {
-        Admission::KnownHosts
-    };
+    let admission = admit(args, &allowed, &storage).await?;
     let target = storage.serve(args.listen, admission.clone()).await?;
-
-    let portal = target.local_addr();
-    console::say(&format!("serving {} on {portal}", args.pool.display()));
-    for lun in storage.catalog.luns() {
-        console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
-    }
-    match admission {
-        Admission::Everybody(_) => console::say(&console::attach_hints(portal, 1)),
-        Admission::KnownHosts => console::say("initiators that may log in:"),
-    }
-    if allowed.is_empty() && !args.listen.ip().is_loopback() {
-        for host in storage.catalog.hosts() {
-            let names: Vec<&str> = host.initiators.iter().map(InitiatorName::as_str).collect();
-            console::say(&format!("  {}: {}", host.name, names.join(", ")));
-        }
-    }
-    for initiator in &allowed {
-        console::say(&format!("  {initiator}"));
+    let control = match args.control {
+        Some(listen) => Some(ControlService::start(&storage, &args.pool, listen).await?),
+        None => None,
+    };
+    introduce(args, &storage, target.local_addr(), &admission);
+    if let Some(control) = &control {
+        let Listening { address, fingerprint } = control.listening();
+        console::say(&format!("control {address} fingerprint {fingerprint}"));
     }
     console::say("stop with SIGTERM or Ctrl-C");
 
@@ -60,9 +43,62 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    // Whatever of it fails, the pool is closed in order.
+    let told = match control {
+        Some(control) => control.shutdown().await,
+        None => Ok(()),
+    };
     target.shutdown().await;
     storage.close().await?;
     console::say("stopped; everything is on disk");
+    told
+}
+
+/// Decides who may log in, and gives LUNs to those who are not hosts that an administrator has added.
+async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -> anyhow::Result<Admission> {
+    let guest: InitiatorName = GUEST.parse()?;
+    if args.control.is_some() {
+        dismiss(storage, &guest).await?;
+        return Ok(Admission::KnownHosts);
+    }
+    for (index, initiator) in allowed.iter().enumerate() {
+        let host = storage.host(&format!("allowed-{}", index + 1), initiator).await?;
+        assign_all(storage, host).await?;
+    }
+    if !allowed.is_empty() || !args.listen.ip().is_loopback() {
+        return Ok(Admission::KnownHosts);
+    }
+    assign_all(storage, storage.host("guest", &guest).await?).await?;
+    Ok(Admission::Everybody(guest))
+}
+
+/// Says what is served, and to whom.
+fn introduce(args: &ServeArgs, storage: &Storage, portal: SocketAddr, admission: &Admission) {
+    console::say(&format!("serving {} on {portal}", args.pool.display()));
+    for lun in storage.catalog.luns() {
+        console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
+    }
+    let known = match admission {
+        Admission::Everybody(_) => return console::say(&console::attach_hints(portal, 1)),
+        Admission::KnownHosts => storage.catalog.hosts(),
+    };
+    if known.is_empty() {
+        return console::say("no initiator may log in yet; add its host with: lunshadow host add NAME --iqn IQN");
+    }
+    console::say("initiators that may log in:");
+    for host in known {
+        let names: Vec<&str> = host.initiators.iter().map(InitiatorName::as_str).collect();
+        console::say(&format!("  {}: {}", host.name, names.join(", ")));
+    }
+}
+
+/// Forgets the guest of earlier runs without a control service: it sees every LUN, and whoever calls itself so would be let in.
+async fn dismiss(storage: &Storage, guest: &InitiatorName) -> anyhow::Result<()> {
+    let Some(host) = storage.catalog.host_of(guest) else { return Ok(()) };
+    for (_, lun) in storage.catalog.mappings(host)? {
+        storage.catalog.unassign(host, lun).await.with_context(|| format!("cannot unmap the LUN {lun}"))?;
+    }
+    storage.catalog.remove_host(host).await.context("cannot remove the guest")?;
     Ok(())
 }
 

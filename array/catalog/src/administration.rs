@@ -1,11 +1,14 @@
-//! What an administrator is shown: hosts and LUNs with names.
+//! What an administrator is shown: hosts, LUNs and shadow sets with names.
 
-use lunshadow_control::{HostRecord, LunId};
+use lunshadow_control::{HostRecord, LunId, SetSummary, ShadowUse};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
 
-use crate::Catalog;
 use crate::hosts::record_of;
+use crate::overview::{summary, youngest_first};
 use crate::records::LunPhase;
+use crate::shadow_set::ShadowSet;
+use crate::state::State;
+use crate::{AbortReason, Catalog, Moment};
 
 /// A host, for an administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,36 @@ pub struct AdministeredLun {
     pub shadow_count: usize,
 }
 
+/// A shadow set, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdministeredSet {
+    /// The name of the host that made it, unless that host was removed.
+    pub host: Option<String>,
+    /// How it stands.
+    pub summary: SetSummary,
+    /// When it was begun, in milliseconds since 1970.
+    pub created_at_unix_ms: u64,
+    /// Why it is over, if it was aborted.
+    pub reason: Option<AbortReason>,
+    /// Its shadow LUNs.
+    pub luns: Vec<AdministeredShadowLun>,
+}
+
+/// A shadow LUN of a set, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdministeredShadowLun {
+    /// The captured LUN.
+    pub source: LunId,
+    /// Its name, if it still exists.
+    pub source_name: Option<String>,
+    /// The shadow LUN.
+    pub shadow: LunId,
+    /// Which hosts see it, by name, under which number.
+    pub mappings: Vec<(String, LunNumber)>,
+    /// What a host has told about its use.
+    pub used: Option<ShadowUse>,
+}
+
 impl<P: Pool> Catalog<P> {
     /// All hosts, by name.
     #[must_use]
@@ -61,21 +94,48 @@ impl<P: Pool> Catalog<P> {
         let state = self.inner.state.lock();
         let live = state.luns.iter().filter(|(_, doc)| doc.phase == LunPhase::Live);
         let mut luns: Vec<_> = live
-            .map(|(lun, doc)| {
-                let slots = state.slots_of(*lun).into_iter();
-                let mappings = slots.filter_map(|(host, number)| {
-                    Some((state.hosts.get(&host)?.doc.name.to_string(), LunNumber(number)))
-                });
-                AdministeredLun {
-                    lun: *lun,
-                    name: doc.name.to_string(),
-                    block_count: doc.block_count(),
-                    mappings: mappings.collect(),
-                    shadow_count: state.shadow_count(*lun),
-                }
+            .map(|(lun, doc)| AdministeredLun {
+                lun: *lun,
+                name: doc.name.to_string(),
+                block_count: doc.block_count(),
+                mappings: mappings(&state, *lun),
+                shadow_count: state.shadow_count(*lun),
             })
             .collect();
         luns.sort_by_key(|lun| lun.name.to_ascii_lowercase());
         luns
+    }
+
+    /// The time of day in milliseconds since 1970, and the sets of all hosts, the youngest first: all that live, and the youngest of
+    /// each host that are over.
+    #[must_use]
+    pub fn administered_sets(&self) -> (u64, Vec<AdministeredSet>) {
+        let clock = &self.inner.settings.clock;
+        let (now, now_unix_ms) = (clock.now(), clock.unix_ms());
+        let state = self.inner.state.lock();
+        let sets = youngest_first(state.sets.values());
+        (now_unix_ms, sets.into_iter().map(|set| administered(&state, set, now)).collect())
+    }
+}
+
+fn mappings(state: &State, lun: LunId) -> Vec<(String, LunNumber)> {
+    let named = |(host, number)| Some((state.hosts.get(&host)?.doc.name.to_string(), LunNumber(number)));
+    state.slots_of(lun).into_iter().filter_map(named).collect()
+}
+
+fn administered(state: &State, set: &ShadowSet, now: Moment) -> AdministeredSet {
+    let luns = set.members.iter().map(|member| AdministeredShadowLun {
+        source: member.source,
+        source_name: state.luns.get(&member.source).map(|doc| doc.name.to_string()),
+        shadow: member.shadow,
+        mappings: mappings(state, member.shadow),
+        used: set.uses.get(&member.shadow).copied(),
+    });
+    AdministeredSet {
+        host: state.hosts.get(&set.owner).map(|entry| entry.doc.name.to_string()),
+        summary: summary(set, now),
+        created_at_unix_ms: set.created_at_unix_ms,
+        reason: set.reason,
+        luns: luns.collect(),
     }
 }

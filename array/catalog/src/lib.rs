@@ -49,7 +49,7 @@ mod settings;
 mod shadow_set;
 mod state;
 
-pub use administration::{AdministeredHost, AdministeredLun};
+pub use administration::{AdministeredHost, AdministeredLun, AdministeredSet, AdministeredShadowLun};
 pub use catalog::{Catalog, Made};
 pub use clock::{Clock, ManualClock, Moment, SystemClock};
 pub use enrolment::{Enrolled, EnrolmentFault, IssuedEnrolment};

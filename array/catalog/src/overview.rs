@@ -1,5 +1,7 @@
 //! All that concerns one host, for people to look at.
 
+use std::collections::BTreeMap;
+
 use lunshadow_control::{HostId, HostOverview, LunRole, MappedLun, SetPhase, SetSummary};
 use lunshadow_lun::Pool;
 
@@ -7,7 +9,7 @@ use crate::hosts::record_of;
 use crate::shadow_set::{SetState, ShadowSet};
 use crate::{Catalog, CatalogError, Moment};
 
-/// How many sets that are over are shown.
+/// How many sets of a host that are over are shown.
 const ENDED_SETS_SHOWN: usize = 32;
 
 impl<P: Pool> Catalog<P> {
@@ -28,19 +30,26 @@ impl<P: Pool> Catalog<P> {
             role: state.role_of(*lun).unwrap_or(LunRole::Source),
         });
         let luns = luns.collect();
-        let mut sets: Vec<&ShadowSet> = state.sets.values().filter(|set| set.owner == host).collect();
-        sets.sort_by_key(|set| std::cmp::Reverse((set.created_at_unix_ms, set.ended)));
-        let mut ended_shown = 0;
-        sets.retain(|set| {
-            ended_shown += usize::from(set.ended.is_some());
-            set.ended.is_none() || ended_shown <= ENDED_SETS_SHOWN
-        });
+        let sets = youngest_first(state.sets.values().filter(|set| set.owner == host));
         let sets = sets.into_iter().map(|set| summary(set, now)).collect();
         Ok(HostOverview { host: record_of(host, entry), now_unix_ms, luns, sets })
     }
 }
 
-fn summary(set: &ShadowSet, now: Moment) -> SetSummary {
+/// All sets that live, and of those that are over the youngest ones of each host.
+pub(crate) fn youngest_first<'a>(sets: impl Iterator<Item = &'a ShadowSet>) -> Vec<&'a ShadowSet> {
+    let mut sets: Vec<&ShadowSet> = sets.collect();
+    sets.sort_by_key(|set| std::cmp::Reverse((set.created_at_unix_ms, set.ended)));
+    let mut ended_shown: BTreeMap<HostId, usize> = BTreeMap::new();
+    sets.retain(|set| {
+        let shown = ended_shown.entry(set.owner).or_default();
+        *shown += usize::from(set.ended.is_some());
+        set.ended.is_none() || *shown <= ENDED_SETS_SHOWN
+    });
+    sets
+}
+
+pub(crate) fn summary(set: &ShadowSet, now: Moment) -> SetSummary {
     let left = |lease: Moment| u64::try_from(lease.0.saturating_sub(now.0).as_millis()).unwrap_or(u64::MAX);
     SetSummary {
         set: set.set,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use lunshadow_catalog::AdministeredSet;
 use lunshadow_control::api::{
-    AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AssignedAnswer, EnrolmentAnswer, EnrolmentRequest, HostRequest,
-    HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+    AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AdminSet, AdminSetsAnswer, AdminShadowLun, AssignedAnswer,
+    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
 };
 use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
-use lunshadow_lun::{BlockCount, Pool};
+use lunshadow_lun::{BlockCount, LunNumber, Pool};
 
 use crate::asker::{Administrator, Body, Service, Shared, name};
 use crate::problem::Refusal;
@@ -42,6 +43,27 @@ impl<P: Pool> Service<P> {
             token: issued.token,
             expires_at_unix_ms: issued.expires_at_unix_ms,
         }))
+    }
+}
+
+fn mappings(mappings: Vec<(String, LunNumber)>) -> Vec<AdminMapping> {
+    mappings.into_iter().map(|(host, number)| AdminMapping { host, number: number.0 }).collect()
+}
+
+fn set(found: AdministeredSet) -> AdminSet {
+    let luns = found.luns.into_iter().map(|lun| AdminShadowLun {
+        source: lun.source,
+        source_name: lun.source_name,
+        shadow: lun.shadow,
+        hosts: mappings(lun.mappings),
+        used: lun.used,
+    });
+    AdminSet {
+        host: found.host,
+        summary: found.summary,
+        created_at_unix_ms: found.created_at_unix_ms,
+        aborted: found.reason.map(|reason| reason.to_string()),
+        luns: luns.collect(),
     }
 }
 
@@ -105,7 +127,7 @@ pub(crate) async fn luns<P: Pool>(State(service): State<Shared<P>>, _: Administr
         lun: lun.lun,
         name: lun.name,
         len_bytes: lun.block_count.bytes(),
-        hosts: lun.mappings.into_iter().map(|(host, number)| AdminMapping { host, number: number.0 }).collect(),
+        hosts: mappings(lun.mappings),
         shadow_count: number(lun.shadow_count),
     });
     Ok(Json(AdminLunsAnswer { luns: luns.collect() }))
@@ -151,4 +173,9 @@ pub(crate) async fn unmap_lun<P: Pool>(
 ) -> Answer<OutcomeAnswer> {
     let outcome = service.catalog.unassign(service.host(&host)?, service.lun(&lun)?).await?;
     Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn sets<P: Pool>(State(service): State<Shared<P>>, _: Administrator) -> Answer<AdminSetsAnswer> {
+    let (now_unix_ms, sets) = service.catalog.administered_sets();
+    Ok(Json(AdminSetsAnswer { now_unix_ms, sets: sets.into_iter().map(set).collect() }))
 }

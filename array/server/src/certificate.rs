@@ -1,8 +1,7 @@
 //! The certificate by which hosts know the array: self-signed, made once, kept beside the pool.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
+
+use crate::kept_file::{self, Readers};
 
 const CERTIFICATE_FILE: &str = "control-certificate.pem";
 const KEY_FILE: &str = "control-key.pem";
@@ -91,12 +92,10 @@ impl ServerCertificate {
 /// The key first: a certificate without its key would never be replaced.
 fn make(certificate_path: &Path, key_path: &Path) -> Result<(), CertificateError> {
     let made = rcgen::generate_simple_self_signed(["lunshadow-array".to_owned()]).map_err(CertificateError::Making)?;
-    let write = |path: &Path, mode: u32, text: &str| {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(mode).open(path);
-        let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let write = |path: &Path, readers: Readers, text: &str| {
+        let written = kept_file::write(path, readers, text);
         written.map_err(|source| CertificateError::File { path: path.to_owned(), source })
     };
-    write(key_path, 0o600, &made.signing_key.serialize_pem())?;
-    write(certificate_path, 0o644, &made.cert.pem())
+    write(key_path, Readers::Owner, &made.signing_key.serialize_pem())?;
+    write(certificate_path, Readers::Everybody, &made.cert.pem())
 }

@@ -11,10 +11,13 @@
 mod admin;
 mod asker;
 mod certificate;
+mod credential;
 mod host;
+mod kept_file;
 mod listener;
 mod problem;
 mod routes;
 
 pub use certificate::{CertificateError, ServerCertificate};
+pub use credential::{CredentialError, administrator_credential, administrator_credential_file, read_credential};
 pub use listener::{Limits, ServeError, Server, ServerConfig};

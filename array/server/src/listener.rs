@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use lunshadow_catalog::Catalog;
 use lunshadow_control::{Fingerprint, ProblemCode, Secret};
 use lunshadow_lun::Pool;
+use rustls::AlertDescription;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -168,6 +169,9 @@ impl Front {
         let handshake = timeout(self.limits.handshake, self.acceptor.accept(socket));
         let stream = match handshake.await {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if is_refused_certificate(&error) => {
+                return tracing::warn!(%peer, %error, "a peer refused the array's certificate: it expects another fingerprint");
+            }
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_) => return tracing::debug!(%peer, "a TLS handshake took too long"),
         };
@@ -201,6 +205,17 @@ impl Front {
             tracing::debug!(%peer, %error, "a connection ended early");
         }
     }
+}
+
+/// Whether a handshake failed because the peer knows the array by another fingerprint. Who enrolled it has to be told; what else
+/// speaks no TLS to this port does not matter.
+fn is_refused_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let Some(rustls::Error::AlertReceived(alert)) = cause else { return false };
+    matches!(
+        alert,
+        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown | AlertDescription::UnknownCA
+    )
 }
 
 /// Logs what an administrator should know of. Secrets are in heads and bodies, which are not logged.

@@ -66,5 +66,6 @@ fn route<P: Pool>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::DeleteLun => by(operation, admin::delete_lun::<P>),
         Operation::MapLun => by(operation, admin::map_lun::<P>),
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),
+        Operation::Sets => by(operation, admin::sets::<P>),
     }
 }

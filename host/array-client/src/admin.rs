@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    ADMIN_HOSTS, ADMIN_LUNS, AdminHost, AdminLun, AdminLunsAnswer, AssignedAnswer, EnrolmentAnswer, EnrolmentRequest,
-    HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_SETS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer,
+    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
 };
 use lunshadow_control::{Outcome, Secret};
 
@@ -43,7 +43,7 @@ impl AdminClient {
     /// Issues another token for a host.
     ///
     /// # Errors
-    /// `NotAllowed` when there is no such host; [`ArrayError`].
+    /// `InvalidRequest` when there is no such host; [`ArrayError`].
     pub fn issue_enrolment(&self, name: &str, valid_for_s: u64) -> Result<EnrolmentAnswer, ArrayError> {
         let request = EnrolmentRequest { valid_for_s };
         self.http.send(Verb::Post, &format!("{}/enrolment", host_path(name)), &request, Duration::ZERO)
@@ -95,6 +95,14 @@ impl AdminClient {
     /// [`ArrayError`].
     pub fn unmap_lun(&self, name: &str, host: &str) -> Result<Outcome, ArrayError> {
         self.http.ask(Verb::Delete, &mapping_path(name, host)).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// The shadow sets of all hosts, the youngest first.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn sets(&self) -> Result<AdminSetsAnswer, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_SETS)
     }
 }
 

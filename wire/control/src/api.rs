@@ -32,13 +32,14 @@
 //! | PUT | `/v1/admin/luns/{name}` | [`NewLunRequest`] → [`NewLunAnswer`] |
 //! | DELETE | `/v1/admin/luns/{name}` | → [`OutcomeAnswer`] |
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
+//! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     Fingerprint, HostRecord, InitiatorName, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncPair, Secret,
-    ShadowTarget, ShadowUse,
+    SetSummary, ShadowTarget, ShadowUse,
 };
 
 /// Exchange of an enrolment token for a credential.
@@ -65,6 +66,8 @@ pub const RESYNCS: &str = "/v1/resyncs";
 pub const ADMIN_HOSTS: &str = "/v1/admin/hosts";
 /// Source LUNs, by name, for administrators.
 pub const ADMIN_LUNS: &str = "/v1/admin/luns";
+/// Shadow sets of all hosts, for administrators.
+pub const ADMIN_SETS: &str = "/v1/admin/sets";
 
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
@@ -316,4 +319,43 @@ pub struct AssignedAnswer {
     pub number: u8,
     /// Whether it is new.
     pub outcome: Outcome,
+}
+
+/// Shadow sets of all hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminSetsAnswer {
+    /// The array's clock, in milliseconds since 1970.
+    pub now_unix_ms: u64,
+    /// The youngest first; of those that are over only the last ones of each host.
+    pub sets: Vec<AdminSet>,
+}
+
+/// A shadow set, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminSet {
+    /// The name of the host that made it; absent when that host was removed.
+    pub host: Option<String>,
+    /// How it stands.
+    pub summary: SetSummary,
+    /// When it was begun, in milliseconds since 1970.
+    pub created_at_unix_ms: u64,
+    /// Why it was aborted, if it was, for people.
+    pub aborted: Option<String>,
+    /// Its shadow LUNs; before the commit, those that it will have.
+    pub luns: Vec<AdminShadowLun>,
+}
+
+/// A shadow LUN, for an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminShadowLun {
+    /// The captured LUN.
+    pub source: LunId,
+    /// Its name, if it still exists.
+    pub source_name: Option<String>,
+    /// The shadow LUN.
+    pub shadow: LunId,
+    /// Which hosts see the shadow LUN, under which number.
+    pub hosts: Vec<AdminMapping>,
+    /// What a host has told about its use.
+    pub used: Option<ShadowUse>,
 }

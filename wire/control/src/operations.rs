@@ -13,9 +13,10 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::{
-    AdminLunsAnswer, ArmRequest, AssignedAnswer, EnrolAnswer, EnrolRequest, EnrolmentAnswer, EnrolmentRequest,
-    HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer,
-    PROBLEM_MEDIA_TYPE, Problem, ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
+    AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, EnrolAnswer, EnrolRequest, EnrolmentAnswer,
+    EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest, NoteUseRequest,
+    OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, ResolveAnswer, ResolveRequest, ResyncRequest,
+    TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use crate::{HostOverview, HostRecord, ResyncState};
 
@@ -163,6 +164,8 @@ operations! {
     MapLun: Put "/v1/admin/luns/{lun}/hosts/{host}", Administrator, "Maps a LUN to a host", answers AssignedAnswer;
     UnmapLun: Delete "/v1/admin/luns/{lun}/hosts/{host}", Administrator, "Takes a LUN away from a host",
         answers OutcomeAnswer;
+    Sets: Get "/v1/admin/sets", Administrator, "Shadow sets of all hosts, with their leases and timings",
+        answers AdminSetsAnswer;
 }
 
 /// The OpenAPI document of the API, as indented JSON.

@@ -1,0 +1,107 @@
+//! The administrator's commands: each is one request to a control service that runs, and what it answered.
+
+mod host;
+mod lun;
+mod shadow;
+mod table;
+
+use lunshadow_array_client::{AdminClient, ArrayError, Endpoint, HttpsTimeouts};
+use lunshadow_control::Outcome;
+use serde::Serialize;
+
+use crate::cli::{AdminArgs, HostCommand, LunCommand, ShadowCommand};
+use crate::console;
+use crate::control::{Listening, credential_in, found_beside};
+
+/// A control service, seen by an administrator.
+struct Service {
+    client: AdminClient,
+    address: String,
+    /// Where it listens, if it is on this machine.
+    listening: Option<Listening>,
+    json: bool,
+}
+
+impl Service {
+    fn of(args: &AdminArgs) -> anyhow::Result<Self> {
+        let (endpoint, credential, listening) = if let Some(folder) = &args.pool {
+            let (listening, credential) = found_beside(folder)?;
+            (listening.endpoint_here(), credential, Some(listening))
+        } else {
+            let (Some(address), Some(fingerprint), Some(file)) =
+                (&args.control, args.fingerprint, &args.credential_file)
+            else {
+                anyhow::bail!(
+                    "say which array: --pool DIR on its own machine, elsewhere --control NAME:PORT --fingerprint HEX --credential-file FILE"
+                );
+            };
+            (Endpoint { address: address.clone(), fingerprint }, credential_in(file)?, None)
+        };
+        let address = endpoint.address.clone();
+        let client = AdminClient::new(endpoint, credential, HttpsTimeouts::default());
+        Ok(Self { client, address, listening, json: args.json })
+    }
+
+    /// What the service answered, or what can be done about it.
+    fn answered<T>(&self, answer: Result<T, ArrayError>) -> anyhow::Result<T> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(ArrayError::Refused { detail, .. }) => Err(anyhow::anyhow!(detail)),
+            Err(ArrayError::Unreachable { detail }) => Err(anyhow::anyhow!(
+                "the control service does not answer; see whether `lunshadow serve --control` runs there: {detail}"
+            )),
+        }
+    }
+
+    /// Prints an answer as one JSON document, or the lines that `text` makes of it.
+    fn print<T: Serialize>(&self, answer: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(answer)? } else { text(answer) };
+        console::say(text.trim_end());
+        Ok(())
+    }
+}
+
+/// An action in words.
+fn told<'a>(outcome: Outcome, done: &'a str, already_so: &'a str) -> &'a str {
+    match outcome {
+        Outcome::Done => done,
+        Outcome::AlreadySo => already_so,
+    }
+}
+
+/// `lunshadow host …`.
+///
+/// # Errors
+/// If the service cannot be found or reached, or refuses.
+pub fn host(command: &HostCommand) -> anyhow::Result<()> {
+    match command {
+        HostCommand::Add(args) => host::add(args),
+        HostCommand::Enrol(args) => host::enrol(args),
+        HostCommand::List(args) => host::list(args),
+        HostCommand::Remove(args) => host::remove(args),
+    }
+}
+
+/// `lunshadow lun …`.
+///
+/// # Errors
+/// If the service cannot be found or reached, or refuses.
+pub fn lun(command: &LunCommand) -> anyhow::Result<()> {
+    match command {
+        LunCommand::Create(args) => lun::create(args),
+        LunCommand::List(args) => lun::list(args),
+        LunCommand::Map(args) => lun::map(args),
+        LunCommand::Unmap(args) => lun::unmap(args),
+        LunCommand::Delete(args) => lun::delete(args),
+    }
+}
+
+/// `lunshadow shadow …`.
+///
+/// # Errors
+/// If the service cannot be found or reached, or refuses.
+pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
+    match command {
+        ShadowCommand::List(args) => shadow::list(args),
+    }
+}
