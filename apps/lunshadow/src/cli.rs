@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName};
 
 use crate::quantity::{duration, size_bytes};
@@ -47,12 +47,24 @@ pub struct TryArgs {
     /// Keep the pool in this folder instead of a temporary one; it is made if it does not exist
     #[arg(long, value_name = "DIR")]
     pub pool: Option<PathBuf>,
+    /// How the provider reaches the array
+    #[arg(long, value_enum, default_value_t = Over::InProcess)]
+    pub over: Over,
     /// Stay up afterwards so that a real initiator can attach; end with Ctrl-C
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// The channel between provider and array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Over {
+    /// By calls in the same process
+    InProcess,
+    /// By the control service on a loopback address, after an enrolment, as a Windows host does
+    Https,
 }
 
 /// `lunshadow serve`.

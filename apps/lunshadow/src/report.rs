@@ -46,8 +46,27 @@ pub struct ArrayReport {
     pub portal: String,
     /// The target's name.
     pub target: String,
+    /// How the provider reaches it.
+    pub channel: ChannelReport,
     /// The LUNs.
     pub luns: Vec<LunReport>,
+}
+
+/// The channel between provider and array.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "over")]
+pub enum ChannelReport {
+    /// Calls in the same process.
+    InProcess,
+    /// The control service.
+    Https {
+        /// Where it listens.
+        address: String,
+        /// The certificate by which the host knows it.
+        fingerprint: String,
+        /// The name that the array has for the host.
+        enrolled_as: String,
+    },
 }
 
 /// A LUN as the host sees it.

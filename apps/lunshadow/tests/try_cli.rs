@@ -85,6 +85,23 @@ async fn the_sample_disk() -> anyhow::Result<()> {
     check_verdicts(&report_of(None).await?)
 }
 
+/// The same over the channel that a Windows host has; the report says which one it was, and the pool's folder keeps no trace of a
+/// service that has ended.
+#[tokio::test]
+async fn the_sample_disk_over_https() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pool = folder.path().join("pool");
+    let stdout = lunshadow().succeed(["try", "--json", "--over", "https", "--pool", argument(&pool)]).await?;
+    let report: Value = serde_json::from_str(&stdout)?;
+    check_verdicts(&report)?;
+    let channel = &report["array"]["channel"];
+    ensure!(channel["over"] == "https" && channel["enrolled_as"] == "trial-host", "another channel: {channel}");
+    ensure!(pool.join("control-credential").exists() && !pool.join("control-endpoint.json").exists());
+    let report = report_of(None).await?;
+    ensure!(report["array"]["channel"]["over"] == "in-process", "{}", report["array"]["channel"]);
+    Ok(())
+}
+
 /// What a person sees: the calls in the order of the contract, how to attach, the proofs; and an exit status of 0.
 #[tokio::test]
 async fn the_timeline_is_printed_in_order() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use lunshadow_array_client::Array;
 use lunshadow_coordinator::disk::{DiskIo, Witness, pick_witness, read_layout, read_shadow_flags};
 use lunshadow_coordinator::{
     Activity, Coordinator, Deletion, Platform, ProviderRegistration, Requester, Settings, ShadowLun,
@@ -23,7 +24,6 @@ use super::proof;
 use super::stage::{RECORD_SLOTS, Stage, TrialLun, lun_report};
 use super::text::Narrator;
 use crate::console;
-use crate::in_process::InProcessArray;
 use crate::records::Mark;
 use crate::report::{Proof, SetReport, SpaceReport};
 
@@ -42,8 +42,10 @@ const VOLUMES_MAX: usize = lunshadow_coordinator::VOLUMES_PER_SET_MAX - 1;
 
 /// What a creation works with.
 pub(super) struct Creation<'a> {
-    /// The array.
+    /// The array's inside.
     pub stage: &'a Stage,
+    /// The array, as the provider reaches it.
+    pub array: &'a Arc<dyn Array>,
     /// The host.
     pub host: &'a TrialHost,
     /// The load.
@@ -152,11 +154,9 @@ impl Creation<'_> {
     }
 
     fn coordinator(&self, marks: Arc<CommitMarks>) -> anyhow::Result<Coordinator> {
-        let catalog = Arc::clone(&self.stage.storage.catalog);
-        let array = InProcessArray::new(catalog, self.runtime.handle().clone(), self.stage.host);
         let origin = Instant::now();
         let clock = Arc::new(move || origin.elapsed());
-        let provider = Provider::new(Arc::new(array), Arc::new(ConsoleEvents), clock, ProviderConfig::default());
+        let provider = Provider::new(Arc::clone(self.array), Arc::new(ConsoleEvents), clock, ProviderConfig::default());
         let platform = Arc::clone(&self.host.windows) as Arc<dyn Platform>;
         let coordinator = Coordinator::new(platform, Arc::new(SystemClock::new()), Settings::default());
         coordinator.register_provider(ProviderRegistration {

@@ -3,7 +3,7 @@
 //! ```text
 //!  stage: pool, LUNs, target ──▶ host: simulated Windows over iSCSI ──▶ load: records on both LUNs
 //!                                       │
-//!            coordinator ──▶ provider ──▶ array (in process)
+//!            coordinator ──▶ provider ──▶ channel ──▶ array (in process, or over HTTPS)
 //!                                       │
 //!  proof: files, records, identities, flags, space ──▶ report (text or JSON)
 //! ```
@@ -11,6 +11,7 @@
 //! The coordinator, the provider and all that reads disks block: they run on the calling thread, which is none of the
 //! runtime's; what is async runs on the runtime.
 
+mod channel;
 mod content;
 mod creation;
 mod host;
@@ -31,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::TryArgs;
 use crate::report::{ArrayReport, HostReport, ImageReport, Report};
+use channel::Channel;
 use creation::{Creation, Evidence};
 use host::TrialHost;
 use load::Load;
@@ -63,7 +65,7 @@ fn set_up(
     narrator: &Narrator,
 ) -> anyhow::Result<Stage> {
     let progress = narrator.import_begins(&subject.title, subject.image.block_count.bytes());
-    let set_up = Stage::set_up(subject, args.pool.as_deref(), scratch, |done_bytes| progress.set_position(done_bytes));
+    let set_up = Stage::set_up(subject, args, scratch, |done_bytes| progress.set_position(done_bytes));
     let stage = runtime.block_on(set_up)?;
     progress.finish_and_clear();
     Ok(stage)
@@ -78,10 +80,12 @@ fn try_on(
     interruption: &Interruption,
 ) -> anyhow::Result<bool> {
     let portal = stage.target.local_addr();
+    let Channel { array: reached, report: channel } = Channel::open(stage, runtime)?;
     let array = ArrayReport {
         pool: stage.folder.display().to_string(),
         portal: portal.to_string(),
         target: stage.target.name().to_owned(),
+        channel,
         luns: stage.luns.iter().map(TrialLun::report).collect(),
     };
     narrator.array(&array, subject, stage, args);
@@ -92,7 +96,7 @@ fn try_on(
 
     let load = runtime.block_on(Load::log_in(portal, &stage.initiator, &stage.luns))?;
     let Evidence { set, mut proofs, space } =
-        Creation { stage, host: &host, load: &load, runtime }.run(args.keep, narrator)?;
+        Creation { stage, array: &reached, host: &host, load: &load, runtime }.run(args.keep, narrator)?;
     proofs.push(subject.untouched());
     narrator.proofs(&set.files, &proofs, space.as_ref());
     let verdict = proofs.iter().all(|proof| proof.held);

@@ -12,7 +12,8 @@ use lunshadow_target::Target;
 use tempfile::TempDir;
 
 use crate::array::{Admission, Storage};
-use crate::cli::TryArgs;
+use crate::cli::{Over, TryArgs};
+use crate::control::ControlService;
 use crate::image::Image;
 use crate::import::import;
 use crate::records::RECORD_BYTES;
@@ -127,6 +128,8 @@ pub(super) struct Stage {
     pub storage: Storage,
     /// The target.
     pub target: Target,
+    /// The control service, if the provider is to use it.
+    pub control: Option<ControlService>,
     /// The host that the LUNs are mapped to.
     pub host: HostId,
     /// The initiator of that host.
@@ -146,11 +149,11 @@ impl Stage {
     /// If the pool cannot be opened or written, or no port is to be had.
     pub(super) async fn set_up(
         subject: &Subject,
-        pool: Option<&Path>,
+        args: &TryArgs,
         scratch: &TempDir,
         progress: impl Fn(u64),
     ) -> anyhow::Result<Self> {
-        let folder = pool.map_or_else(|| scratch.path().join("pool"), Path::to_owned);
+        let folder = args.pool.clone().unwrap_or_else(|| scratch.path().join("pool"));
         let companion = Image::open(&sample(scratch.path(), "companion.img", COMPANION)?)?;
         // Room for the LUNs, as much again for what is overwritten under a shadow copy, and the pool's own records. The file is
         // sparse: it takes what is used.
@@ -164,7 +167,11 @@ impl Stage {
         let beside = bring(&storage, host, "companion", &companion, |_| ()).await?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let target = storage.serve(listen, Admission::Everybody(initiator.clone())).await?;
-        Ok(Self { storage, target, host, initiator, luns: [imported, beside], folder, import_us })
+        let control = match args.over {
+            Over::InProcess => None,
+            Over::Https => Some(ControlService::start(&storage, &folder, listen).await?),
+        };
+        Ok(Self { storage, target, control, host, initiator, luns: [imported, beside], folder, import_us })
     }
 
     /// How many bytes the pool uses, once all that can come back has come back.
@@ -181,8 +188,13 @@ impl Stage {
     /// # Errors
     /// If the pool's medium fails.
     pub(super) async fn tear_down(self) -> anyhow::Result<()> {
+        let told = match self.control {
+            Some(control) => control.shutdown().await,
+            None => Ok(()),
+        };
         self.target.shutdown().await;
-        self.storage.close().await
+        self.storage.close().await?;
+        told
     }
 }
 

@@ -10,7 +10,7 @@ use super::stage::{Stage, Subject};
 use super::timeline_text::timeline_text;
 use crate::cli::TryArgs;
 use crate::console::{attach_hints, bytes, milliseconds, say};
-use crate::report::{ArrayReport, FileReport, HostReport, LunReport, Proof, Report, SpaceReport};
+use crate::report::{ArrayReport, ChannelReport, FileReport, HostReport, LunReport, Proof, Report, SpaceReport};
 
 /// How many files of the shadow LUNs are printed.
 const FILES_SHOWN: usize = 14;
@@ -57,6 +57,14 @@ impl Narrator {
             self.tell(lun_line(lun));
         }
         self.tell(format!("   target  {} on {}", array.target, array.portal));
+        self.tell(match &array.channel {
+            ChannelReport::InProcess => "   channel in this process (another: --over https)".to_owned(),
+            ChannelReport::Https { address, fingerprint, enrolled_as } => {
+                format!(
+                    "   channel HTTPS on {address}, enrolled as {enrolled_as}\n           certificate {fingerprint}"
+                )
+            }
+        });
         let number = array.luns.first().map_or(1, |lun| lun.lun_number);
         self.tell(attach_hints(stage.target.local_addr(), number));
     }
