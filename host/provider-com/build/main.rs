@@ -1,5 +1,13 @@
-//! The build's version id.
+//! What the program has from its build: a version id, and resources.
 #![expect(clippy::print_stdout, reason = "what a build script prints is what cargo reads")]
+
+#[expect(dead_code, unreachable_pub, reason = "of the provider's events the build needs the table of situations only")]
+#[path = "../../provider/src/events.rs"]
+mod events;
+#[expect(unreachable_pub, reason = "in the library it is public")]
+#[path = "../src/message_table.rs"]
+mod message_table;
+mod resource;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -24,7 +32,7 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build");
     let root = Path::new("../..");
     println!("cargo::rustc-env=LUNSHADOW_VERSION_ID={}", version_id(root)?);
-    Ok(())
+    resource::embed()
 }
 
 /// The same for the same version and sources, another one otherwise.

@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use windows::Win32::System::Com::CoTaskMemFree;
-use windows::Win32::UI::Shell::{FOLDERID_ProgramData, KF_FLAG_DEFAULT, SHGetKnownFolderPath};
+use windows::Win32::UI::Shell::{FOLDERID_ProgramData, FOLDERID_ProgramFiles, KF_FLAG_DEFAULT, SHGetKnownFolderPath};
 use windows_core::GUID;
+
+/// Where programs are installed.
+pub(crate) fn program_files() -> PathBuf {
+    known(&FOLDERID_ProgramFiles, r"C:\Program Files")
+}
 
 /// Where programs keep data of the whole machine.
 pub(crate) fn program_data() -> PathBuf {

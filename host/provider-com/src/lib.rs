@@ -4,7 +4,18 @@
 //! tested everywhere; the rest is `cfg(windows)`.
 #![cfg_attr(windows, expect(unsafe_code, reason = "Windows' interfaces are unsafe to call and to implement"))]
 
+pub mod cli;
 pub mod config;
+pub mod configured;
+#[cfg(windows)]
+pub mod event_log;
 #[cfg(windows)]
 mod folders;
 pub mod ids;
+pub mod install;
+pub mod message_table;
+#[cfg(windows)]
+mod vss_admin;
+
+/// What the build script has under this name is a copy.
+use lunshadow_provider as events;

@@ -15,6 +15,8 @@ pub use file::{PATH_VARIABLE, load, store};
 #[cfg(windows)]
 pub use file::{default_path, in_use};
 #[cfg(windows)]
+pub(crate) use protection::Descriptor;
+#[cfg(windows)]
 pub use protection::{make_private_folder, write_private};
 
 /// What a new file begins with.

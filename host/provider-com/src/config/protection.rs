@@ -29,17 +29,29 @@ const FOLDER: PCWSTR = w!("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)");
 /// A security descriptor of the system's heap.
 pub(crate) struct Descriptor {
     descriptor: PSECURITY_DESCRIPTOR,
+    len_bytes: usize,
 }
 
 impl Descriptor {
     /// Reads one in the notation of security descriptors (SDDL), whose account names are the same in every language.
     pub(crate) fn of(sddl: PCWSTR) -> io::Result<Self> {
-        let mut descriptor = PSECURITY_DESCRIPTOR::default();
+        let (mut descriptor, mut len_bytes) = (PSECURITY_DESCRIPTOR::default(), 0);
         // SAFETY: the text ends with a zero, and both results have room.
         unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &raw mut descriptor, None)
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                sddl,
+                SDDL_REVISION_1,
+                &raw mut descriptor,
+                Some(&raw mut len_bytes),
+            )
         }?;
-        Ok(Self { descriptor })
+        Ok(Self { descriptor, len_bytes: len_bytes as usize })
+    }
+
+    /// Its bytes, as the registry stores descriptors.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the descriptor is in one piece and as long as the system said.
+        unsafe { std::slice::from_raw_parts(self.descriptor.0.cast::<u8>(), self.len_bytes) }
     }
 
     fn attributes(&self) -> SECURITY_ATTRIBUTES {
@@ -135,5 +147,14 @@ mod tests {
             write_private(&path, content.as_bytes()).expect("it is writable");
             assert_eq!(std::fs::read_to_string(&path).expect("it is readable"), content);
         }
+    }
+
+    #[test]
+    fn a_descriptor_is_stored_as_bytes() {
+        let descriptor = Descriptor::of(FILE).expect("good notation");
+        // SECURITY_DESCRIPTOR_RELATIVE: revision 1, and a control word with SE_SELF_RELATIVE, SE_DACL_PROTECTED and SE_DACL_PRESENT.
+        assert_eq!(descriptor.bytes()[0], 1);
+        let control = u16::from_le_bytes([descriptor.bytes()[2], descriptor.bytes()[3]]);
+        assert_eq!(control & 0x9004, 0x9004, "{control:#x}");
     }
 }

@@ -1,0 +1,110 @@
+//! `IVssAdmin`: which providers VSS knows.
+
+use lunshadow_vss::ProviderType;
+use uuid::Uuid;
+use windows::Win32::Foundation::S_FALSE;
+use windows::Win32::Storage::Vss::{IVssAdmin, VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER, VSS_PROVIDER_TYPE};
+use windows::Win32::System::Com::{
+    CLSCTX_LOCAL_SERVER, COINIT_MULTITHREADED, CoCreateInstance, CoInitializeEx, CoTaskMemFree,
+};
+use windows_core::{GUID, HSTRING, PCWSTR, Result};
+
+/// The coordinator of VSS.
+const COORDINATOR: GUID = GUID::from_u128(0xe579_ab5f_1cc4_44b4_bed9_de09_91ff_0623);
+
+/// One registered provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) provider: Uuid,
+    pub(crate) class: Uuid,
+    pub(crate) name: String,
+    pub(crate) kind: ProviderType,
+    pub(crate) version: String,
+    pub(crate) version_id: Uuid,
+}
+
+/// A connection to VSS, for administrators.
+pub(crate) struct VssAdmin(IVssAdmin);
+
+fn guid(id: Uuid) -> GUID {
+    GUID::from_u128(id.as_u128())
+}
+
+fn uuid(id: GUID) -> Uuid {
+    Uuid::from_u128(id.to_u128())
+}
+
+impl VssAdmin {
+    /// Starts VSS if it does not run.
+    pub(crate) fn connect() -> Result<Self> {
+        // SAFETY: it may be called at any time; that it was called before is no error.
+        unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) }.ok()?;
+        // SAFETY: COM runs on this thread.
+        unsafe { CoCreateInstance(&COORDINATOR, None, CLSCTX_LOCAL_SERVER) }.map(Self)
+    }
+
+    pub(crate) fn register(&self, registration: &Registration) -> Result<()> {
+        let (name, version) = (HSTRING::from(&registration.name), HSTRING::from(&registration.version));
+        // SAFETY: the texts end with a zero and outlive the call.
+        unsafe {
+            self.0.RegisterProvider(
+                guid(registration.provider),
+                guid(registration.class),
+                name.as_ptr(),
+                VSS_PROVIDER_TYPE(registration.kind.0.cast_signed()),
+                version.as_ptr(),
+                guid(registration.version_id),
+            )
+        }
+    }
+
+    pub(crate) fn unregister(&self, provider: Uuid) -> Result<()> {
+        // SAFETY: nothing is passed but an id.
+        unsafe { self.0.UnregisterProvider(guid(provider)) }
+    }
+
+    /// All providers that VSS lists.
+    pub(crate) fn providers(&self) -> Result<Vec<Registration>> {
+        // SAFETY: nothing is passed.
+        let list = unsafe { self.0.QueryProviders() }?;
+        let mut found = Vec::new();
+        loop {
+            let (mut object, mut fetched) = ([VSS_OBJECT_PROP::default()], 0);
+            // SAFETY: there is room for the one that is asked for.
+            let answer = unsafe { list.Next(&mut object, &raw mut fetched) };
+            match answer {
+                Err(error) if error.code() != S_FALSE => return Err(error),
+                _ if fetched == 0 => return Ok(found),
+                _ => found.extend(read(&object[0])),
+            }
+        }
+    }
+}
+
+/// Takes the texts over, which are the receiver's to free.
+fn read(object: &VSS_OBJECT_PROP) -> Option<Registration> {
+    if object.Type != VSS_OBJECT_PROVIDER {
+        return None;
+    }
+    // SAFETY: the type says which member it is.
+    let provider = unsafe { object.Obj.Prov };
+    Some(Registration {
+        provider: uuid(provider.m_ProviderId),
+        class: uuid(provider.m_ClassId),
+        name: take(provider.m_pwszProviderName),
+        kind: ProviderType(provider.m_eProviderType.0.cast_unsigned()),
+        version: take(provider.m_pwszProviderVersion),
+        version_id: uuid(provider.m_ProviderVersionId),
+    })
+}
+
+fn take(text: *mut u16) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: it is not null, and ends with a zero as all texts of VSS.
+    let owned = unsafe { PCWSTR(text).to_hstring() };
+    // SAFETY: VSS allocated it there and has given it away.
+    unsafe { CoTaskMemFree(Some(text.cast())) };
+    owned.to_string_lossy()
+}
