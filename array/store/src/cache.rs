@@ -35,6 +35,8 @@ pub(crate) enum PageKind {
     Map {
         /// The height above the data.
         level: u8,
+        /// The block of its second copy.
+        copy: u64,
     },
     /// The reference counts of a region.
     Counts {
@@ -179,7 +181,7 @@ impl Cache {
         for key in &self.dirty {
             if let Some(slot) = self.slots.get_mut(key)
                 && slot.dirty
-                && matches!(slot.kind, PageKind::Map { level: 1.. })
+                && matches!(slot.kind, PageKind::Map { level: 1.., .. })
             {
                 change(Arc::make_mut(&mut slot.page));
             }
@@ -211,7 +213,7 @@ impl Cache {
 mod tests {
     use super::*;
 
-    const LEAF: PageKind = PageKind::Map { level: 0 };
+    const LEAF: PageKind = PageKind::Map { level: 0, copy: 100 };
 
     #[test]
     fn the_limit_is_kept_by_evicting_clean_pages_only() {

@@ -159,7 +159,7 @@ impl State {
     pub(crate) fn touch_capture(&mut self, sources: impl Iterator<Item = LunSlot>, faults: &mut Faults) {
         for source in sources {
             if let Some(lun) = self.luns.get(source) {
-                self.pages.touch_count(lun.tree.root, faults);
+                self.pages.touch_count(lun.tree.root.first(), faults);
             }
         }
     }

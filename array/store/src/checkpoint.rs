@@ -9,11 +9,11 @@ use std::sync::Arc;
 use zerocopy::little_endian::U64;
 
 use crate::cache::{BlockMap, FrozenPage, PageKind};
-use crate::geometry::{Geometry, TABLE_PAGES};
+use crate::geometry::{Geometry, Places, TABLE_PAGES};
 use crate::log::LogPlace;
 use crate::lun_table::{LunEntry, encode_page};
 use crate::media;
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::state::{Shared, State};
 use crate::superblock::Superblock;
 
@@ -35,6 +35,7 @@ struct Frozen {
     table: Vec<(u64, Vec<Option<LunEntry>>)>,
     log_start: LogPlace,
     used_count: u64,
+    map_count: u64,
     geometry: Geometry,
     /// The entries of all regions whose level-1 page changes.
     region_entries: BTreeMap<u64, Vec<Entry>>,
@@ -94,6 +95,7 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
         generation,
         pages,
         used_count: space.used_count(),
+        map_count: space.map_count(),
         geometry: *space.geometry(),
         region_entries,
         table: state.luns.freeze(),
@@ -103,15 +105,15 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
 
 /// Fills in the check values, from the data upwards.
 fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
-    let Frozen { generation, pages, table, log_start, used_count, geometry, mut region_entries } = frozen;
+    let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, mut region_entries } = frozen;
     let mut sealed =
         Sealed { writes: BTreeMap::new(), checks: BlockMap::default(), inner: Vec::new(), counts: Vec::new() };
     let (mut maps, counts): (Vec<_>, Vec<_>) =
         pages.into_iter().partition(|page| matches!(page.kind, PageKind::Map { .. }));
-    let level_of = |page: &FrozenPage| if let PageKind::Map { level } = page.kind { level } else { 0 };
-    maps.sort_by_key(level_of);
+    maps.sort_by_key(|page| if let PageKind::Map { level, .. } = page.kind { level } else { 0 });
     for page in maps {
-        let whole = if level_of(&page) == 0 {
+        let PageKind::Map { level, copy } = page.kind else { continue };
+        let whole = if level == 0 {
             Arc::clone(&page.page)
         } else {
             let mut copy = Page::clone(&page.page);
@@ -120,7 +122,8 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
         };
         sealed.checks.insert(page.key, check_of(whole.bytes()));
         sealed.writes.insert(page.key, Arc::clone(&whole));
-        if level_of(&page) > 0 {
+        sealed.writes.insert(copy, Arc::clone(&whole));
+        if level > 0 {
             sealed.inner.push((page, whole));
         }
     }
@@ -142,6 +145,7 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
     superblock.log_sequence = log_start.sequence.into();
     superblock.log_position = log_start.position.into();
     superblock.used_blocks = used_count.into();
+    superblock.map_blocks = map_count.into();
     (sealed, next)
 }
 
@@ -189,25 +193,28 @@ fn page_of(entries: &[Entry]) -> Arc<Page> {
 
 impl Sealed {
     /// Puts a page that has two places into the one that the durable checkpoint does not use.
-    fn place(&mut self, places: [u64; 2], old: Entry, page: Arc<Page>) -> Entry {
-        let block = if old.block() == places[0] { places[1] } else { places[0] };
+    fn place(&mut self, places: Places, old: Entry, page: Arc<Page>) -> Entry {
+        let block = places.other(old.block());
         let entry = Entry::new(block, check_of(page.bytes()));
+        if let Some(copy) = places.copy_of(block) {
+            self.writes.insert(copy, Arc::clone(&page));
+        }
         self.writes.insert(block, page);
         entry
     }
 }
 
-fn fill_check(entry: &mut Entry, checks: &BlockMap<u32>) {
-    if let Some(check) = checks.get(&entry.block()) {
-        *entry = Entry::new(entry.block(), *check);
+fn fill_check(page: &mut PageRef, checks: &BlockMap<u32>) {
+    if let Some(check) = checks.get(&page.block()) {
+        *page = page.sealed(*check);
     }
 }
 
 fn fill_checks(page: &mut Page, checks: &BlockMap<u32>) {
-    for at in 0..FANOUT {
-        let mut entry = page.entry(at);
-        fill_check(&mut entry, checks);
-        page.set_entry(at, entry);
+    for at in 0..CHILDREN {
+        let mut child = page.child(at);
+        fill_check(&mut child, checks);
+        page.set_child(at, child);
     }
 }
 

@@ -13,11 +13,32 @@ pub(crate) const ROOT_ENTRIES: usize = 128;
 
 const TABLE_INDEX: u64 = 2;
 const TABLE_START: u64 = 4;
-const SECOND_SUPERBLOCKS: u64 = TABLE_START + 2 * TABLE_PAGES;
-const LOG_START: u64 = SECOND_SUPERBLOCKS + 2;
+/// Superblocks, the index of the table of LUNs and the table itself are followed by second copies of them.
+const SECOND_COPIES: u64 = TABLE_START + 2 * TABLE_PAGES;
+const LOG_START: u64 = 2 * SECOND_COPIES;
 const LOG_BLOCKS_MIN: u64 = 64;
 const LOG_BLOCKS_MAX: u64 = 1 << 20;
 const DATA_BLOCKS_MIN: u64 = 1024;
+
+/// Where a page lies that checkpoints write in turn to one of two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub(crate) places: [u64; 2],
+    /// How far behind each place its second copy lies, if it has one.
+    copy_distance: Option<u64>,
+}
+
+impl Places {
+    /// The second copy of what lies at a place.
+    pub(crate) fn copy_of(&self, place: u64) -> Option<u64> {
+        self.copy_distance.map(|distance| place + distance)
+    }
+
+    /// The place that is not `taken`.
+    pub(crate) const fn other(&self, taken: u64) -> u64 {
+        if taken == self.places[0] { self.places[1] } else { self.places[0] }
+    }
+}
 
 /// The places of a pool's parts, in block numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +66,7 @@ impl Geometry {
 
     /// The two copies of the superblock with this generation: generations alternate between two slots.
     pub(crate) const fn superblock(generation: u64) -> [u64; 2] {
-        [generation % 2, SECOND_SUPERBLOCKS + generation % 2]
+        [generation % 2, SECOND_COPIES + generation % 2]
     }
 
     /// The byte offset of the log's block with the ever-growing number `position`: the log is a ring.
@@ -63,13 +84,14 @@ impl Geometry {
     }
 
     /// The two places of a page of the table of LUNs.
-    pub(crate) const fn table_page(page: u64) -> [u64; 2] {
-        [TABLE_START + 2 * page, TABLE_START + 2 * page + 1]
+    pub(crate) const fn table_page(page: u64) -> Places {
+        let places = [TABLE_START + 2 * page, TABLE_START + 2 * page + 1];
+        Places { places, copy_distance: Some(SECOND_COPIES) }
     }
 
     /// The two places of the index of the table of LUNs.
-    pub(crate) const fn table_index() -> [u64; 2] {
-        [TABLE_INDEX, TABLE_INDEX + 1]
+    pub(crate) const fn table_index() -> Places {
+        Places { places: [TABLE_INDEX, TABLE_INDEX + 1], copy_distance: Some(SECOND_COPIES) }
     }
 
     pub(crate) const fn region_start(&self, region: u64) -> u64 {
@@ -81,22 +103,28 @@ impl Geometry {
         (self.total_blocks - self.region_start(region)).min(REGION_BLOCKS)
     }
 
-    /// The two places of a region's page of reference counts. The first is also the page's key in the cache.
-    pub(crate) const fn count_page(&self, region: u64) -> [u64; 2] {
-        [self.region_start(region), self.region_start(region) + 1]
+    /// The two places of a region's page of reference counts. It has no second copy: all counts follow from the maps.
+    pub(crate) const fn count_page(&self, region: u64) -> Places {
+        let first = self.count_key(region);
+        Places { places: [first, first + 1], copy_distance: None }
+    }
+
+    /// The key in the cache of a region's page of reference counts.
+    pub(crate) const fn count_key(&self, region: u64) -> u64 {
+        self.region_start(region)
     }
 
     /// The two places of a page of the index of regions: level 1 refers to pages of counts, level 2 to pages of level 1. They lie
     /// in the first region that they cover, behind its page of counts.
-    pub(crate) const fn index_page(&self, level: u8, number: u64) -> [u64; 2] {
+    pub(crate) const fn index_page(&self, level: u8, number: u64) -> Places {
         let (span, at) = if level == 1 { (FANOUT_LEN, 2) } else { (FANOUT_LEN * FANOUT_LEN, 4) };
         let first = self.region_start(number * span) + at;
-        [first, first + 1]
+        Places { places: [first, first + 1], copy_distance: Some(4) }
     }
 
     /// The first block of the region, counted from its start, that can hold data or a map page.
     pub(crate) const fn region_overhead(region: u64) -> u64 {
-        if region.is_multiple_of(FANOUT_LEN) { 6 } else { 2 }
+        if region.is_multiple_of(FANOUT_LEN) { 10 } else { 2 }
     }
 
     /// How many blocks can hold data or map pages.
@@ -134,12 +162,16 @@ mod tests {
         };
         take(&Geometry::superblock(6));
         take(&Geometry::superblock(7));
-        take(&Geometry::table_index());
-        (0..TABLE_PAGES).for_each(|page| take(&Geometry::table_page(page)));
+        let all = |places: Places| {
+            let copies = places.places.iter().filter_map(|place| places.copy_of(*place));
+            copies.chain(places.places).collect::<Vec<u64>>()
+        };
+        take(&all(Geometry::table_index()));
+        (0..TABLE_PAGES).for_each(|page| take(&all(Geometry::table_page(page))));
         (0..64).for_each(|position| take(&[geometry.log_offset_bytes(position + 128) / BLOCK_LEN]));
-        (0..geometry.region_count()).for_each(|region| take(&geometry.count_page(region)));
-        (0..geometry.region_count().div_ceil(FANOUT_LEN)).for_each(|page| take(&geometry.index_page(1, page)));
-        take(&geometry.index_page(2, 0));
+        (0..geometry.region_count()).for_each(|region| take(&all(geometry.count_page(region))));
+        (0..geometry.region_count().div_ceil(FANOUT_LEN)).for_each(|page| take(&all(geometry.index_page(1, page))));
+        take(&all(geometry.index_page(2, 0)));
         let usable = (geometry.data_start()..geometry.total_blocks()).filter(|block| geometry.place(*block).is_some());
         let usable: Vec<u64> = usable.collect();
         take(&usable);

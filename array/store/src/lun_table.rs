@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::geometry::TABLE_PAGES;
 use crate::map::Tree;
-use crate::page::{BLOCK_BYTES, Entry, Page, index};
+use crate::page::{BLOCK_BYTES, Page, PageRef, index};
 use crate::record::LunSlot;
 
 /// How many LUNs, shadow LUNs and deleted LUNs on their way out a pool can have.
@@ -39,7 +39,9 @@ struct LunRecord {
     root: U64,
     mapped_blocks: U64,
     cursor: U64,
-    unused: [u8; 40],
+    /// The second half of the reference to the root.
+    root_copy: U64,
+    unused: [u8; 32],
 }
 
 /// Where a LUN is in its life.
@@ -200,7 +202,7 @@ impl LunTable {
     }
 
     /// The roots of all LUNs.
-    pub(crate) fn roots(&self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn roots(&self) -> impl Iterator<Item = PageRef> {
         self.slots.iter().flatten().map(|lun| lun.tree.root)
     }
 
@@ -210,7 +212,7 @@ impl LunTable {
     }
 
     /// Gives the root of each LUN to `change`, without making pages of the table part of a checkpoint.
-    pub(crate) fn for_each_root(&mut self, mut change: impl FnMut(&mut Entry)) {
+    pub(crate) fn for_each_root(&mut self, mut change: impl FnMut(&mut PageRef)) {
         self.slots.iter_mut().flatten().for_each(|lun| change(&mut lun.tree.root));
     }
 
@@ -284,10 +286,11 @@ impl LunRecord {
             id: lun.id.as_u128().into(),
             source: source.into(),
             set: set.into(),
-            root: lun.tree.root.raw().into(),
+            root: lun.tree.root.raw()[0].into(),
             mapped_blocks: lun.mapped_blocks.into(),
             cursor: cursor.into(),
-            unused: [0; 40],
+            root_copy: lun.tree.root.raw()[1].into(),
+            unused: [0; 32],
         }
     }
 
@@ -314,7 +317,7 @@ impl LunRecord {
             id: LunId::from_u128(self.id.get()),
             length,
             shown_length: Arc::default(),
-            tree: Tree { root: Entry::from_raw(self.root.get()), ..fitting },
+            tree: Tree { root: PageRef::from_raw(self.root.get(), self.root_copy.get()), ..fitting },
             origin,
             life,
             mapped_blocks: self.mapped_blocks.get(),

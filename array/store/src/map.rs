@@ -7,30 +7,30 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::{Cache, PageKind};
-use crate::page::{Entry, FANOUT, FANOUT_LEN, Page, index};
-use crate::space::{Fault, Faults, Purpose, Space};
+use crate::page::{BLOCK_NUMBER_END, CHILDREN, CHILDREN_LEN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, index};
+use crate::space::{At, Fault, Faults, Purpose, Space};
 
-/// The most blocks for map pages that one operation takes: a page of each level.
-pub(crate) const PATH_LEN_MAX: usize = 4;
+/// The most map pages that one operation makes: a page of each level.
+pub(crate) const PATH_LEN_MAX: usize = 5;
 
 /// A LUN's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tree {
-    pub(crate) root: Entry,
+    pub(crate) root: PageRef,
     /// How many levels of pages it has. Level 0 refers to data.
     pub(crate) levels: u8,
 }
 
 /// How many blocks an entry of a page at `level` covers.
 pub(crate) const fn entry_span(level: u8) -> u64 {
-    FANOUT_LEN.pow(level as u32)
+    if level == 0 { 1 } else { FANOUT_LEN * CHILDREN_LEN.pow(level as u32 - 1) }
 }
 
 impl Tree {
     /// An empty map with room for `block_count` blocks, or `None` if that is more than can be mapped.
     pub(crate) fn for_blocks(block_count: u64) -> Option<Self> {
-        let levels = (1..=4_u8).find(|levels| block_count <= entry_span(*levels))?;
-        Some(Self { root: Entry::UNMAPPED, levels })
+        let levels = (1..=5_u8).find(|levels| block_count <= entry_span(*levels))?;
+        (block_count <= BLOCK_NUMBER_END).then_some(Self { root: PageRef::UNMAPPED, levels })
     }
 
     /// How many blocks it has room for.
@@ -41,7 +41,7 @@ impl Tree {
 
 /// The place in the page at `level` of the path to the leaf with the number `leaf`.
 fn place_in(level: u8, leaf: u64) -> usize {
-    index(leaf / entry_span(level - 1) % FANOUT_LEN)
+    index(leaf / CHILDREN_LEN.pow(u32::from(level) - 1) % CHILDREN_LEN)
 }
 
 /// What a look-up found.
@@ -66,38 +66,48 @@ impl Leaf {
 pub(crate) struct Pages {
     pub(crate) cache: Cache,
     pub(crate) space: Space,
-    /// Blocks taken in advance for map pages, so that changing a map cannot run out of space half-way.
+    /// Blocks taken in advance for map pages and their second copies, so that changing a map cannot run out of space half-way.
     spare: Vec<u64>,
+    spare_copies: Vec<u64>,
 }
 
 impl Pages {
     pub(crate) fn new(cache: Cache, space: Space) -> Self {
-        Self { cache, space, spare: Vec::new() }
+        Self { cache, space, spare: Vec::new(), spare_copies: Vec::new() }
     }
 
     /// Takes blocks in advance. `None` if a fault was added, false if the pool is full to the last block.
     pub(crate) fn stock_spare(&mut self, faults: &mut Faults) -> Option<bool> {
-        if self.spare.len() < PATH_LEN_MAX {
-            let claimed = self.space.claim(&mut self.cache, Purpose::Map, 4 * PATH_LEN_MAX, faults)?;
-            self.spare.extend(claimed);
-            if self.spare.len() < PATH_LEN_MAX {
-                let want = PATH_LEN_MAX - self.spare.len();
-                let few = self.space.claim(&mut self.cache, Purpose::Map, want, faults)?;
-                self.spare.extend(few);
+        let pages = Self::stock(&mut self.spare, &mut self.space, &mut self.cache, Purpose::Map, faults);
+        let copies = Self::stock(&mut self.spare_copies, &mut self.space, &mut self.cache, Purpose::MapCopy, faults);
+        Some(pages? && copies?)
+    }
+
+    fn stock(
+        spare: &mut Vec<u64>,
+        space: &mut Space,
+        cache: &mut Cache,
+        purpose: Purpose,
+        faults: &mut Faults,
+    ) -> Option<bool> {
+        if spare.len() < PATH_LEN_MAX {
+            spare.extend(space.claim(cache, purpose, 4 * PATH_LEN_MAX, faults)?);
+            if spare.len() < PATH_LEN_MAX {
+                spare.extend(space.claim(cache, purpose, PATH_LEN_MAX - spare.len(), faults)?);
             }
         }
         let mut resident = true;
-        for block in &self.spare {
-            resident &= self.space.touch(&mut self.cache, *block, faults);
+        for block in spare.iter() {
+            resident &= space.touch(cache, *block, faults);
         }
-        resident.then_some(self.spare.len() >= PATH_LEN_MAX)
+        resident.then_some(spare.len() >= PATH_LEN_MAX)
     }
 
-    fn page(&mut self, entry: Entry, level: u8, faults: &mut Faults) -> Option<Arc<Page>> {
-        let key = entry.block();
+    fn page(&mut self, page: PageRef, level: u8, faults: &mut Faults) -> Option<Arc<Page>> {
+        let key = page.block();
         let found = self.cache.get(key).map(Arc::clone);
         if found.is_none() {
-            faults.push(Fault { key, kind: PageKind::Map { level }, entry });
+            faults.push(Fault { key, kind: PageKind::Map { level, copy: page.copy() }, at: At::Twice(page) });
         }
         found
     }
@@ -107,14 +117,14 @@ impl Pages {
         let mut entry = tree.root;
         for level in (0..tree.levels).rev() {
             if entry.is_unmapped() {
-                let span = entry_span(level);
+                let span = entry_span(level + 1) / FANOUT_LEN;
                 return Some(Leaf::HoleUntil((leaf / span + 1) * span));
             }
             let page = self.page(entry, level, faults)?;
             if level == 0 {
                 return Some(Leaf::Mapped(page));
             }
-            entry = page.entry(place_in(level, leaf));
+            entry = page.child(place_in(level, leaf));
         }
         Some(Leaf::HoleUntil(leaf + 1))
     }
@@ -127,25 +137,29 @@ impl Pages {
             if entry.is_unmapped() {
                 return;
             }
-            if self.space.touch(&mut self.cache, entry.block(), faults) {
+            if self.touch_page(entry, faults) {
                 shared |= self.space.count(&mut self.cache, entry.block()) > 1;
             }
             let Some(page) = self.page(entry, level, faults) else { return };
-            let touched = if shared {
-                0..FANOUT
-            } else if level == 0 {
-                range.clone()
+            if level == 0 {
+                let touched = if shared { 0..FANOUT } else { range.clone() };
+                touched.for_each(|place| self.touch_count(page.entry(place), faults));
             } else {
-                0..0
-            };
-            for place in touched {
-                self.touch_count(page.entry(place), faults);
-            }
-            if level > 0 {
-                entry = page.entry(place_in(level, leaf));
-                self.touch_count(entry, faults);
+                if shared {
+                    page.children().for_each(|child| self.touch_count(child.first(), faults));
+                }
+                entry = page.child(place_in(level, leaf));
+                self.touch_page(entry, faults);
             }
         }
+    }
+
+    /// Brings in the counts of both copies of a page; true if they are there.
+    fn touch_page(&mut self, page: PageRef, faults: &mut Faults) -> bool {
+        let before = faults.len();
+        self.touch_count(page.first(), faults);
+        self.touch_count(page.second(), faults);
+        faults.len() == before
     }
 
     pub(crate) fn touch_count(&mut self, entry: Entry, faults: &mut Faults) {
@@ -185,8 +199,8 @@ impl Pages {
         } else {
             let key = self.writable(tree, leaf, 1);
             let place = place_in(1, leaf);
-            let entry = self.cache.get(key).expect("made above").entry(place);
-            self.cache.page_mut(key).set_entry(place, Entry::UNMAPPED);
+            let entry = self.cache.get(key).expect("made above").child(place);
+            self.cache.page_mut(key).set_child(place, PageRef::UNMAPPED);
             entry
         };
         let page = Arc::clone(self.cache.get(entry.block()).expect("touched before"));
@@ -203,9 +217,11 @@ impl Pages {
     }
 
     /// Takes a reference to a page away, and forgets the page if it was the last.
-    fn drop_page(&mut self, entry: Entry) {
-        if self.space.decrement(&mut self.cache, entry.block()) {
-            self.cache.remove(entry.block());
+    fn drop_page(&mut self, page: PageRef) {
+        if self.space.decrement(&mut self.cache, page.block()) {
+            self.space.decrement(&mut self.cache, page.copy());
+            self.space.count_map_blocks(-2);
+            self.cache.remove(page.block());
         }
     }
 
@@ -216,57 +232,59 @@ impl Pages {
         let mut key = tree.root.block();
         for level in (down_to..top).rev() {
             let place = place_in(level + 1, leaf);
-            let old = self.cache.get(key).expect("made above").entry(place);
+            let old = self.cache.get(key).expect("made above").child(place);
             let new = self.writable_page(old, level);
             if old != new {
-                self.cache.page_mut(key).set_entry(place, new);
+                self.cache.page_mut(key).set_child(place, new);
             }
             key = new.block();
         }
         key
     }
 
-    fn writable_page(&mut self, entry: Entry, level: u8) -> Entry {
-        let kind = PageKind::Map { level };
-        if entry.is_unmapped() {
-            let block = self.take_spare();
-            self.cache.insert_dirty(block, kind, Page::zeroed());
-            return Entry::unsealed(block);
+    fn writable_page(&mut self, old: PageRef, level: u8) -> PageRef {
+        if old.is_unmapped() {
+            return self.new_page(level, Page::zeroed());
         }
-        let shared = self.space.count(&mut self.cache, entry.block()) > 1;
-        if !shared && self.cache.is_dirty(entry.block()) {
-            return entry;
+        let shared = self.space.count(&mut self.cache, old.block()) > 1;
+        if !shared && self.cache.is_dirty(old.block()) {
+            return old;
         }
-        let page = Page::clone(self.cache.get(entry.block()).expect("touched before"));
-        if shared {
-            for child in page.entries().filter(|child| !child.is_unmapped()) {
+        let page = Page::clone(self.cache.get(old.block()).expect("touched before"));
+        if shared && level == 0 {
+            for data in page.entries().filter(|data| !data.is_unmapped()) {
+                self.space.increment(&mut self.cache, data.block());
+            }
+        } else if shared {
+            for child in page.children().filter(|child| !child.is_unmapped()) {
                 self.space.increment(&mut self.cache, child.block());
             }
         }
-        self.drop_page(entry);
-        let block = self.take_spare();
-        self.cache.insert_dirty(block, kind, page);
-        Entry::unsealed(block)
+        self.drop_page(old);
+        self.new_page(level, page)
+    }
+
+    /// A changed page in blocks that were taken in advance.
+    fn new_page(&mut self, level: u8, page: Page) -> PageRef {
+        let block = self.spare.pop().expect("stocked before");
+        let copy = self.spare_copies.pop().expect("stocked before");
+        self.space.increment(&mut self.cache, block);
+        self.space.increment(&mut self.cache, copy);
+        self.space.count_map_blocks(2);
+        self.cache.insert_dirty(block, PageKind::Map { level, copy }, page);
+        PageRef::unsealed(block, copy)
     }
 
     /// Gives a map more levels. Takes a spare block for each if something is mapped.
     pub(crate) fn raise(&mut self, tree: &mut Tree, levels: u8) {
         while tree.levels < levels {
             if !tree.root.is_unmapped() {
-                let block = self.take_spare();
                 let mut page = Page::zeroed();
-                page.set_entry(0, tree.root);
-                self.cache.insert_dirty(block, PageKind::Map { level: tree.levels }, page);
-                tree.root = Entry::unsealed(block);
+                page.set_child(0, tree.root);
+                tree.root = self.new_page(tree.levels, page);
             }
             tree.levels += 1;
         }
-    }
-
-    fn take_spare(&mut self) -> u64 {
-        let block = self.spare.pop().expect("stocked before");
-        self.space.increment(&mut self.cache, block);
-        block
     }
 
     /// Gives back one subtree of a deleted map, beginning at the block `cursor`: what lies below the cursor has been given back
@@ -278,11 +296,11 @@ impl Pages {
         if tree.root.is_unmapped() {
             return Some(tree.span());
         }
-        let mut path: Vec<(Entry, u64)> = Vec::with_capacity(PATH_LEN_MAX);
+        let mut path: Vec<(PageRef, u64)> = Vec::with_capacity(PATH_LEN_MAX);
         let (mut entry, mut base) = (tree.root, 0);
         for level in (0..tree.levels).rev() {
             let end = base + entry_span(level + 1);
-            self.touch_count(entry, faults);
+            self.touch_page(entry, faults);
             if !faults.is_empty() {
                 return None;
             }
@@ -304,19 +322,19 @@ impl Pages {
             }
             let span = entry_span(level);
             let place = index((cursor - base) / span);
-            let next = (place..FANOUT).find(|place| !page.entry(*place).is_unmapped());
+            let next = (place..CHILDREN).find(|place| !page.child(*place).is_unmapped());
             let Some(next) = next else { return Some(self.give_back_path(&path, end)) };
             if next != place {
-                return Some(base + u64::try_from(next).expect("below FANOUT") * span);
+                return Some(base + u64::try_from(next).expect("below CHILDREN") * span);
             }
-            entry = page.entry(place);
-            base += span * u64::try_from(place).expect("below FANOUT");
+            entry = page.child(place);
+            base += span * u64::try_from(place).expect("below CHILDREN");
         }
         None
     }
 
     /// Gives back the pages of a path that end at the new cursor.
-    fn give_back_path(&mut self, path: &[(Entry, u64)], cursor: u64) -> u64 {
+    fn give_back_path(&mut self, path: &[(PageRef, u64)], cursor: u64) -> u64 {
         for (entry, end) in path.iter().rev() {
             if *end != cursor {
                 break;

@@ -6,10 +6,14 @@ use zerocopy::FromZeros as _;
 pub(crate) const BLOCK_BYTES: usize = 4096;
 /// [`BLOCK_BYTES`] for arithmetic on offsets.
 pub(crate) const BLOCK_LEN: u64 = 4096;
-/// How many entries a map page has.
+/// How many entries a leaf of a map has, or a page of an index.
 pub(crate) const FANOUT: usize = 512;
 /// [`FANOUT`] for arithmetic on block numbers.
 pub(crate) const FANOUT_LEN: u64 = 512;
+/// How many pages a map page above the leaves refers to.
+pub(crate) const CHILDREN: usize = 256;
+/// [`CHILDREN`] for arithmetic on block numbers.
+pub(crate) const CHILDREN_LEN: u64 = 256;
 
 const CHECK_BITS: u32 = 28;
 const CHECK_MASK: u64 = (1 << CHECK_BITS) - 1;
@@ -36,11 +40,6 @@ impl Entry {
         Self((block << CHECK_BITS) | (u64::from(check) & CHECK_MASK))
     }
 
-    /// Refers to a page that is still changing: its check value is filled in when a checkpoint seals it.
-    pub(crate) fn unsealed(block: u64) -> Self {
-        Self::new(block, 0)
-    }
-
     pub(crate) const fn raw(self) -> u64 {
         self.0
     }
@@ -63,12 +62,82 @@ impl Entry {
     }
 }
 
+/// A reference to a map page, which lies on the medium twice: both entries have the same check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PageRef {
+    first: Entry,
+    second: Entry,
+}
+
+impl PageRef {
+    /// Refers to nothing.
+    pub(crate) const UNMAPPED: Self = Self { first: Entry::UNMAPPED, second: Entry::UNMAPPED };
+
+    /// Refers to a page that is still changing: its check value is filled in when a checkpoint seals it.
+    pub(crate) fn unsealed(block: u64, copy: u64) -> Self {
+        Self::new(block, copy, 0)
+    }
+
+    fn new(block: u64, copy: u64, check: u32) -> Self {
+        Self { first: Entry::new(block, check), second: Entry::new(copy, check) }
+    }
+
+    /// A reference from the medium.
+    pub(crate) const fn from_raw(first: u64, second: u64) -> Self {
+        Self { first: Entry::from_raw(first), second: Entry::from_raw(second) }
+    }
+
+    pub(crate) const fn raw(self) -> [u64; 2] {
+        [self.first.raw(), self.second.raw()]
+    }
+
+    /// The same page, which has this check now.
+    pub(crate) fn sealed(self, check: u32) -> Self {
+        Self::new(self.block(), self.copy(), check)
+    }
+
+    pub(crate) const fn is_unmapped(self) -> bool {
+        self.first.is_unmapped()
+    }
+
+    /// The block of the first copy, which stands for the page, and whose count is the page's.
+    pub(crate) const fn block(self) -> u64 {
+        self.first.block()
+    }
+
+    /// The block of the second copy.
+    pub(crate) const fn copy(self) -> u64 {
+        self.second.block()
+    }
+
+    pub(crate) const fn first(self) -> Entry {
+        self.first
+    }
+
+    pub(crate) const fn second(self) -> Entry {
+        self.second
+    }
+
+    /// Whether this refers to nothing, or to two copies in blocks that can be referred to. Anything else was made by something
+    /// else than this code.
+    pub(crate) fn is_plausible(self, can_be: impl Fn(u64) -> bool) -> bool {
+        if self.is_unmapped() {
+            return self.second.is_unmapped();
+        }
+        self.block() != self.copy()
+            && self.first.check() == self.second.check()
+            && can_be(self.block())
+            && can_be(self.copy())
+    }
+}
+
 /// The check value that entries keep of a block's content.
 pub(crate) fn check_of(content: &[u8]) -> u32 {
     crc32c::crc32c(content) & ((1 << CHECK_BITS) - 1)
 }
 
-/// A page in memory, exactly as on the medium: 512 entries of 8 bytes, or 2048 reference counts of 2 bytes, little-endian.
+/// A page in memory, exactly as on the medium: 512 entries of 8 bytes, 256 references to pages of 16 bytes, or 2048 reference counts of
+/// 2 bytes, little-endian.
 #[derive(Clone, zerocopy::FromZeros, zerocopy::IntoBytes, zerocopy::Immutable)]
 #[repr(transparent)]
 pub(crate) struct Page {
@@ -102,6 +171,29 @@ impl Page {
         (0..FANOUT).map(|index| self.entry(index))
     }
 
+    /// The reference at a place of a map page above the leaves.
+    pub(crate) fn child(&self, index: usize) -> PageRef {
+        PageRef { first: self.entry(2 * index), second: self.entry(2 * index + 1) }
+    }
+
+    pub(crate) fn set_child(&mut self, index: usize, child: PageRef) {
+        self.set_entry(2 * index, child.first);
+        self.set_entry(2 * index + 1, child.second);
+    }
+
+    /// All references, in order.
+    pub(crate) fn children(&self) -> impl Iterator<Item = PageRef> {
+        (0..CHILDREN).map(|index| self.child(index))
+    }
+
+    /// Whether this can be a page of a map: all that it refers to is in blocks that can be referred to.
+    pub(crate) fn is_plausible_map(&self, level: u8, can_be: impl Fn(u64) -> bool) -> bool {
+        if level > 0 {
+            return self.children().all(|child| child.is_plausible(&can_be));
+        }
+        self.entries().all(|entry| entry.is_unmapped() || can_be(entry.block()))
+    }
+
     pub(crate) fn count(&self, index: usize) -> u16 {
         let raw = self.bytes[index * 2..].first_chunk().expect("an index below 2048");
         u16::from_le_bytes(*raw)
@@ -131,6 +223,20 @@ mod tests {
         flipped[4095] ^= 0x80;
         assert!(!entry.matches(&flipped));
         assert_eq!(Entry::from_raw(entry.raw()), entry);
+    }
+
+    #[test]
+    fn references_have_two_copies_in_different_places() {
+        let reference = PageRef::unsealed(7, 9).sealed(5);
+        assert_eq!(PageRef::from_raw(reference.raw()[0], reference.raw()[1]), reference);
+        assert!(reference.is_plausible(|block| block < 10) && !reference.is_plausible(|block| block < 9));
+        assert!(PageRef::UNMAPPED.is_plausible(|_| false));
+        assert!(!PageRef::unsealed(7, 7).is_plausible(|_| true));
+        assert!(!PageRef::from_raw(reference.raw()[0], 0).is_plausible(|_| true));
+        assert!(!PageRef::from_raw(0, reference.raw()[1]).is_plausible(|_| true));
+        let mut page = Page::zeroed();
+        page.set_child(CHILDREN - 1, reference);
+        assert_eq!(page.children().last(), Some(reference));
     }
 
     #[test]

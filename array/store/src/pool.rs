@@ -208,6 +208,12 @@ impl StorePool {
         }
     }
 
+    /// How many damaged copies of map pages were written again from the other copy since the pool was opened.
+    #[must_use]
+    pub fn healed_pages(&self) -> u64 {
+        self.shared.healed_pages.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn handle(&self, state: &State, lun: LunId) -> Result<LunHandle, PoolError> {
         let (slot, entry) =
             state.luns.find(lun).filter(|(_, entry)| entry.is_live()).ok_or(PoolError::UnknownLun(lun))?;

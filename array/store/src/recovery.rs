@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::changes::{LeafPlace, Updated};
 use crate::checkpoint::{self, Roots};
-use crate::geometry::{Geometry, TABLE_PAGES};
+use crate::geometry::{Geometry, Places, TABLE_PAGES};
 use crate::log::{BatchHead, HEAD_BYTES, Log, LogPlace};
 use crate::lun_table::{Life, LunTable, tree_for};
 use crate::map::Pages;
@@ -27,11 +27,16 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         position: superblock.log_position.get(),
     };
     let used_count = superblock.used_blocks.get();
-    if used_count > geometry.usable_blocks() || place.sequence == 0 || place.position > u64::MAX / 2 {
+    let map_count = superblock.map_blocks.get();
+    if used_count > geometry.usable_blocks()
+        || map_count > used_count
+        || place.sequence == 0
+        || place.position > u64::MAX / 2
+    {
         return Err(OpenError::DamagedSuperblocks);
     }
     let state = State {
-        pages: Pages::new(Cache::new(cache_pages), Space::new(geometry, counts, used_count)),
+        pages: Pages::new(Cache::new(cache_pages), Space::new(geometry, counts, used_count, map_count)),
         luns,
         log: Log::new(superblock.pool_id.get(), &geometry, place),
         sets: Sets::default(),
@@ -124,7 +129,7 @@ fn load_roots(
         }
     }
     for root in luns.roots() {
-        if !root.is_unmapped() && geometry.place(root.block()).is_none() {
+        if !root.is_plausible(|block| geometry.place(block).is_some()) {
             return Err(OpenError::Damaged { what: "table of LUNs", block: root.block() });
         }
     }
@@ -142,7 +147,7 @@ fn load_roots(
         counts.extend(read_index(media, *entry, geometry.index_page(1, number), what, count)?);
     }
     for (region, entry) in (0..).zip(&counts) {
-        if !entry.is_unmapped() && !geometry.count_page(region).contains(&entry.block()) {
+        if !entry.is_unmapped() && !geometry.count_page(region).places.contains(&entry.block()) {
             return Err(OpenError::Damaged { what, block: entry.block() });
         }
     }
@@ -150,29 +155,28 @@ fn load_roots(
 }
 
 /// Reads a page that has two places. `None` if there is none.
-fn read_placed(
-    media: &dyn Media,
-    entry: Entry,
-    places: [u64; 2],
-    what: &'static str,
-) -> Result<Option<Page>, OpenError> {
+fn read_placed(media: &dyn Media, entry: Entry, places: Places, what: &'static str) -> Result<Option<Page>, OpenError> {
     if entry.is_unmapped() {
         return Ok(None);
     }
     let mut page = Page::zeroed();
-    if places.contains(&entry.block()) {
-        media.read_at(entry.block() * BLOCK_LEN, page.bytes_mut()).map_err(OpenError::Io)?;
-        if entry.matches(page.bytes()) {
-            return Ok(Some(page));
+    let copies = places.places.contains(&entry.block()).then(|| [Some(entry.block()), places.copy_of(entry.block())]);
+    let mut failure = None;
+    for block in copies.into_iter().flatten().flatten() {
+        match media.read_at(block * BLOCK_LEN, page.bytes_mut()) {
+            // A damaged first copy stays as it is until the next change of the page is written to the other place.
+            Ok(()) if entry.matches(page.bytes()) => return Ok(Some(page)),
+            Ok(()) => {}
+            Err(error) => failure = Some(error),
         }
     }
-    Err(OpenError::Damaged { what, block: entry.block() })
+    Err(failure.map_or(OpenError::Damaged { what, block: entry.block() }, OpenError::Io))
 }
 
 fn read_index(
     media: &dyn Media,
     entry: Entry,
-    places: [u64; 2],
+    places: Places,
     what: &'static str,
     count: u64,
 ) -> Result<Vec<Entry>, OpenError> {

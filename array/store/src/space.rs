@@ -9,15 +9,22 @@ use std::sync::Arc;
 
 use crate::cache::{BlockMap, Cache, PageKind};
 use crate::geometry::{Geometry, REGION_LEN};
-use crate::page::{Entry, Page, index};
+use crate::page::{Entry, Page, PageRef, index};
+
+/// Where a page lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Once(Entry),
+    Twice(PageRef),
+}
 
 /// A page that is not in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) key: u64,
     pub(crate) kind: PageKind,
-    /// Where the page lies, and its check value.
-    pub(crate) entry: Entry,
+    /// Where the page lies, and its check value. Counts have no second copy.
+    pub(crate) at: At,
 }
 
 /// The pages that an operation needs and did not find. Operations look for all of them before they change anything.
@@ -32,6 +39,8 @@ pub(crate) struct ReadEpoch;
 pub(crate) enum Purpose {
     Data,
     Map,
+    /// Second copies of map pages. They are taken far from the first, as long as there is a choice.
+    MapCopy,
 }
 
 struct Region {
@@ -60,6 +69,8 @@ pub(crate) struct Space {
     held: BlockMap<HeldBits>,
     held_count: u64,
     used_count: u64,
+    /// How many of the used blocks hold map pages.
+    map_count: u64,
     usable_count: u64,
     /// Freed since the last freeze.
     freed: Vec<u64>,
@@ -73,10 +84,12 @@ pub(crate) struct Space {
     data_cursor: (u64, usize),
     /// The same for [`Purpose::Map`]. Downwards by regions.
     map_cursor: (u64, usize),
+    /// The same for [`Purpose::MapCopy`], from the middle downwards.
+    copy_cursor: (u64, usize),
 }
 
 impl Space {
-    pub(crate) fn new(geometry: Geometry, counts: Vec<Entry>, used_count: u64) -> Self {
+    pub(crate) fn new(geometry: Geometry, counts: Vec<Entry>, used_count: u64, map_count: u64) -> Self {
         let regions: Vec<Region> = counts.into_iter().map(|counts| Region { counts, worth_a_search: true }).collect();
         Self {
             geometry,
@@ -84,6 +97,7 @@ impl Space {
             held: BlockMap::default(),
             held_count: 0,
             used_count,
+            map_count,
             usable_count: geometry.usable_blocks(),
             freed: Vec::new(),
             frozen: None,
@@ -92,6 +106,7 @@ impl Space {
             released_generation: 0,
             data_cursor: (0, 0),
             map_cursor: (geometry.region_count() - 1, 0),
+            copy_cursor: (geometry.region_count() / 2, 0),
         }
     }
 
@@ -101,6 +116,16 @@ impl Space {
 
     pub(crate) fn used_count(&self) -> u64 {
         self.used_count
+    }
+
+    /// How many of the used blocks hold map pages, second copies included.
+    pub(crate) fn map_count(&self) -> u64 {
+        self.map_count
+    }
+
+    /// More or fewer of the used blocks hold map pages.
+    pub(crate) fn count_map_blocks(&mut self, growth: i64) {
+        self.map_count = self.map_count.saturating_add_signed(growth);
     }
 
     /// How many blocks can hold data or map pages.
@@ -143,7 +168,7 @@ impl Space {
     /// If `block` is none that can be counted; what is read from the medium is checked when it is read.
     fn count_slot(&self, block: u64) -> (u64, u64, usize) {
         let (region, at) = self.geometry.place(block).expect("only blocks of the data area are referred to");
-        (region, self.geometry.count_page(region)[0], at)
+        (region, self.geometry.count_key(region), at)
     }
 
     /// Whether the page with the count of `block` is in memory; if not, it is among the faults now.
@@ -153,7 +178,7 @@ impl Space {
     }
 
     fn touch_region(&self, cache: &mut Cache, region: u64, faults: &mut Faults) -> bool {
-        let key = self.geometry.count_page(region)[0];
+        let key = self.geometry.count_key(region);
         if cache.get(key).is_some() {
             return true;
         }
@@ -165,7 +190,7 @@ impl Space {
         }
         // Neighbours often have their counts in one page, which is then named once.
         if faults.last().is_none_or(|last| last.key != key) {
-            faults.push(Fault { key, kind, entry });
+            faults.push(Fault { key, kind, at: At::Once(entry) });
         }
         false
     }
@@ -244,7 +269,7 @@ impl Space {
             return Some(Vec::new());
         }
         let mut claimed = Vec::with_capacity(want);
-        let (mut region, mut from) = if purpose == Purpose::Data { self.data_cursor } else { self.map_cursor };
+        let (mut region, mut from) = *self.cursor(purpose);
         // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
         for _ in 0..=self.regions.len() {
             if self.regions[index(region)].worth_a_search {
@@ -253,19 +278,26 @@ impl Space {
                     return None;
                 }
                 if let Some(next) = self.claim_in(cache, region, from, want, &mut claimed) {
-                    let cursor = if purpose == Purpose::Data { &mut self.data_cursor } else { &mut self.map_cursor };
-                    *cursor = (region, next);
+                    *self.cursor(purpose) = (region, next);
                     return Some(claimed);
                 }
             }
             from = 0;
             region = match purpose {
                 Purpose::Data => (region + 1) % self.geometry.region_count(),
-                Purpose::Map => region.checked_sub(1).unwrap_or(self.geometry.region_count() - 1),
+                Purpose::Map | Purpose::MapCopy => region.checked_sub(1).unwrap_or(self.geometry.region_count() - 1),
             };
         }
         claimed.iter().for_each(|block| self.unhold(*block));
         Some(Vec::new())
+    }
+
+    fn cursor(&mut self, purpose: Purpose) -> &mut (u64, usize) {
+        match purpose {
+            Purpose::Data => &mut self.data_cursor,
+            Purpose::Map => &mut self.map_cursor,
+            Purpose::MapCopy => &mut self.copy_cursor,
+        }
     }
 
     /// Claims in one region from a place on; the place after the last claimed block if there are `want` now.
@@ -277,7 +309,7 @@ impl Space {
         want: usize,
         claimed: &mut Vec<u64>,
     ) -> Option<usize> {
-        let page = Arc::clone(cache.get(self.geometry.count_page(region)[0]).expect("touched before"));
+        let page = Arc::clone(cache.get(self.geometry.count_key(region)).expect("touched before"));
         let begin = from.max(index(Geometry::region_overhead(region)));
         let end = index(self.geometry.region_blocks(region));
         let before = claimed.len();

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -16,10 +16,10 @@ use crate::log::Log;
 use crate::lun_table::LunTable;
 use crate::map::Pages;
 use crate::media::Media;
-use crate::page::{BLOCK_LEN, Page};
+use crate::page::{BLOCK_LEN, Entry, Page};
 use crate::record::LunSlot;
 use crate::sets::Sets;
-use crate::space::{Fault, Faults, ReadEpoch};
+use crate::space::{At, Fault, Faults, ReadEpoch};
 
 /// The metadata in memory.
 pub(crate) struct State {
@@ -56,11 +56,11 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(cache_pages: usize, usable_blocks: u64) -> Self {
-        let by_capacity = usize::try_from(usable_blocks / 64).unwrap_or(usize::MAX);
+        let by_capacity = usize::try_from(usable_blocks / 128).unwrap_or(usize::MAX);
         let dirty_soft = (cache_pages / 4).min(by_capacity).max(8);
         let dirty_hard = 2 * dirty_soft;
-        // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance.
-        let reserve_blocks = u64::try_from(2 * dirty_hard + 64).unwrap_or(u64::MAX).min(usable_blocks / 8);
+        // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance, twice each.
+        let reserve_blocks = u64::try_from(4 * dirty_hard + 128).unwrap_or(u64::MAX).min(usable_blocks / 4);
         Self { dirty_soft, dirty_hard, reserve_blocks }
     }
 }
@@ -121,6 +121,8 @@ pub(crate) struct Shared {
     sync_failed: Mutex<bool>,
     /// Whether freed blocks wait for readers, which then wake the housekeeper.
     readers_awaited: AtomicBool,
+    /// How many damaged copies of map pages were written again since the pool was opened.
+    pub(crate) healed_pages: AtomicU64,
 }
 
 impl Shared {
@@ -138,6 +140,7 @@ impl Shared {
             progress: watch::Sender::new(progress),
             sync_failed: Mutex::new(false),
             readers_awaited: AtomicBool::new(false),
+            healed_pages: AtomicU64::new(0),
         }
     }
 
@@ -290,7 +293,7 @@ impl Shared {
                 let mut state = self.state.lock();
                 // A page of counts may have changed its place meanwhile, in which case the next round reads it there.
                 let stale = match fault.kind {
-                    PageKind::Counts { region } => state.pages.space.counts_entry(region) != fault.entry,
+                    PageKind::Counts { region } => At::Once(state.pages.space.counts_entry(region)) != fault.at,
                     PageKind::Map { .. } => false,
                 };
                 if !stale {
@@ -301,30 +304,55 @@ impl Shared {
         }
     }
 
+    /// Reads a page from its first copy, or else from its second, which is then written over the first.
+    ///
+    /// The caller is a reader since before it looked the page up, so that neither block can have become something else.
     fn read_page(&self, fault: &Fault) -> Result<Page, PageError> {
-        let block = fault.entry.block();
+        let first = match fault.at {
+            At::Once(entry) => return self.read_copy(fault, entry),
+            At::Twice(page) => self.read_copy(fault, page.first()).map_err(|error| (error, page)),
+        };
+        first.or_else(|(error, reference)| {
+            let page = self.read_copy(fault, reference.second()).map_err(|_| error)?;
+            self.heal(reference.first(), &page);
+            Ok(page)
+        })
+    }
+
+    fn read_copy(&self, fault: &Fault, entry: Entry) -> Result<Page, PageError> {
+        let block = entry.block();
         let mut page = Page::zeroed();
         self.media
             .read_at(block * BLOCK_LEN, page.bytes_mut())
             .map_err(|error| PageError::Unreadable { block, error })?;
-        if fault.entry.matches(page.bytes()) && self.is_plausible(fault, &page) {
+        if entry.matches(page.bytes()) && self.is_plausible(fault, &page) {
             Ok(page)
         } else {
             Err(PageError::Damaged { block })
         }
     }
 
+    /// Writes a damaged copy of a page again.
+    pub(crate) fn heal(&self, entry: Entry, page: &Page) {
+        let block = entry.block();
+        if self.state.lock().poisoned {
+            return;
+        }
+        match self.media.write_at(block * BLOCK_LEN, page.bytes()) {
+            Ok(()) => {
+                tracing::warn!(block, "a copy of a map page was damaged, and is written again from the other one");
+                self.healed_pages.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(block, %error, "a damaged copy of a map page cannot be written again"),
+        }
+    }
+
     /// Whether all entries of a page refer to blocks that can be referred to. A page that passes its checksum and not this was
     /// made by something else than this code.
     fn is_plausible(&self, fault: &Fault, page: &Page) -> bool {
-        match fault.kind {
-            PageKind::Counts { .. } => true,
-            PageKind::Map { .. } => {
-                let state = self.state.lock();
-                let geometry = state.pages.space.geometry();
-                page.entries().all(|entry| entry.is_unmapped() || geometry.place(entry.block()).is_some())
-            }
-        }
+        let PageKind::Map { level, .. } = fault.kind else { return true };
+        let geometry = *self.state.lock().pages.space.geometry();
+        page.is_plausible_map(level, |block| geometry.place(block).is_some())
     }
 
     /// What a reader holds while it reads what it looked up.

@@ -10,7 +10,7 @@ use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN};
 
 /// The only format version that this code writes and reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// Features that a reader must know to read a pool. None is defined yet.
 pub(crate) const KNOWN_FEATURES: u64 = 0;
 
@@ -41,7 +41,12 @@ pub(crate) struct Superblock {
     pub(crate) table_index: U64,
     /// The entries of the level-2 pages of the index of regions.
     pub(crate) region_roots: [U64; ROOT_ENTRIES],
-    unused: [u8; BLOCK_BYTES - 108 - 8 * ROOT_ENTRIES],
+    /// How many of the blocks with a reference count above zero hold map pages.
+    pub(crate) map_blocks: U64,
+    /// How far the scrub has come: the LUN that it is at, zero if there is none, and the block of the LUN where it goes on.
+    pub(crate) scrub_lun: U128,
+    pub(crate) scrub_block: U64,
+    unused: [u8; BLOCK_BYTES - 140 - 8 * ROOT_ENTRIES],
     crc: U32,
 }
 

@@ -14,9 +14,9 @@ use lunshadow_store::{StoreConfig, StorePool};
 use crate::sim_media::SimMedia;
 
 /// LUNs of these lengths have maps of one, two and three levels. The first ends within a physical block.
-pub(crate) const LENGTHS: [u64; 3] = [8 * 40 + 3, 8 * 5000, 8 * (512 * 512 + 30)];
+pub(crate) const LENGTHS: [u64; 3] = [8 * 40 + 3, 8 * 5000, 8 * (512 * 256 + 30)];
 /// The physical blocks that are used of a LUN: where pages of its map meet.
-const WINDOWS: [Range<u64>; 4] = [0..14, 506..518, 4990..5000, 512 * 512 - 6..512 * 512 + 30];
+const WINDOWS: [Range<u64>; 4] = [0..14, 506..518, 4990..5000, 512 * 256 - 6..512 * 256 + 30];
 /// How many LUNs a history has at most.
 const LUNS_MAX: usize = 12;
 
