@@ -6,7 +6,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod config_command;
 pub mod configured;
+pub mod doctor;
 #[cfg(windows)]
 pub mod event_log;
 #[cfg(windows)]
@@ -14,6 +16,7 @@ mod folders;
 pub mod ids;
 pub mod install;
 pub mod message_table;
+pub mod status;
 #[cfg(windows)]
 mod vss_admin;
 

@@ -18,7 +18,11 @@ pub use plan::{PlanFailure, Step, carry_out};
 #[cfg(windows)]
 pub use registry_tree::KeyImage;
 #[cfg(windows)]
+pub(crate) use service_entry::ServiceView;
+#[cfg(windows)]
 pub use steps::{Hosting, Layout, installation, removal};
+#[cfg(windows)]
+pub(crate) use steps::{app_key, class_key, event_source_key};
 
 /// Why something was not installed or uninstalled.
 #[derive(Debug, thiserror::Error)]

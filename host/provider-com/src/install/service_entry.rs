@@ -51,11 +51,32 @@ fn manager(access: ServiceManagerAccess) -> Result<ServiceManager, InstallError>
 }
 
 /// The service, if there is one.
-pub(super) fn open(access: ServiceAccess) -> Result<Option<Service>, InstallError> {
+fn open(access: ServiceAccess) -> Result<Option<Service>, InstallError> {
     match manager(ServiceManagerAccess::empty())?.open_service(SERVICE_NAME, access).map_err(as_io) {
         Ok(service) => Ok(Some(service)),
         Err(error) if error.raw_os_error() == Some(NO_SUCH_SERVICE) => Ok(None),
         Err(error) => Err(InstallError::of_system(format!("the service {SERVICE_NAME}"), error)),
+    }
+}
+
+/// The service, as it is entered and as it is now.
+pub(crate) struct ServiceView {
+    /// Its command line.
+    pub(crate) command: String,
+    pub(crate) start_type: ServiceStartType,
+    pub(crate) state: ServiceState,
+}
+
+impl ServiceView {
+    /// `None` if there is no service.
+    pub(crate) fn look() -> Result<Option<Self>, InstallError> {
+        let Some(service) = open(ServiceAccess::QUERY_STATUS | ServiceAccess::QUERY_CONFIG)? else { return Ok(None) };
+        let config = service.query_config().map_err(failed)?;
+        Ok(Some(Self {
+            command: config.executable_path.to_string_lossy().into_owned(),
+            start_type: config.start_type,
+            state: service.query_status().map_err(failed)?.current_state,
+        }))
     }
 }
 
