@@ -24,8 +24,12 @@ impl<In: Transport> Connector<In> for PinnedConnector {
         let mut tls = ClientConnection::new(Arc::clone(&self.0), server_name()).map_err(std::io::Error::other)?;
         let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
         socket.set_timeout(details.timeout);
-        // The error has to keep its cause: it tells a wrong certificate from a lost connection.
-        tls.complete_io(&mut socket)?;
+        if let Err(error) = tls.complete_io(&mut socket) {
+            // The array hears why: a certificate that is refused goes to its log. Of what is left to send, rustls writes a part only.
+            while tls.wants_write() && tls.write_tls(&mut socket).is_ok_and(|written| written > 0) {}
+            // The error has to keep its cause: it tells a wrong certificate from a lost connection.
+            return Err(error.into());
+        }
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(PinnedTransport { buffers, stream: StreamOwned { conn: tls, sock: socket } }))
     }
