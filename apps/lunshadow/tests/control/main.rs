@@ -1,0 +1,10 @@
+//! The built program as an array with its control service: the administrator's commands, enrolment, a host's requests over TLS, and
+//! what becomes of a commit when the connection or the whole array is lost.
+
+mod administration;
+mod commit;
+mod crash;
+mod enrolment;
+mod proxy;
+mod rights;
+mod service;
