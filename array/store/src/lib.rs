@@ -20,6 +20,7 @@
 
 mod cache;
 mod changes;
+mod check;
 mod checkpoint;
 mod commit;
 mod geometry;
@@ -41,5 +42,6 @@ mod state;
 mod superblock;
 mod writing;
 
+pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage, Repair, check, check_on};
 pub use media::{FileMedia, FileMediaError, Media};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};

@@ -201,6 +201,11 @@ impl LunTable {
         self.emptied.push(slot);
     }
 
+    /// All LUNs, the deleted ones too.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &LunEntry> {
+        self.slots.iter().flatten()
+    }
+
     /// The roots of all LUNs.
     pub(crate) fn roots(&self) -> impl Iterator<Item = PageRef> {
         self.slots.iter().flatten().map(|lun| lun.tree.root)

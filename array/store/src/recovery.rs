@@ -57,7 +57,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
     Ok((shared, roots))
 }
 
-fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenError> {
+pub(crate) fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenError> {
     let len_bytes = media.len_bytes().map_err(OpenError::Io)?;
     let mut newest: Option<Superblock> = None;
     let (mut valid_slots, mut damaged) = ([false; 2], false);

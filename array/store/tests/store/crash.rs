@@ -9,6 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use lunshadow_lun::Pool as _;
 use lunshadow_store::StorePool;
 
+use crate::check::assert_clean;
 use crate::model::{Action, Model, World, observe, small_config, small_pool};
 use crate::sim_media::{Image, Loss, Operation, SimMedia, after_power_cut};
 
@@ -97,6 +98,7 @@ impl History {
     async fn check(&self, cut: usize, loss: Loss) {
         let what = format!("seed {}, cut behind {cut} of {}, {loss:?}", self.seed, self.trace.len());
         let image = after_power_cut(&self.start, &self.trace, cut, loss);
+        assert_clean(&image, &what);
         let (media, pool) = self.open(image.clone());
         let recovery = media.trace();
         let found = observe(&pool).await;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunError, LunId, Pool as _};
-use lunshadow_store::{OpenError, POOL_FILE, StorePool};
+use lunshadow_store::{CheckOptions, OpenError, POOL_FILE, Repair, StorePool, check_on};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,12 +14,12 @@ const SUPERBLOCKS: [u64; 4] = [0, 1, 1028, 1029];
 /// The first block behind the log in these pools.
 const LOG_END_BLOCK: u64 = 2056 + 64;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("two threads")
 }
 
 /// A pool with LUNs of all kinds, and shadows.
-async fn rich_world() -> (SimMedia, World) {
+pub(crate) async fn rich_world() -> (SimMedia, World) {
     let (media, pool) = small_pool(4096);
     let mut world = World::new(pool);
     for length in 0..3 {
@@ -38,9 +38,9 @@ async fn rich_world() -> (SimMedia, World) {
     (media, world)
 }
 
-/// Reads everything; damaged blocks are an answer, wrong ones are not.
-async fn damaged_or_right(pool: &StorePool, world: &World) -> bool {
-    let mut damaged = false;
+/// Reads everything; damaged blocks are an answer, wrong ones are not. The LUNs and first sectors of the damaged ones, in order.
+pub(crate) async fn damaged_or_right(pool: &StorePool, world: &World) -> Vec<(LunId, u64)> {
+    let mut damaged = Vec::new();
     for (id, (length, content)) in &world.model.luns {
         let lun = pool.open(*id).unwrap();
         let mut requests = windows(*length);
@@ -54,7 +54,7 @@ async fn damaged_or_right(pool: &StorePool, world: &World) -> bool {
                 }
                 Err(LunError::Damaged { at }) => {
                     assert!(request.contains(&at.0), "{at} is not in the request");
-                    damaged = true;
+                    damaged.push((*id, at.0 / 8 * 8));
                     // What is beside the damaged block is still to be read.
                     let block = at.0 / 8 * 8;
                     requests.extend(
@@ -65,6 +65,7 @@ async fn damaged_or_right(pool: &StorePool, world: &World) -> bool {
             }
         }
     }
+    damaged.sort_unstable();
     damaged
 }
 
@@ -82,7 +83,7 @@ fn a_flipped_bit_in_any_block_is_never_wrong_data() {
             let media = SimMedia::with(flipped);
             let pool = StorePool::open_on(media.clone(), &small_config(4096))
                 .unwrap_or_else(|error| panic!("one damaged block, {block}, keeps the pool from opening: {error}"));
-            if damaged_or_right(&pool, &world).await {
+            if !damaged_or_right(&pool, &world).await.is_empty() {
                 assert!(holds_data(&image, block), "block {block} is metadata, which has a second copy");
                 damaged += 1;
             } else if pool.healed_pages() > 0 {
@@ -128,8 +129,8 @@ fn a_map_page_without_a_whole_copy_is_damage_of_its_luns_only() {
             let mut flipped = image.clone();
             blocks.iter().for_each(|block| flipped.flip(block * 4096 + 16, 1));
             match StorePool::open_on(SimMedia::with(flipped), &small_config(4096)) {
-                Ok(pool) if damaged_or_right(&pool, &world).await => damaged += 1,
-                Ok(_) => unharmed += 1,
+                Ok(pool) if damaged_or_right(&pool, &world).await.is_empty() => unharmed += 1,
+                Ok(_) => damaged += 1,
                 // The two copies of a page of the index of regions.
                 Err(OpenError::Damaged { what: "index of regions", .. }) => {}
                 Err(error) => panic!("blocks {blocks:?}: {error}"),
@@ -235,6 +236,22 @@ async fn use_pool(pool: &StorePool) {
     drop(pool.wait_reclaimed().await);
 }
 
+/// Opens, uses, checks and repairs a pool as far as that goes.
+async fn try_all(image: Image) {
+    if let Ok(pool) = StorePool::open_on(SimMedia::with(image.clone()), &small_config(64)) {
+        use_pool(&pool).await;
+    }
+    let repair = CheckOptions { repair: true, memory_bytes: 1 << 14, ..CheckOptions::default() };
+    drop(check_on(SimMedia::with(image.clone()), &CheckOptions::default(), &mut |_| ()));
+    let media = SimMedia::with(image);
+    if let Ok(report) = check_on(media.clone(), &repair, &mut |_| ())
+        && report.repair == Some(Repair::Done)
+    {
+        let left = check_on(media, &CheckOptions::default(), &mut |_| ()).unwrap();
+        assert!(!left.is_repairable(), "{left:?} is left of {report:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -254,9 +271,7 @@ proptest! {
             drop(world);
             let value = if small { value % 5000 } else { value };
             let image = forged(&media.image(), offset, &value.to_le_bytes());
-            if let Ok(pool) = StorePool::open_on(SimMedia::with(image), &small_config(64)) {
-                use_pool(&pool).await;
-            }
+            try_all(image).await;
         });
     }
 
@@ -276,9 +291,7 @@ proptest! {
                 let garbage: Vec<u8> = (0..random.random_range(1..64)).map(|_| random.random()).collect();
                 image.write(block * 4096 + random.random_range(0..4000), &garbage);
             }
-            if let Ok(pool) = StorePool::open_on(SimMedia::with(image), &small_config(64)) {
-                use_pool(&pool).await;
-            }
+            try_all(image).await;
         });
     }
 }

@@ -9,6 +9,7 @@ use proptest::test_runner::TestCaseError;
 use lunshadow_lun::Pool as _;
 use lunshadow_store::StorePool;
 
+use crate::check::assert_clean;
 use crate::model::{Action, Model, World, observe, small_config, small_pool};
 use crate::sim_media::{Loss, SimMedia, after_power_cut};
 
@@ -108,6 +109,7 @@ fn run(history: &[Step], cache_pages: u64) -> Result<(), TestCaseError> {
             world = World::continued(pool, found, stamps);
         }
         assert_eq!(observe(&world.pool).await, world.model);
+        assert_clean(&media.image(), "a medium of a pool that is in use");
         world.delete_all(empty_used_bytes).await;
     });
     Ok(())

@@ -1,0 +1,132 @@
+//! What everything else is reached from: the superblock, the table of LUNs, and the index of regions. Read as far as it can be read.
+
+use crate::check::{CheckReport, MetadataDamage};
+use crate::geometry::{Geometry, Places, TABLE_PAGES};
+use crate::lun_table::LunTable;
+use crate::media::Media;
+use crate::page::{BLOCK_LEN, Entry, FANOUT_LEN, Page, index};
+use crate::pool::OpenError;
+use crate::recovery::newest_superblock;
+use crate::superblock::Superblock;
+
+const TABLE: &str = "table of LUNs";
+const REGIONS: &str = "index of regions";
+pub(super) const COUNTS: &str = "reference counts";
+
+/// Whether a part can be made anew from the maps of all LUNs.
+pub(super) fn follows_from_maps(what: &str) -> bool {
+    what == REGIONS || what == COUNTS
+}
+
+/// See the module.
+pub(super) struct Roots {
+    pub(super) superblock: Superblock,
+    pub(super) geometry: Geometry,
+    pub(super) luns: LunTable,
+    /// The level-1 pages of the index of regions.
+    pub(super) level_1: Vec<Entry>,
+    /// The pages of counts.
+    pub(super) counts: Vec<Entry>,
+    /// Some of the LUNs are not known.
+    pub(super) incomplete: bool,
+}
+
+impl Roots {
+    /// Reads what is there. Damaged copies are written again if `repair` says so.
+    pub(super) fn read(media: &dyn Media, repair: bool, report: &mut CheckReport) -> Result<Self, OpenError> {
+        let (superblock, geometry) = newest_superblock(media)?;
+        let mut roots = Self {
+            superblock,
+            geometry,
+            luns: LunTable::default(),
+            level_1: Vec::new(),
+            counts: Vec::new(),
+            incomplete: false,
+        };
+        let mut reader = PlacedReader { media, repair, report };
+        roots.read_table(&mut reader);
+        roots.read_regions(&mut reader);
+        Ok(roots)
+    }
+
+    fn read_table(&mut self, reader: &mut PlacedReader<'_>) {
+        let table = Entry::from_raw(self.superblock.table_index.get());
+        let Some(table) = reader.entries(table, Geometry::table_index(), TABLE, TABLE_PAGES) else {
+            self.incomplete = true;
+            return;
+        };
+        for (number, entry) in (0..).zip(table).filter(|(_, entry)| !entry.is_unmapped()) {
+            let page = reader.page(entry, Geometry::table_page(number), TABLE);
+            let known = page.is_some_and(|page| {
+                let whole = self.luns.load_page(number, page.bytes()).is_ok();
+                if !whole {
+                    reader.report.metadata.push(MetadataDamage { what: TABLE, block: entry.block() });
+                }
+                whole
+            });
+            self.incomplete |= !known;
+        }
+    }
+
+    fn read_regions(&mut self, reader: &mut PlacedReader<'_>) {
+        let geometry = self.geometry;
+        let level_1_count = geometry.region_count().div_ceil(FANOUT_LEN);
+        for number in 0..level_1_count.div_ceil(FANOUT_LEN) {
+            let entry = Entry::from_raw(self.superblock.region_roots[index(number)].get());
+            let count = FANOUT_LEN.min(level_1_count - number * FANOUT_LEN);
+            let entries = reader.entries(entry, geometry.index_page(2, number), REGIONS, count);
+            self.level_1.extend(entries.unwrap_or_else(|| vec![Entry::UNMAPPED; index(count)]));
+        }
+        for (number, entry) in (0..).zip(self.level_1.clone()) {
+            let count = FANOUT_LEN.min(geometry.region_count() - number * FANOUT_LEN);
+            let entries = reader.entries(entry, geometry.index_page(1, number), REGIONS, count);
+            self.counts.extend(entries.unwrap_or_else(|| vec![Entry::UNMAPPED; index(count)]));
+        }
+    }
+}
+
+/// Reads a block; an error of the medium is damage like any other.
+pub(super) fn read_block(media: &dyn Media, block: u64) -> Option<Page> {
+    let mut page = Page::zeroed();
+    media.read_at(block * BLOCK_LEN, page.bytes_mut()).ok().map(|()| page)
+}
+
+/// Reads pages that have two places.
+struct PlacedReader<'a> {
+    media: &'a dyn Media,
+    repair: bool,
+    report: &'a mut CheckReport,
+}
+
+impl PlacedReader<'_> {
+    fn entries(&mut self, entry: Entry, places: Places, what: &'static str, count: u64) -> Option<Vec<Entry>> {
+        let page = if entry.is_unmapped() { Page::zeroed() } else { self.page(entry, places, what)? };
+        Some(page.entries().take(index(count)).collect())
+    }
+
+    fn page(&mut self, entry: Entry, places: Places, what: &'static str) -> Option<Page> {
+        let place = entry.block();
+        let whole = |block: &u64| read_block(self.media, *block).filter(|page| entry.matches(page.bytes()));
+        let copies: Vec<u64> = match places.places.contains(&place) {
+            true => [place].into_iter().chain(places.copy_of(place)).collect(),
+            false => Vec::new(),
+        };
+        let read: Vec<Option<Page>> = copies.iter().map(whole).collect();
+        let Some(page) = read.iter().flatten().next().cloned() else {
+            self.report.metadata.push(MetadataDamage { what, block: place });
+            return None;
+        };
+        for (copy, _) in copies.iter().zip(&read).filter(|(_, read)| read.is_none()) {
+            self.report.damaged_copies += 1;
+            write_again(self.media, self.repair, *copy, &page);
+        }
+        Some(page)
+    }
+}
+
+/// Writes a damaged copy again, if that is wanted.
+pub(super) fn write_again(media: &dyn Media, repair: bool, block: u64, page: &Page) {
+    if repair && let Err(error) = media.write_at(block * BLOCK_LEN, page.bytes()) {
+        tracing::error!(block, %error, "a damaged copy cannot be written again");
+    }
+}
