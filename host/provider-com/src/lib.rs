@@ -16,6 +16,10 @@ mod folders;
 pub mod ids;
 pub mod install;
 pub mod message_table;
+#[cfg(windows)]
+pub mod server;
+#[cfg(windows)]
+mod shell;
 pub mod status;
 #[cfg(windows)]
 mod vss_admin;

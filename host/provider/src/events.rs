@@ -170,6 +170,10 @@ situations! {
     ResyncLost = 29, Error,
         "it is not known whether LUNs were brought back to the content of their shadow LUNs",
         "Look into the array's log; if the resync is not in it, the LUNs have their content of before: repeat the recovery.";
+    /// A panic, or an answer that may not be, kept from VSS.
+    Panicked = 30, Error,
+        "the provider has a fault, at which the call was given up",
+        "Repeat the operation; if this happens again, report it together with the events around this one.";
     /// Shadow LUNs that VSS may have forgotten.
     OrphanCandidate = 40, Warning,
         "the shadow LUNs of an ended creation were kept",

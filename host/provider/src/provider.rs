@@ -156,6 +156,14 @@ impl Provider {
         self.journal.record(Occurrence { id, method, set: None, detail });
     }
 
+    /// Records that a method panicked, or that its answer could not be let out. Like every event it waits while writes are held.
+    pub fn record_panic(&self, method: &str) {
+        let method = Method::ALL.iter().copied().find(|known| known.name() == method);
+        // What has no method of its own belongs to the operation of a resync.
+        let method = method.unwrap_or(Method::ResyncLuns);
+        self.journal.record(Occurrence { id: EventId::Panicked, method, set: None, detail: None });
+    }
+
     /// Answers with the code for an error of the array, and records its event.
     pub(crate) fn fail(&self, method: Method, set: Option<SnapshotSetId>, error: ArrayError) -> HResult {
         let (code, id) = (codes::code_of(method, &error), codes::event_of(&error));

@@ -8,27 +8,7 @@ use windows::Win32::Storage::VirtualDiskService::{
 };
 
 use crate::task_memory::Blocks;
-use crate::{StructureError, TaskMemory, guid};
-
-/// Fills empty structures, all of them or none.
-///
-/// # Errors
-/// If memory runs out; then nothing was allocated or written.
-///
-/// # Safety
-/// `destinations` points to as many structures as there are `luns`, which have nothing below them.
-pub unsafe fn fill(
-    memory: &dyn TaskMemory,
-    destinations: *mut VDS_LUN_INFORMATION,
-    luns: &[LunInformation],
-) -> Result<(), StructureError> {
-    let mut blocks = Blocks::new(memory);
-    let built = luns.iter().map(|lun| build(&mut blocks, lun)).collect::<Result<Vec<_>, _>>()?;
-    // SAFETY: promised by the caller; what was built lies elsewhere.
-    unsafe { destinations.copy_from_nonoverlapping(built.as_ptr(), built.len()) };
-    blocks.keep();
-    Ok(())
-}
+use crate::{StructureError, guid};
 
 /// A LUN with all that hangs below it, each buffer a block of its own.
 pub(crate) fn build(blocks: &mut Blocks<'_>, lun: &LunInformation) -> Result<VDS_LUN_INFORMATION, StructureError> {

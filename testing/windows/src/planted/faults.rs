@@ -51,6 +51,11 @@ impl FaultyProvider {
         self.faults.lock().clear();
     }
 
+    /// What the product does about a panic.
+    pub(super) fn record_panic(&self, method: &str) {
+        self.inner.record_panic(method);
+    }
+
     #[expect(clippy::panic, reason = "a test asked for it")]
     fn enter(&self, method: Method) -> Result<(), HResult> {
         let fault = self.faults.lock().get(method.name()).copied();

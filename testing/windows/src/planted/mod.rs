@@ -5,6 +5,8 @@
 
 mod faults;
 mod memory_array;
+#[cfg(windows)]
+mod server;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use faults::{Fault, FaultyProvider};
 pub use memory_array::{MemoryArray, ResyncEnd};
+#[cfg(windows)]
+pub use server::serve;
 
 /// How many LUNs the array has.
 pub const LUN_COUNT: u128 = 64;
@@ -128,8 +132,11 @@ impl Planted {
     /// Takes note of a panic that the shells caught.
     #[must_use]
     pub fn panic_recorder(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
-        let records = Arc::clone(&self.records);
-        Arc::new(move |method| records.panics.lock().push(method.to_owned()))
+        let (records, provider) = (Arc::clone(&self.records), Arc::clone(&self.provider));
+        Arc::new(move |method| {
+            records.panics.lock().push(method.to_owned());
+            provider.record_panic(method);
+        })
     }
 
     /// Does what a test asks. The error is a method that does not exist.

@@ -5,5 +5,5 @@ mod process;
 mod provider;
 
 pub use luns::LunArray;
-pub use process::{PlantedServer, initialise, private_bytes};
-pub use provider::{Operation, RawProvider, guid};
+pub use process::{PlantedServer, private_bytes};
+pub use provider::{Operation, RawProvider};

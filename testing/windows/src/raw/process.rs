@@ -3,35 +3,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::windows::io::AsRawHandle;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::Once;
 
+use lunshadow_vss_com::{apartment, guid};
 use parking_lot::Mutex;
 use uuid::Uuid;
 use windows::Win32::Foundation::HANDLE;
-use windows::Win32::System::Com::{COINIT_MULTITHREADED, CoInitializeEx};
 use windows::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_core::GUID;
 
-use super::{RawProvider, guid};
+use super::RawProvider;
 use crate::planted::{Command, Fault, State};
-
-/// Makes the threads of this process members of the multi-threaded apartment, those to come as well.
-pub fn initialise() {
-    static APARTMENT: Once = Once::new();
-    APARTMENT.call_once(|| {
-        // The apartment lives for as long as one of its threads does, and this one never ends.
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            // SAFETY: the first call of COM on this thread.
-            let outcome = unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) };
-            ready.send(outcome.is_ok()).ok();
-            loop {
-                std::thread::park();
-            }
-        });
-        assert_eq!(is_ready.recv(), Ok(true), "COM does not start");
-    });
-}
 
 /// A running server. Dropping it ends the process.
 pub struct PlantedServer {
@@ -46,7 +27,7 @@ impl PlantedServer {
     /// # Errors
     /// If it does not start.
     pub fn start(program: &str) -> std::io::Result<Self> {
-        initialise();
+        apartment::join_mta().map_err(std::io::Error::other)?;
         let class = Uuid::new_v4();
         let mut child = std::process::Command::new(program)
             .arg(class.braced().to_string())

@@ -3,6 +3,7 @@
 use std::ptr::{null, null_mut};
 
 use lunshadow_vss::HResult;
+use lunshadow_vss_com::guid;
 use uuid::Uuid;
 use windows::Win32::Storage::VirtualDiskService::VDS_LUN_INFORMATION;
 use windows::Win32::Storage::Vss::{
@@ -27,12 +28,6 @@ pub struct RawProvider {
 unsafe impl Send for RawProvider {}
 // SAFETY: as above.
 unsafe impl Sync for RawProvider {}
-
-/// A GUID as COM passes it.
-#[must_use]
-pub fn guid(id: Uuid) -> GUID {
-    GUID::from_u128(id.as_u128())
-}
 
 /// A code as the tests compare it.
 fn code(answer: windows_core::HRESULT) -> HResult {
