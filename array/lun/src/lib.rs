@@ -13,7 +13,7 @@ mod map;
 mod pool;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
-pub use lun::{Lun, LunError, LunHandle};
+pub use lun::{Lun, LunError, LunHandle, SpaceLevel};
 pub use lunshadow_control::{
     InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
 };

@@ -61,6 +61,11 @@ pub trait Lun: Send + Sync + 'static {
     /// target compares it with what it told an initiator, who then hears of the change.
     fn block_count(&self) -> BlockCount;
 
+    /// How much room the pool under the LUN has. Cheap, and as of the last change.
+    fn space(&self) -> SpaceLevel {
+        SpaceLevel::Plenty
+    }
+
     /// Reads `count` blocks. Blocks that were never written, or were discarded, read as zeros.
     fn read(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Bytes, LunError>> + Send;
 
@@ -74,12 +79,24 @@ pub trait Lun: Send + Sync + 'static {
     fn discard(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<(), LunError>> + Send;
 }
 
+/// How much room there is for what a LUN has not written yet. The target tells initiators when it changes (SBC-4 4.7.3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpaceLevel {
+    /// Enough.
+    Plenty,
+    /// Less than the threshold that the administrator set.
+    Low,
+    /// None: writes to places that are not mapped, and to those that are shared, are refused.
+    Full,
+}
+
 type LunFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, LunError>> + Send + 'a>>;
 
 /// The type-erased twin of [`Lun`], which only [`LunHandle`] needs.
 trait DynLun: Send + Sync {
     fn id(&self) -> LunId;
     fn block_count(&self) -> BlockCount;
+    fn space(&self) -> SpaceLevel;
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
     fn flush(&self) -> LunFuture<'_, ()>;
@@ -92,6 +109,9 @@ impl<L: Lun> DynLun for L {
     }
     fn block_count(&self) -> BlockCount {
         Lun::block_count(self)
+    }
+    fn space(&self) -> SpaceLevel {
+        Lun::space(self)
     }
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
         Box::pin(Lun::read(self, at, count))
@@ -133,6 +153,12 @@ impl LunHandle {
     #[must_use]
     pub fn block_count(&self) -> BlockCount {
         self.0.block_count()
+    }
+
+    /// See [`Lun::space`].
+    #[must_use]
+    pub fn space(&self) -> SpaceLevel {
+        self.0.space()
     }
 
     /// See [`Lun::read`].

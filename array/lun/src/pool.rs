@@ -48,15 +48,31 @@ pub struct RevertPair {
     pub to: LunId,
 }
 
-/// How full a pool is, in bytes of the medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How full a pool is, in bytes.
+///
+/// `used_bytes` is the sum of `own_bytes`, `map_bytes`, `data_bytes` and `freed_bytes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolUsage {
     /// What the pool may use in all.
     pub capacity_bytes: u64,
     /// What LUNs, shadow LUNs and the pool's own records use now, including space that is being given back.
     pub used_bytes: u64,
-    /// The part of `used_bytes` that deletions still have to give back.
+    /// The part of `used_bytes` that deletions still have to give back; the most that it can be.
     pub reclaiming_bytes: u64,
+    /// What the pool needs for itself, whatever LUNs it has.
+    pub own_bytes: u64,
+    /// Maps of LUNs, shadow LUNs and deleted LUNs, each shared part once.
+    pub map_bytes: u64,
+    /// Data of LUNs, shadow LUNs and deleted LUNs, each shared block once.
+    pub data_bytes: u64,
+    /// What nobody uses any more and comes back with the next checkpoint.
+    pub freed_bytes: u64,
+    /// How much data can be written before writes are refused, as far as it is free now.
+    pub available_bytes: u64,
+    /// The lengths of all LUNs and shadow LUNs.
+    pub provisioned_bytes: u64,
+    /// What is mapped of all LUNs and shadow LUNs, shared blocks once for each of them: what they would need without sharing.
+    pub mapped_bytes: u64,
 }
 
 /// Why a pool did not do what it was asked.
@@ -181,6 +197,10 @@ pub trait Pool: Send + Sync + 'static {
     /// Makes a shadow LUN a LUN like any other, which is no longer known as the shadow of something. Its content and its handles stay as they
     /// are, and nothing is copied. A LUN that is no shadow LUN is `AlreadySo`.
     fn promote(&self, lun: LunId) -> impl Future<Output = Result<Outcome, PoolError>> + Send;
+
+    /// How many bytes of the medium only this LUN or shadow LUN uses: what comes back when it is deleted. The cost is that of looking through
+    /// what it does not share.
+    fn unique_bytes(&self, lun: LunId) -> impl Future<Output = Result<u64, PoolError>> + Send;
 
     /// How full the pool is.
     fn usage(&self) -> PoolUsage;

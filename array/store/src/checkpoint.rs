@@ -37,6 +37,8 @@ struct Frozen {
     used_count: u64,
     map_count: u64,
     geometry: Geometry,
+    /// The size that the pool has from this checkpoint on, if it is another one.
+    next_geometry: Option<Geometry>,
     /// The entries of all regions whose level-1 page changes.
     region_entries: BTreeMap<u64, Vec<Entry>>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
     let frozen = freeze(&mut shared.state.lock(), new_epoch);
     let generation = frozen.generation;
     let log_start = frozen.log_start;
+    let next_geometry = frozen.next_geometry;
     let (sealed, next) = seal(frozen, roots);
     write_pages(shared, &sealed.writes)?;
     shared.sync()?;
@@ -65,6 +68,10 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
     *roots = next;
     let mut state = shared.state.lock();
     thaw(&mut state, sealed, generation, &log_start);
+    if let Some(geometry) = next_geometry {
+        state.pages.space.enlarge(geometry);
+        state.limits = state.limits.resized(state.pages.space.usable_count());
+    }
     state.medium_full = false;
     shared.drain_readers(&mut state);
     shared.publish(&state);
@@ -97,6 +104,7 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
         used_count: space.used_count(),
         map_count: space.map_count(),
         geometry: *space.geometry(),
+        next_geometry: state.next_geometry.take(),
         region_entries,
         table: state.luns.freeze(),
         log_start: state.log.freeze(),
@@ -105,7 +113,8 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
 
 /// Fills in the check values, from the data upwards.
 fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
-    let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, mut region_entries } = frozen;
+    let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, next_geometry, .. } = frozen;
+    let mut region_entries = frozen.region_entries;
     let mut sealed =
         Sealed { writes: BTreeMap::new(), checks: BlockMap::default(), inner: Vec::new(), counts: Vec::new() };
     let (mut maps, counts): (Vec<_>, Vec<_>) =
@@ -146,6 +155,10 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
     superblock.log_position = log_start.position.into();
     superblock.used_blocks = used_count.into();
     superblock.map_blocks = map_count.into();
+    if let Some(geometry) = next_geometry {
+        superblock.total_blocks = geometry.total_blocks().into();
+        next.regions.resize(index(geometry.region_count().div_ceil(FANOUT_LEN)), Entry::UNMAPPED);
+    }
     (sealed, next)
 }
 

@@ -23,6 +23,7 @@ mod changes;
 mod check;
 mod checkpoint;
 mod commit;
+mod enlarge;
 mod geometry;
 mod housekeeper;
 mod log;
@@ -40,8 +41,10 @@ mod sets;
 mod space;
 mod state;
 mod superblock;
+mod usage;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage, Repair, check, check_on};
+pub use enlarge::EnlargeError;
 pub use media::{FileMedia, FileMediaError, Media};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};

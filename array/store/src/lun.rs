@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId};
+use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, SpaceLevel};
 
 use crate::changes::{LeafPlace, Updated};
 use crate::lun_table::LunEntry;
@@ -265,6 +265,10 @@ impl Lun for StoreLun {
 
     fn block_count(&self) -> BlockCount {
         self.length()
+    }
+
+    fn space(&self) -> SpaceLevel {
+        self.shared.space_level()
     }
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {

@@ -333,6 +333,47 @@ impl Pages {
         None
     }
 
+    /// Counts the blocks of one subtree of a map that nothing else refers to, beginning at the block `cursor`. Where the next subtree begins, and the
+    /// count; `None` if faults were added.
+    pub(crate) fn unique_blocks(&mut self, tree: &Tree, cursor: u64, faults: &mut Faults) -> Option<(u64, u64)> {
+        if tree.root.is_unmapped() {
+            return Some((tree.span(), 0));
+        }
+        let (mut page, mut base, mut unique) = (tree.root, 0, 0);
+        for level in (0..tree.levels).rev() {
+            let end = base + entry_span(level + 1);
+            if !self.touch_page(page, faults) {
+                return None;
+            }
+            if self.space.count(&mut self.cache, page.block()) > 1 {
+                return Some((end, unique));
+            }
+            // Both copies, where the page begins.
+            unique += if cursor == base { 2 } else { 0 };
+            let content = self.page(page, level, faults)?;
+            if level == 0 {
+                content.entries().for_each(|data| self.touch_count(data, faults));
+                if !faults.is_empty() {
+                    return None;
+                }
+                let mapped = content.entries().filter(|data| !data.is_unmapped());
+                let once = mapped.filter(|data| self.space.count(&mut self.cache, data.block()) == 1).count();
+                return Some((end, unique + u64::try_from(once).expect("at most FANOUT")));
+            }
+            let span = entry_span(level);
+            let place = index((cursor - base) / span);
+            let Some(next) = (place..CHILDREN).find(|place| !content.child(*place).is_unmapped()) else {
+                return Some((end, unique));
+            };
+            let next_base = base + u64::try_from(next).expect("below CHILDREN") * span;
+            if next != place {
+                return Some((next_base, unique));
+            }
+            (page, base) = (content.child(place), next_base);
+        }
+        None
+    }
+
     /// Gives back the pages of a path that end at the new cursor.
     fn give_back_path(&mut self, path: &[(PageRef, u64)], cursor: u64) -> u64 {
         for (entry, end) in path.iter().rev() {

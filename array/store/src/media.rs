@@ -1,7 +1,7 @@
 //! The medium under a pool: the only place where bytes leave the process.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -100,7 +100,8 @@ impl Media for FileMedia {
     }
 
     fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        // The end, and not what the file's metadata says: that of a block device has no length.
+        (&self.file).seek(io::SeekFrom::End(0))
     }
 
     fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()> {

@@ -13,6 +13,7 @@ use lunshadow_lun::{
 };
 
 use crate::checkpoint::Roots;
+use crate::enlarge::EnlargeError;
 use crate::geometry::Geometry;
 use crate::lun::StoreLun;
 use crate::lun_table::{LUNS_MAX, tree_for};
@@ -22,7 +23,7 @@ use crate::record::Record;
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
-use crate::{commit, housekeeper, log_writer, recovery, reshape};
+use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, usage};
 
 /// The name of the file in a pool's directory.
 pub const POOL_FILE: &str = "pool.lunshadow";
@@ -208,6 +209,21 @@ impl StorePool {
         }
     }
 
+    /// Gives the pool more capacity, while it is used. A file becomes longer; a device must have the room already.
+    ///
+    /// # Errors
+    /// Any [`EnlargeError`].
+    pub async fn enlarge(&self, capacity_bytes: u64) -> Result<Outcome, EnlargeError> {
+        enlarge::run(&self.shared, capacity_bytes).await
+    }
+
+    /// Says from how little room on LUNs answer that the pool is low on space. It is a tenth of the capacity until somebody says so.
+    pub fn warn_below(&self, available_bytes: u64) {
+        let mut state = self.shared.state.lock();
+        state.limits.low_blocks = available_bytes / BLOCK_LEN;
+        self.shared.changed(&mut state);
+    }
+
     /// How many damaged copies of map pages were written again from the other copy since the pool was opened.
     #[must_use]
     pub fn healed_pages(&self) -> u64 {
@@ -370,20 +386,12 @@ impl Pool for StorePool {
         reshape::promote(&self.shared, lun).await
     }
 
+    async fn unique_bytes(&self, lun: LunId) -> Result<u64, PoolError> {
+        usage::unique_bytes(&self.shared, lun).await
+    }
+
     fn usage(&self) -> PoolUsage {
-        let state = self.shared.state.lock();
-        let geometry = state.pages.space.geometry();
-        let returning = state.pages.space.returning_count();
-        // How much of a deleted LUN others share is known when it has been walked through; until then this is the most
-        // that it can be.
-        let deleted: u64 = state.luns.deleted().map(|(_, lun)| lun.mapped_blocks).sum();
-        let own = geometry.total_blocks() - state.pages.space.usable_count();
-        let used = own + state.pages.space.used_count() + returning;
-        PoolUsage {
-            capacity_bytes: geometry.total_blocks() * BLOCK_LEN,
-            used_bytes: used * BLOCK_LEN,
-            reclaiming_bytes: (returning + deleted.min(state.pages.space.used_count())) * BLOCK_LEN,
-        }
+        usage::of(&self.shared.state.lock())
     }
 
     async fn close(&self) -> Result<(), PoolError> {

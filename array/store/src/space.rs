@@ -114,6 +114,18 @@ impl Space {
         &self.geometry
     }
 
+    /// Has more blocks from now on.
+    pub(crate) fn enlarge(&mut self, geometry: Geometry) {
+        self.geometry = geometry;
+        self.usable_count = geometry.usable_blocks();
+        // The last region may have been shorter than it is now.
+        if let Some(last) = self.regions.last_mut() {
+            last.worth_a_search = true;
+        }
+        let fresh = || Region { counts: Entry::UNMAPPED, worth_a_search: true };
+        self.regions.resize_with(index(geometry.region_count()), fresh);
+    }
+
     pub(crate) fn used_count(&self) -> u64 {
         self.used_count
     }

@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
+use lunshadow_lun::SpaceLevel;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::cache::PageKind;
+use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::lun_table::LunTable;
 use crate::map::Pages;
@@ -33,6 +35,8 @@ pub(crate) struct State {
     pub(crate) durable_generation: u64,
     /// The checkpoint that somebody waits for; zero if nobody does.
     pub(crate) wanted_generation: u64,
+    /// What the next checkpoint makes of the pool's size.
+    pub(crate) next_geometry: Option<Geometry>,
     pub(crate) limits: Limits,
     pub(crate) poisoned: bool,
     /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
@@ -46,6 +50,9 @@ pub(crate) struct State {
 /// Limits that follow from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    cache_pages: usize,
+    /// With fewer blocks to write to, the pool is low on space.
+    pub(crate) low_blocks: u64,
     /// From so many changed pages on, a checkpoint begins.
     pub(crate) dirty_soft: usize,
     /// From so many on, writers wait for it.
@@ -61,7 +68,12 @@ impl Limits {
         let dirty_hard = 2 * dirty_soft;
         // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance, twice each.
         let reserve_blocks = u64::try_from(4 * dirty_hard + 128).unwrap_or(u64::MAX).min(usable_blocks / 4);
-        Self { dirty_soft, dirty_hard, reserve_blocks }
+        Self { cache_pages, low_blocks: usable_blocks / 10, dirty_soft, dirty_hard, reserve_blocks }
+    }
+
+    /// The limits of the same pool with another size.
+    pub(crate) fn resized(&self, usable_blocks: u64) -> Self {
+        Self { low_blocks: self.low_blocks, ..Self::new(self.cache_pages, usable_blocks) }
     }
 }
 
@@ -123,6 +135,28 @@ pub(crate) struct Shared {
     readers_awaited: AtomicBool,
     /// How many damaged copies of map pages were written again since the pool was opened.
     pub(crate) healed_pages: AtomicU64,
+    /// A [`SpaceLevel`], to be read without the lock.
+    space_level: AtomicU8,
+}
+
+impl State {
+    /// How many blocks of data can be written now, without what may come back.
+    pub(crate) fn available_blocks(&self) -> u64 {
+        self.pages.space.free_count().saturating_sub(self.limits.reserve_blocks)
+    }
+
+    /// How much room there is. What is low stays low until there is an eighth more than what makes it so.
+    fn space_level(&self, before: SpaceLevel) -> SpaceLevel {
+        // What has been freed is there as soon as somebody needs it.
+        let available = self.available_blocks() + self.pages.space.returning_count();
+        let low = self.limits.low_blocks;
+        match before {
+            _ if available == 0 => SpaceLevel::Full,
+            _ if available < low => SpaceLevel::Low,
+            SpaceLevel::Low | SpaceLevel::Full if available < low + low / 8 => SpaceLevel::Low,
+            _ => SpaceLevel::Plenty,
+        }
+    }
 }
 
 impl Shared {
@@ -141,11 +175,13 @@ impl Shared {
             sync_failed: Mutex::new(false),
             readers_awaited: AtomicBool::new(false),
             healed_pages: AtomicU64::new(0),
+            space_level: AtomicU8::new(SpaceLevel::Plenty as u8),
         }
     }
 
     /// Tells all waiters what is new.
     pub(crate) fn publish(&self, state: &State) {
+        self.note_space(state);
         self.progress.send_modify(|progress| {
             *progress = Progress {
                 durable_sequence: state.log.durable_sequence(),
@@ -155,6 +191,19 @@ impl Shared {
                 tick: progress.tick + 1,
             }
         });
+    }
+
+    fn note_space(&self, state: &State) {
+        self.space_level.store(state.space_level(self.space_level()) as u8, Ordering::Relaxed);
+    }
+
+    /// How much room there is, as of the last change.
+    pub(crate) fn space_level(&self) -> SpaceLevel {
+        match self.space_level.load(Ordering::Relaxed) {
+            0 => SpaceLevel::Plenty,
+            1 => SpaceLevel::Low,
+            _ => SpaceLevel::Full,
+        }
     }
 
     /// To wait for news. Take it before looking at the state.
@@ -200,6 +249,7 @@ impl Shared {
 
     /// To be called after each change, before the lock is released.
     pub(crate) fn changed(&self, state: &mut State) {
+        self.note_space(state);
         if state.pages.cache.dirty_count() >= state.limits.dirty_soft || state.log.is_filling() {
             self.want_checkpoint(state);
         }

@@ -75,7 +75,7 @@ pub(crate) struct FakePool {
 
 impl FakePool {
     pub(crate) fn new() -> Self {
-        let usage = PoolUsage { capacity_bytes: 1 << 40, used_bytes: 0, reclaiming_bytes: 0 };
+        let usage = PoolUsage { capacity_bytes: 1 << 40, ..PoolUsage::default() };
         Self {
             content: Mutex::default(),
             faults: watch::Sender::new(Faults::default()),
@@ -278,6 +278,10 @@ impl Pool for FakePool {
         let summary = content.luns.get_mut(&lun).ok_or(PoolError::UnknownLun(lun))?;
         let before = std::mem::replace(&mut summary.origin, LunOrigin::Empty);
         Ok(if before == LunOrigin::Empty { Outcome::AlreadySo } else { Outcome::Done })
+    }
+
+    async fn unique_bytes(&self, lun: LunId) -> Result<u64, PoolError> {
+        self.open(lun).map(|_| 0)
     }
 
     fn usage(&self) -> PoolUsage {

@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod property;

@@ -33,6 +33,7 @@ pub(crate) enum Attempt {
     Read { offset_bytes: u64, len_bytes: u64 },
     Write { offset_bytes: u64 },
     Sync,
+    SetLen,
 }
 
 type Fault = Box<dyn FnMut(Attempt) -> Option<io::Error> + Send>;
@@ -95,6 +96,10 @@ impl Image {
         let mut numbers: Vec<u64> = filled.map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    pub(crate) fn set_len_bytes(&mut self, len_bytes: u64) {
+        self.len_bytes = len_bytes;
     }
 
     /// An empty image of some length.
@@ -244,7 +249,9 @@ impl Media for SimMedia {
     }
 
     fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()> {
-        self.lock().image.len_bytes = len_bytes;
+        let mut inner = self.lock();
+        Self::attempt(&mut inner, Attempt::SetLen)?;
+        inner.image.len_bytes = len_bytes;
         Ok(())
     }
 }
