@@ -1,5 +1,7 @@
 //! `lunshadow host …`: who may ask for LUNs and shadow copies.
 
+use std::net::SocketAddr;
+
 use lunshadow_array_client::{AdminClient, ArrayError};
 use lunshadow_control::EnrolmentString;
 use lunshadow_control::api::{AdminHost, EnrolmentAnswer, HostRequest, HostsAnswer, OutcomeAnswer};
@@ -55,8 +57,18 @@ fn issue(
         told(outcome, "is known now", "can enrol anew"),
         unix_time(expires_at_unix_ms)
     ));
+    if is_loopback(&string.address) {
+        complain(
+            "its address is this machine's own; a host elsewhere needs --control on another address, or --address",
+        );
+    }
     say(&string.to_string());
     Ok(())
+}
+
+/// Whether only this machine finds anything there.
+fn is_loopback(address: &str) -> bool {
+    address.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback())
 }
 
 /// Where the host will find the service.
