@@ -3,6 +3,8 @@
 //! The modules with functions that are no tests say `cfg(test)`, which tells clippy that they are for tests.
 
 #[cfg(test)]
+mod administration;
+#[cfg(test)]
 mod breaking;
 mod commit;
 mod enrolment;
