@@ -21,6 +21,7 @@ use crate::pool::{OpenError, POOL_FILE};
 use crate::recovery;
 use overlay::{Overlay, SharedMedia};
 use roots::Roots;
+pub(crate) use tally::BlockSet;
 
 /// The cache of the pool that is opened to bring it back to what was last made durable.
 const RECOVERY_CACHE_PAGES: usize = 16384;

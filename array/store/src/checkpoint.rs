@@ -14,6 +14,7 @@ use crate::log::LogPlace;
 use crate::lun_table::{LunEntry, encode_page};
 use crate::media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
+use crate::scrub::ScrubCursor;
 use crate::state::{Shared, State};
 use crate::superblock::Superblock;
 
@@ -39,6 +40,7 @@ struct Frozen {
     geometry: Geometry,
     /// The size that the pool has from this checkpoint on, if it is another one.
     next_geometry: Option<Geometry>,
+    scrub_cursor: Option<ScrubCursor>,
     /// The entries of all regions whose level-1 page changes.
     region_entries: BTreeMap<u64, Vec<Entry>>,
 }
@@ -105,6 +107,7 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
         map_count: space.map_count(),
         geometry: *space.geometry(),
         next_geometry: state.next_geometry.take(),
+        scrub_cursor: state.scrub_cursor,
         region_entries,
         table: state.luns.freeze(),
         log_start: state.log.freeze(),
@@ -113,7 +116,8 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
 
 /// Fills in the check values, from the data upwards.
 fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
-    let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, next_geometry, .. } = frozen;
+    let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, .. } = frozen;
+    let (next_geometry, scrub_cursor) = (frozen.next_geometry, frozen.scrub_cursor);
     let mut region_entries = frozen.region_entries;
     let mut sealed =
         Sealed { writes: BTreeMap::new(), checks: BlockMap::default(), inner: Vec::new(), counts: Vec::new() };
@@ -155,6 +159,7 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
     superblock.log_position = log_start.position.into();
     superblock.used_blocks = used_count.into();
     superblock.map_blocks = map_count.into();
+    superblock.set_scrub_cursor(scrub_cursor);
     if let Some(geometry) = next_geometry {
         superblock.total_blocks = geometry.total_blocks().into();
         next.regions.resize(index(geometry.region_count().div_ceil(FANOUT_LEN)), Entry::UNMAPPED);

@@ -37,6 +37,7 @@ mod pool;
 mod record;
 mod recovery;
 mod reshape;
+mod scrub;
 mod sets;
 mod space;
 mod state;
@@ -48,3 +49,4 @@ pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDam
 pub use enlarge::EnlargeError;
 pub use media::{FileMedia, FileMediaError, Media};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};
+pub use scrub::{ScrubError, ScrubOptions, ScrubReport};

@@ -201,6 +201,11 @@ impl LunTable {
         self.emptied.push(slot);
     }
 
+    /// The first LUN that can be opened, in the order of their ids, from this id on.
+    pub(crate) fn live_from(&self, id: LunId) -> Option<&LunEntry> {
+        self.by_id.range(id..).filter_map(|(_, slot)| self.get(*slot)).find(|lun| lun.is_live())
+    }
+
     /// All LUNs, the deleted ones too.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &LunEntry> {
         self.slots.iter().flatten()

@@ -62,6 +62,16 @@ impl Leaf {
     }
 }
 
+/// A page on the way from a root to a leaf.
+pub(crate) struct PathStep {
+    pub(crate) page: PageRef,
+    pub(crate) level: u8,
+    /// The first block that it covers.
+    pub(crate) base: u64,
+    /// Nothing, if the way need not go further.
+    pub(crate) content: Option<Arc<Page>>,
+}
+
 /// The pool's metadata in memory: pages and the space that they and the data lie in.
 pub(crate) struct Pages {
     pub(crate) cache: Cache,
@@ -127,6 +137,36 @@ impl Pages {
             entry = page.child(place_in(level, leaf));
         }
         Some(Leaf::HoleUntil(leaf + 1))
+    }
+
+    /// The pages on the way to a block, as far as it is mapped. Pages that begin with the block and are done are not entered. `None` if a
+    /// fault was added.
+    pub(crate) fn path(
+        &mut self,
+        tree: &Tree,
+        block: u64,
+        faults: &mut Faults,
+        is_done: impl Fn(PageRef) -> bool,
+    ) -> Option<Vec<PathStep>> {
+        let (mut steps, mut page, mut base) = (Vec::with_capacity(PATH_LEN_MAX), tree.root, 0);
+        for level in (0..tree.levels).rev() {
+            if page.is_unmapped() {
+                break;
+            }
+            if block == base && is_done(page) {
+                steps.push(PathStep { page, level, base, content: None });
+                break;
+            }
+            let content = self.page(page, level, faults)?;
+            let step = PathStep { page, level, base, content: Some(Arc::clone(&content)) };
+            steps.push(step);
+            if level > 0 {
+                let place = (block - base) / entry_span(level);
+                base += place * entry_span(level);
+                page = content.child(index(place));
+            }
+        }
+        Some(steps)
     }
 
     /// Brings in what [`Pages::update`] of these entries needs.

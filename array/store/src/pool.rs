@@ -20,10 +20,11 @@ use crate::lun_table::{LUNS_MAX, tree_for};
 use crate::media::{FileMedia, FileMediaError, Media};
 use crate::page::{BLOCK_LEN, index};
 use crate::record::Record;
+use crate::scrub::{ScrubError, ScrubOptions, ScrubReport};
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
-use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, usage};
+use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, scrub, usage};
 
 /// The name of the file in a pool's directory.
 pub const POOL_FILE: &str = "pool.lunshadow";
@@ -215,6 +216,18 @@ impl StorePool {
     /// Any [`EnlargeError`].
     pub async fn enlarge(&self, capacity_bytes: u64) -> Result<Outcome, EnlargeError> {
         enlarge::run(&self.shared, capacity_bytes).await
+    }
+
+    /// Reads and verifies everything that LUNs refer to, while the pool is used. `progress` hears of each step. Dropping the future stops it.
+    ///
+    /// # Errors
+    /// Any [`ScrubError`]. Damage is not one: it is what the report is about.
+    pub async fn scrub(
+        &self,
+        options: ScrubOptions,
+        progress: impl FnMut(&ScrubReport),
+    ) -> Result<ScrubReport, ScrubError> {
+        scrub::run(&self.shared, options, progress).await
     }
 
     /// Says from how little room on LUNs answer that the pool is low on space. It is a tenth of the capacity until somebody says so.

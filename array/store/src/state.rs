@@ -20,6 +20,7 @@ use crate::map::Pages;
 use crate::media::Media;
 use crate::page::{BLOCK_LEN, Entry, Page};
 use crate::record::LunSlot;
+use crate::scrub::ScrubCursor;
 use crate::sets::Sets;
 use crate::space::{At, Fault, Faults, ReadEpoch};
 
@@ -41,6 +42,9 @@ pub(crate) struct State {
     pub(crate) poisoned: bool,
     /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
     pub(crate) stuck: BTreeSet<LunSlot>,
+    /// Where the scrub is, or the last one was stopped.
+    pub(crate) scrub_cursor: Option<ScrubCursor>,
+    pub(crate) scrubbing: bool,
     /// A checkpoint waits because the medium itself has no space.
     pub(crate) medium_full: bool,
     /// The pool's threads are to run, or are running.

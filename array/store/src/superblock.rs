@@ -2,12 +2,14 @@
 
 use std::io;
 
+use lunshadow_lun::LunId;
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::geometry::{Geometry, ROOT_ENTRIES};
 use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN};
+use crate::scrub::ScrubCursor;
 
 /// The only format version that this code writes and reads.
 pub(crate) const FORMAT_VERSION: u32 = 2;
@@ -77,6 +79,17 @@ impl Superblock {
         superblock.total_blocks = geometry.total_blocks().into();
         superblock.log_blocks = geometry.log_blocks().into();
         superblock
+    }
+
+    /// Where the scrub goes on.
+    pub(crate) fn scrub_cursor(&self) -> Option<ScrubCursor> {
+        let (lun, block) = (self.scrub_lun.get(), self.scrub_block.get());
+        (lun != 0).then(|| (LunId::from_u128(lun), block))
+    }
+
+    pub(crate) fn set_scrub_cursor(&mut self, cursor: Option<ScrubCursor>) {
+        let (lun, block) = cursor.map_or((0, 0), |(lun, block)| (lun.as_u128(), block));
+        (self.scrub_lun, self.scrub_block) = (lun.into(), block.into());
     }
 
     /// Writes both copies. They are as durable as any other write.

@@ -113,11 +113,11 @@ impl Tally {
 
 /// A set of blocks, one bit for each.
 #[derive(Default)]
-pub(super) struct BlockSet(BlockMap<Box<[u64; 32]>>);
+pub(crate) struct BlockSet(BlockMap<Box<[u64; 32]>>);
 
 impl BlockSet {
     /// False if the block was in it.
-    pub(super) fn insert(&mut self, block: u64) -> bool {
+    pub(crate) fn insert(&mut self, block: u64) -> bool {
         let bits = self.0.entry(block / 2048).or_insert_with(|| Box::new([0; 32]));
         let (word, bit) = (index(block % 2048 / 64), 1 << (block % 64));
         let fresh = bits[word] & bit == 0;
@@ -125,11 +125,11 @@ impl BlockSet {
         fresh
     }
 
-    pub(super) fn contains(&self, block: u64) -> bool {
+    pub(crate) fn contains(&self, block: u64) -> bool {
         self.0.get(&(block / 2048)).is_some_and(|bits| bits[index(block % 2048 / 64)] & (1 << (block % 64)) != 0)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

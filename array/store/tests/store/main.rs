@@ -17,4 +17,6 @@ mod model;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
+mod scrub;
+#[cfg(test)]
 mod sim_media;

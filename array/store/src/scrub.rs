@@ -1,0 +1,303 @@
+//! The scrub: reads everything that LUNs refer to while the pool is used, heals what has a second copy, and names what has not.
+//!
+//! It goes from LUN to LUN in the order of their ids, leaf by leaf, and looks at what LUNs share once. What is written while it runs
+//! it may or may not see. Tables and counts are left to the offline check. Where it is becomes durable with each checkpoint, so that it can go on after the pool was opened again.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lunshadow_lun::{BlockCount, Lba, LunId};
+
+use crate::check::{BlockSet, LunDamage};
+use crate::map::{PathStep, Tree, entry_span};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
+use crate::state::Shared;
+
+const SECTORS_PER_BLOCK: u64 = 8;
+/// After so many bytes the scrub lets go of its thread, and waits if it is to be slow.
+const STEP_BYTES: u64 = 1 << 20;
+/// After so many leaves, too, if there is nothing to read in them.
+const STEP_LEAVES: usize = 256;
+/// How many ranges of damaged blocks a report names.
+const DAMAGE_MAX: usize = 65536;
+
+/// How a scrub runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// How much it reads in a second at most, on average.
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// Whether it goes on where the last one was stopped, and not from the beginning.
+    pub resume: bool,
+}
+
+/// What a scrub has found so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// How many map pages it has compared with both of their copies.
+    pub map_pages: u64,
+    /// How many blocks of data it has verified.
+    pub data_blocks: u64,
+    /// How many damaged copies of map pages were written again while it ran.
+    pub healed_copies: u64,
+    /// Blocks of LUNs that cannot be read.
+    pub damage: Vec<LunDamage>,
+    /// More is damaged than `damage` has room for.
+    pub damage_left_out: bool,
+    /// The LUN that it is at, unless it is done.
+    pub at: Option<LunId>,
+}
+
+/// Why there was no scrub.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// There is one already.
+    #[error("the pool is being scrubbed already")]
+    Running,
+    /// A thread of the scrub failed.
+    #[error("the scrub failed")]
+    Failed(#[source] tokio::task::JoinError),
+}
+
+/// Where a scrub goes on: the LUN, or the next one if it is gone, and the block of it.
+pub(crate) type ScrubCursor = (LunId, u64);
+
+/// Runs until everything has been looked at. Dropping the future stops it, and the next one can go on from there.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    options: ScrubOptions,
+    mut progress: impl FnMut(&ScrubReport),
+) -> Result<ScrubReport, ScrubError> {
+    let _only = Only::begin(shared)?;
+    let from = Some(shared.state.lock().scrub_cursor).filter(|_| options.resume).flatten();
+    let mut scrub = Scrub { cursor: Some(from.unwrap_or((LunId::from_u128(0), 0))), ..Scrub::default() };
+    let healed_before = shared.healed_pages.load(Ordering::Relaxed);
+    while scrub.cursor.is_some() {
+        let step = {
+            let shared = Arc::clone(shared);
+            tokio::task::spawn_blocking(move || {
+                let bytes = scrub.step(&shared);
+                (scrub, bytes)
+            })
+        };
+        let bytes;
+        (scrub, bytes) = step.await.map_err(ScrubError::Failed)?;
+        shared.state.lock().scrub_cursor = scrub.cursor;
+        scrub.report.healed_copies = shared.healed_pages.load(Ordering::Relaxed) - healed_before;
+        scrub.report.at = scrub.cursor.map(|(lun, _)| lun);
+        progress(&scrub.report);
+        if let Some(rate) = options.bytes_per_second {
+            tokio::time::sleep(Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate)).await;
+        }
+    }
+    Ok(scrub.report)
+}
+
+/// Held by the scrub that runs.
+struct Only(Arc<Shared>);
+
+impl Only {
+    fn begin(shared: &Arc<Shared>) -> Result<Self, ScrubError> {
+        let mut state = shared.state.lock();
+        if std::mem::replace(&mut state.scrubbing, true) {
+            return Err(ScrubError::Running);
+        }
+        Ok(Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Only {
+    fn drop(&mut self) {
+        self.0.state.lock().scrubbing = false;
+    }
+}
+
+/// A page above the leaves that the scrub is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    page: PageRef,
+    /// How much damage had been found when it was entered.
+    damage: usize,
+}
+
+/// A scrub between two steps.
+#[derive(Default)]
+struct Scrub {
+    cursor: Option<ScrubCursor>,
+    report: ScrubReport,
+    /// Pages whose copies have been compared. They are known by block and check, so that another page in the same block is another page.
+    compared: HashSet<u64>,
+    /// Pages below which everything has been looked at and is whole.
+    done: HashSet<u64>,
+    open: BTreeMap<u8, Open>,
+    verified: BlockSet,
+    /// The damaged blocks among the verified ones.
+    bad: HashSet<u64>,
+}
+
+impl Scrub {
+    /// Looks at some leaves; how many bytes were read.
+    fn step(&mut self, shared: &Shared) -> u64 {
+        let mut bytes = 0;
+        for _ in 0..STEP_LEAVES {
+            let Some(cursor) = self.cursor.filter(|_| bytes < STEP_BYTES) else { break };
+            bytes += self.look(shared, cursor);
+        }
+        bytes
+    }
+
+    /// Looks at what is next; how many bytes were read.
+    fn look(&mut self, shared: &Shared, (from, block): ScrubCursor) -> u64 {
+        // From before the look-up until the last read, so that no block becomes something else.
+        let reader = shared.reader(&shared.state.lock());
+        let found = {
+            let state = shared.state.lock();
+            state.luns.live_from(from).map(|lun| (lun.id, lun.length, lun.tree))
+        };
+        let Some((lun, length, tree)) = found else {
+            self.cursor = None;
+            return 0;
+        };
+        let block = if lun == from { block } else { 0 };
+        if block == 0 {
+            self.open.clear();
+        }
+        if block >= length.0.div_ceil(SECTORS_PER_BLOCK) {
+            self.cursor = lun.as_u128().checked_add(1).map(|next| (LunId::from_u128(next), 0));
+            return 0;
+        }
+        let path = shared.with_pages(|state, faults| state.pages.path(&tree, block, faults, |page| self.is_done(page)));
+        let (bytes, next) = match path {
+            Ok(steps) => self.look_at(shared, lun, &tree, block, &steps),
+            // Both copies of some page are damaged. What is below is looked for leaf by leaf, since which page it is is not known.
+            Err(_) => {
+                let leaf = block / FANOUT_LEN * FANOUT_LEN;
+                let end = (leaf + FANOUT_LEN).min(length.0.div_ceil(SECTORS_PER_BLOCK));
+                self.name(lun, length, block, end - block);
+                (2 * BLOCK_LEN, leaf + FANOUT_LEN)
+            }
+        };
+        drop(reader);
+        self.cursor = Some((lun, next));
+        bytes
+    }
+
+    fn is_done(&self, page: PageRef) -> bool {
+        self.done.contains(&page.first().raw())
+    }
+
+    /// Looks at the pages of a path and at the leaf's data; how many bytes were read, and the block to go on from.
+    fn look_at(&mut self, shared: &Shared, lun: LunId, tree: &Tree, block: u64, steps: &[PathStep]) -> (u64, u64) {
+        let mut bytes = 0;
+        let mut next = tree.span();
+        for step in steps {
+            let (page, level, base) = (step.page, step.level, step.base);
+            next = base + entry_span(level + 1);
+            let Some(content) = &step.content else { break };
+            // A page without a check is not on the medium yet.
+            if page.first().check() != 0 && self.compared.insert(page.first().raw()) {
+                bytes += self.compare(shared, page, content);
+            }
+            if level == 0 {
+                bytes += self.leaf(shared, lun, base, content);
+            } else {
+                self.enter(page, level, base, block);
+                let place = index((block - base) / entry_span(level));
+                if content.child(place).is_unmapped() {
+                    next = base + entry_span(level) * (u64::try_from(place).expect("below CHILDREN") + 1);
+                }
+            }
+        }
+        self.leave(steps, next);
+        (bytes, next)
+    }
+
+    fn enter(&mut self, page: PageRef, level: u8, base: u64, block: u64) {
+        let known = self.open.get(&level).is_some_and(|open| open.page == page);
+        if block == base {
+            self.open.insert(level, Open { page, damage: self.report.damage.len() });
+        } else if !known {
+            self.open.remove(&level);
+        }
+    }
+
+    /// Remembers the pages that end where the scrub goes on, if all that is below was looked at and is whole.
+    fn leave(&mut self, steps: &[PathStep], next: u64) {
+        for step in steps.iter().filter(|step| step.level > 0 && step.base + entry_span(step.level + 1) <= next) {
+            let open = self.open.remove(&step.level).filter(|open| open.page == step.page);
+            let whole = open.is_some_and(|open| open.damage == self.report.damage.len());
+            if whole && !self.report.damage_left_out && step.page.first().check() != 0 {
+                self.done.insert(step.page.first().raw());
+            }
+        }
+    }
+
+    /// Compares both copies of a page with what it is in memory.
+    fn compare(&mut self, shared: &Shared, page: PageRef, content: &Page) -> u64 {
+        self.report.map_pages += 1;
+        for entry in [page.first(), page.second()] {
+            let mut copy = Page::zeroed();
+            let read = shared.media.read_at(entry.block() * BLOCK_LEN, copy.bytes_mut());
+            let is_whole = read.is_ok() && entry.matches(copy.bytes());
+            if !is_whole && entry.matches(content.bytes()) {
+                shared.heal(entry, content);
+            }
+        }
+        2 * BLOCK_LEN
+    }
+
+    fn leaf(&mut self, shared: &Shared, lun: LunId, base: u64, content: &Page) -> u64 {
+        let entries: Vec<Entry> = content.entries().collect();
+        let mut bytes = 0;
+        let mut rest = entries.as_slice();
+        let mut buffer = Vec::new();
+        while let Some(head) = rest.first() {
+            let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
+            let run = if head.is_unmapped() { 1 } else { (0..).zip(rest).take_while(next).count() };
+            if !head.is_unmapped() && rest[..run].iter().any(|entry| !self.verified.contains(entry.block())) {
+                bytes += self.verify(shared, &rest[..run], &mut buffer);
+            }
+            rest = &rest[run..];
+        }
+        if !self.bad.is_empty() {
+            let length = shared.state.lock().luns.find(lun).map_or(BlockCount(0), |(_, entry)| entry.length);
+            for (block, entry) in (base..).zip(&entries) {
+                if self.bad.contains(&entry.block()) {
+                    self.name(lun, length, block, 1);
+                }
+            }
+        }
+        bytes
+    }
+
+    fn verify(&mut self, shared: &Shared, run: &[Entry], buffer: &mut Vec<u8>) -> u64 {
+        buffer.resize(run.len() * BLOCK_BYTES, 0);
+        let whole = shared.media.read_at(run[0].block() * BLOCK_LEN, buffer);
+        for (entry, content) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)) {
+            if !self.verified.insert(entry.block()) {
+                continue;
+            }
+            let read = if whole.is_ok() { Ok(()) } else { shared.media.read_at(entry.block() * BLOCK_LEN, content) };
+            self.report.data_blocks += 1;
+            if read.is_err() || !entry.matches(content) {
+                self.bad.insert(entry.block());
+            }
+        }
+        u64::try_from(run.len() * BLOCK_BYTES).expect("at most a leaf")
+    }
+
+    fn name(&mut self, lun: LunId, length: BlockCount, block: u64, count: u64) {
+        let at = (block * SECTORS_PER_BLOCK).min(length.0);
+        let end = ((block + count) * SECTORS_PER_BLOCK).min(length.0);
+        tracing::error!(%lun, at, count = end - at, "blocks of a LUN are damaged");
+        let is_full = self.report.damage.len() == DAMAGE_MAX;
+        match self.report.damage.last_mut() {
+            _ if at == end => {}
+            Some(last) if last.lun == lun && last.at.0 + last.count.0 == at => last.count.0 += end - at,
+            _ if is_full => self.report.damage_left_out = true,
+            _ => self.report.damage.push(LunDamage { lun, at: Lba(at), count: BlockCount(end - at) }),
+        }
+    }
+}
