@@ -42,7 +42,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
             residual_count: residual.count().into(),
             ..ScsiResponse::default()
         };
-        pdus.push(Pdu::new(header, sense.map_or_else(Bytes::new, sense_segment)));
+        pdus.push(Pdu::new(header, sense.map_or_else(Bytes::new, |sense| sense_segment(sense, accepted.sense_format))));
     }
     pdus
 }
@@ -95,8 +95,8 @@ fn with_status(mut header: DataIn, residual: Residual) -> DataIn {
 }
 
 /// RFC 7143 11.4.7: SenseLength, then sense data.
-fn sense_segment(sense: Sense) -> Bytes {
-    let sense = sense.to_bytes(SenseFormat::Fixed);
+fn sense_segment(sense: Sense, format: SenseFormat) -> Bytes {
+    let sense = sense.to_bytes(format);
     let mut segment = BytesMut::with_capacity(2 + sense.len());
     segment.put_u16(u16::try_from(sense.len()).expect("sense data is short"));
     segment.put_slice(&sense);

@@ -6,6 +6,8 @@ mod login;
 mod management;
 mod text;
 
+pub(crate) use management::FUNCTIONS;
+
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::InitiatorPort;
 use crate::outlet::Closed;
 use crate::session::Session;
 use crate::target::{Phase, Shared};
@@ -65,7 +68,8 @@ pub(crate) async fn serve(
         SessionKind::Discovery => None,
         SessionKind::Normal => {
             // Between the two questions an administrator may have removed the initiator.
-            let Some(nexus) = shared.device_server.connect(initiator) else { return Ok(()) };
+            let port = InitiatorPort { name: initiator, isid: negotiated.identity.isid.0 };
+            let Some(nexus) = shared.device_server.connect(port) else { return Ok(()) };
             let session = Session::new(negotiated.identity.tsih, nexus);
             Some(shared.sessions.enter(key, session).await)
         }

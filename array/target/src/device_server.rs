@@ -10,33 +10,43 @@
 //! right. It does no I/O and costs little, so a transport calls it in the order of arrival. `run` does the I/O; any number
 //! of tasks run at a time.
 
+mod atomic;
 mod capacity;
 mod failure;
 mod inquiry;
 mod medium;
 mod mode;
 mod nexus;
+mod ranges;
+mod read_write;
+mod reports;
+mod reservation_commands;
+mod reservations;
 mod unit;
+mod unit_state;
 mod unmap;
+mod write_same;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::{InitiatorName, Inventory, LunMap};
 use lunshadow_scsi::{
-    AdditionalSense, CdbError, Command, FieldPointer, LunAddress, LunList, SelectReport, Sense, SenseKey, SensePointer,
-    Status, opcode,
+    AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, SelectReport, Sense,
+    SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
 };
-use parking_lot::Mutex;
 
 pub use failure::sense_of;
 pub use medium::TRANSFER_BLOCKS_MAX;
-pub use nexus::Nexus;
+pub use nexus::{InitiatorPort, Nexus, TaskSet};
 pub use unit::UnitId;
 pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
 
 use medium::Operation;
+use nexus::Nexuses;
+use reservation_commands::ReserveOut;
 use unit::Unit;
+use unit_state::UnitStates;
 
 /// The port through which initiators reach the LUNs, as page 0x83 names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +57,16 @@ pub struct TargetPort {
     pub relative_port: u16,
     /// TARGET PORT GROUP.
     pub group: u16,
+    /// The task management functions that the transport has.
+    pub functions: TaskManagementFunctions,
 }
 
 /// Executes commands on the LUNs that a [`LunMap`] shows to initiators.
 pub struct DeviceServer {
     map: Arc<dyn LunMap>,
     port: TargetPort,
-    nexuses: Mutex<Vec<Weak<Nexus>>>,
+    nexuses: Arc<Nexuses>,
+    states: UnitStates,
 }
 
 /// How a command ended.
@@ -72,6 +85,7 @@ pub struct Completion {
 pub struct Task {
     unit: Option<UnitId>,
     data_out_len: u32,
+    sense_format: SenseFormat,
     work: Work,
 }
 
@@ -118,10 +132,28 @@ impl Task {
         self.unit
     }
 
+    /// The format that the unit's sense data has at present.
+    #[must_use]
+    pub const fn sense_format(&self) -> SenseFormat {
+        self.sense_format
+    }
+
     /// How many bytes of data-out the command takes. 0 for a command that is refused anyway.
     #[must_use]
     pub const fn data_out_len(&self) -> u32 {
         self.data_out_len
+    }
+
+    /// Says how much data-out the initiator offers. A command that takes exactly so much or nothing is refused if that is not it.
+    #[must_use]
+    pub fn offered(self, len: u32) -> Self {
+        match &self.work {
+            Work::Medium(operation) if operation.takes_exactly() && len != self.data_out_len => {
+                let sense = illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB);
+                Self { data_out_len: 0, work: Work::Answer(Completion::check(sense)), ..self }
+            }
+            _ => self,
+        }
     }
 
     /// How many bytes of data-in the command will produce at most, so that a transport can keep to a budget.
@@ -153,28 +185,22 @@ impl Task {
             Work::Medium(operation) => operation.run(data_out).await,
         }
     }
-
-    const fn answer(unit: Option<UnitId>, completion: Completion) -> Self {
-        Self { unit, data_out_len: 0, work: Work::Answer(completion) }
-    }
 }
 
 impl DeviceServer {
     /// A device server for the LUNs of `map`, reached through `port`.
     #[must_use]
     pub fn new(map: Arc<dyn LunMap>, port: TargetPort) -> Self {
-        Self { map, port, nexuses: Mutex::new(Vec::new()) }
+        Self { map, port, nexuses: Arc::default(), states: UnitStates::default() }
     }
 
     /// Makes the nexus of an initiator that has logged in, or `None` if the array does not know the initiator. Its units report
     /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED first.
     #[must_use]
-    pub fn connect(&self, initiator: InitiatorName) -> Option<Arc<Nexus>> {
-        self.map.inventory(&initiator)?;
-        let nexus = Arc::new(Nexus::new(initiator));
-        let mut nexuses = self.nexuses.lock();
-        nexuses.retain(|nexus| nexus.strong_count() > 0);
-        nexuses.push(Arc::downgrade(&nexus));
+    pub fn connect(&self, port: InitiatorPort) -> Option<Arc<Nexus>> {
+        self.map.inventory(&port.name)?;
+        let nexus = Arc::new(Nexus::new(port));
+        self.nexuses.add(&nexus);
         Some(nexus)
     }
 
@@ -188,48 +214,63 @@ impl DeviceServer {
     #[must_use]
     pub fn unit(&self, nexus: &Nexus, lun: LunAddress) -> Option<UnitId> {
         let inventory = self.map.inventory(nexus.initiator()).unwrap_or_default();
-        Unit::at(&inventory, lun).id()
+        Unit::id_at(&inventory, lun)
     }
 
     /// Lets every nexus but `except` find a unit attention on `unit`, or on all units.
     pub fn post_attention(&self, unit: Option<UnitId>, code: AdditionalSense, except: Option<&Nexus>) {
-        let nexuses = self.nexuses.lock();
-        for nexus in nexuses.iter().filter_map(Weak::upgrade) {
-            if !except.is_some_and(|except| std::ptr::eq(except, &raw const *nexus)) {
-                nexus.post(unit, code);
-            }
+        self.nexuses.post(unit, code, except.map(Nexus::id));
+    }
+
+    /// Resets a unit, or all: RESERVE and mode pages are as after power on. All nexuses learn of it, the one that asked for it
+    /// included (SAM-5 6.3.3). Commands are for the transport to end.
+    pub fn reset(&self, unit: Option<UnitId>) {
+        match unit {
+            None => self.states.reset(None),
+            Some(UnitId::Disk(lun)) => self.states.reset(Some(lun)),
+            Some(UnitId::Controller) => {}
         }
+        self.nexuses.post(unit, AdditionalSense::BUS_DEVICE_RESET, None);
     }
 
     /// Accepts a command. Does no I/O.
     #[must_use]
-    pub fn accept(&self, nexus: &Nexus, lun: LunAddress, cdb: &[u8]) -> Task {
+    pub fn accept(&self, nexus: &Arc<Nexus>, lun: LunAddress, cdb: &[u8]) -> Task {
         // An initiator that was removed while it was logged in sees nothing any more.
         let inventory = self.map.inventory(nexus.initiator()).unwrap_or_default();
-        nexus.observe(&inventory);
-        let unit = Unit::at(&inventory, lun);
-        let id = unit.id();
-        if !exempt_from_attention(cdb)
-            && let Some(code) = id.and_then(|id| nexus.take_attention(id))
-        {
-            return Task::answer(id, Completion::check(Sense::new(SenseKey::UNIT_ATTENTION, code)));
-        }
-        let work = match Command::parse(cdb) {
-            Ok(command) => self.work(nexus, &inventory, &unit, command),
-            Err(_) if id.is_none() => Err(not_supported()),
-            Err(error) => Err(sense_of_cdb(error)),
-        };
-        match work {
-            Ok(Work::Medium(operation)) => {
-                Task { unit: id, data_out_len: operation.data_out_len(), work: Work::Medium(operation) }
-            }
-            Ok(Work::Answer(completion)) => Task::answer(id, completion),
-            Err(sense) => Task::answer(id, Completion::check(sense)),
-        }
+        nexus.observe(&inventory, &self.states);
+        let unit = nexus.unit_at(&inventory, lun);
+        let work = self.admitted(nexus, &inventory, &unit, cdb);
+        let work = work.unwrap_or_else(|sense| Work::Answer(Completion::check(sense)));
+        let sense_format = if let Unit::Disk(disk) = &unit { disk.state.sense_format() } else { SenseFormat::Fixed };
+        let data_out_len = if let Work::Medium(operation) = &work { operation.data_out_len() } else { 0 };
+        Task { unit: unit.id(), data_out_len, sense_format, work }
     }
 
-    /// The table of commands: which family answers each, and for which kinds of unit.
-    fn work(&self, nexus: &Nexus, inventory: &Inventory, unit: &Unit, command: Command) -> Result<Work, Sense> {
+    /// Unit attentions come first, then whether there is such a command, then whether a reservation forbids it (SAM-5 5.3.3).
+    fn admitted(&self, nexus: &Arc<Nexus>, inventory: &Inventory, unit: &Unit, cdb: &[u8]) -> Result<Work, Sense> {
+        let exempt = is_always_answered(cdb);
+        if !exempt && let Some(code) = unit.id().and_then(|id| nexus.take_attention(id)) {
+            return Err(Sense::new(SenseKey::UNIT_ATTENTION, code));
+        }
+        let form = CommandForm::of_cdb(cdb);
+        match (&form, unit) {
+            (Ok(form), _) if unit.has(form) => {}
+            (_, Unit::Absent) => return Err(not_supported()),
+            (Ok(form), _) => return Err(sense_of_cdb(CdbError::InvalidOperationCode(form.opcode()))),
+            (Err(_), _) => {}
+        }
+        let command = form.and_then(|form| form.parse(cdb)).map_err(sense_of_cdb)?;
+        if let Unit::Disk(disk) = unit
+            && !disk.state.admits(nexus, command.access(), exempt)
+        {
+            return Ok(Work::Answer(Completion::conflict()));
+        }
+        self.work(nexus, inventory, unit, command)
+    }
+
+    /// Which family answers each command.
+    fn work(&self, nexus: &Arc<Nexus>, inventory: &Inventory, unit: &Unit, command: Command) -> Result<Work, Sense> {
         match command {
             Command::Inquiry { page, allocation_len } => {
                 inquiry::inquiry(unit, &self.port, page).map(|data| Work::data(data, allocation_len))
@@ -238,40 +279,85 @@ impl DeviceServer {
                 Ok(Work::data(request_sense(nexus, unit.id()).to_bytes(format), allocation_len))
             }
             Command::ReportLuns { select, allocation_len } => {
-                unit.present()?;
                 nexus.luns_reported();
                 Ok(Work::data(report_luns(inventory, select).to_bytes(), allocation_len))
             }
-            Command::TestUnitReady => unit.present().map(|()| Work::Answer(Completion::good())),
-            Command::ModeSense { form, without_block_descriptor, control, page, subpage, allocation_len } => {
-                let blocks = unit.disk()?.block_count();
-                let pages = mode::Selection { control, page, subpage };
-                let data = mode::mode_sense(pages, (!without_block_descriptor).then_some(blocks))?;
-                Ok(Work::data(data.to_bytes(form), allocation_len))
+            Command::TestUnitReady => Ok(Work::Answer(Completion::good())),
+            Command::ReportSupportedOperationCodes { which, timeouts, allocation_len } => {
+                reports::operation_codes(unit, which, timeouts).map(|data| Work::data(data, allocation_len))
             }
-            Command::ReadCapacity10 => unit.disk().map(|lun| Work::data(capacity::read_capacity_10(&lun), u32::MAX)),
+            Command::ReportSupportedTaskManagementFunctions { extended, allocation_len } => {
+                Ok(Work::data(self.port.functions.to_bytes(extended), allocation_len))
+            }
+            Command::ReportTargetPortGroups { extended, allocation_len } => {
+                Ok(Work::data(reports::target_port_groups(&self.port, extended), allocation_len))
+            }
+            _ => self.work_of_disk(nexus, unit.disk()?, command),
+        }
+    }
+
+    /// The commands that only disks have.
+    fn work_of_disk(&self, nexus: &Arc<Nexus>, disk: unit::Disk, command: Command) -> Result<Work, Sense> {
+        let operation = match command {
+            Command::ModeSense { form, without_block_descriptor, control, page, subpage, allocation_len } => {
+                let pages = mode::Selection { control, page, subpage };
+                let data = mode::mode_sense(&disk, pages, !without_block_descriptor)?;
+                return Ok(Work::data(data.to_bytes(form), allocation_len));
+            }
+            Command::ReadCapacity10 => return Ok(Work::data(capacity::read_capacity_10(&disk.lun), u32::MAX)),
             Command::ReadCapacity16 { allocation_len } => {
-                unit.disk().map(|lun| Work::data(capacity::read_capacity_16(&lun), allocation_len))
+                return Ok(Work::data(capacity::read_capacity_16(&disk.lun), allocation_len));
             }
             Command::GetLbaStatus { lba, allocation_len } => {
-                capacity::get_lba_status(&unit.disk()?, lba).map(|data| Work::data(data, allocation_len))
+                return capacity::get_lba_status(&disk.lun, lba).map(|data| Work::data(data, allocation_len));
             }
-            Command::Read { range, fua } => Operation::read(unit.disk()?, range, fua).map(Work::Medium),
-            Command::Write { range, fua } => Operation::write(unit.disk()?, range, fua).map(Work::Medium),
-            Command::Verify { range, check } => Operation::verify(unit.disk()?, range, check).map(Work::Medium),
-            Command::SynchronizeCache { range, .. } => {
-                Operation::synchronize_cache(unit.disk()?, range).map(Work::Medium)
+            Command::PersistentReserveIn { action, allocation_len } => {
+                let data = reservation_commands::reserve_in(&disk, action, &self.port);
+                return Ok(data.map_or_else(
+                    |refusal| Work::Answer(Completion::refused(refusal)),
+                    |data| Work::data(data, allocation_len),
+                ));
             }
-            Command::StartStopUnit { power, .. } => Operation::start_stop(unit.disk()?, power).map(Work::Medium),
-            Command::Unmap { anchor, parameter_len } => {
-                Operation::unmap(unit.disk()?, anchor, parameter_len).map(Work::Medium)
+            Command::Reserve(_) => return Ok(reservation_commands::reserve_unit(&disk, nexus)),
+            Command::Release(_) => return Ok(reservation_commands::release_unit(&disk, nexus)),
+            Command::PersistentReserveOut { action, scope, kind, parameter_len } => {
+                let (nexus, nexuses, relative_port) = (nexus.clone(), self.nexuses.clone(), self.port.relative_port);
+                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port };
+                Operation::reserve_out(disk, scope, reserve)?
             }
-        }
+            Command::ModeSelect { form, page_format, save, parameter_len } => {
+                Operation::mode_select(disk, form, (page_format, save), parameter_len, (nexus, &self.nexuses))?
+            }
+            Command::Read { range, fua } => Operation::read(disk, range, fua)?,
+            Command::Write { range, fua } => Operation::write(disk, range, fua)?,
+            Command::WriteAndVerify { range, check } => Operation::write_and_verify(disk, range, check)?,
+            Command::Verify { range, check } => Operation::verify(disk, range, check)?,
+            Command::CompareAndWrite { lba, block_count, fua } => {
+                Operation::compare_and_write(disk, lba, block_count, fua)?
+            }
+            Command::OrWrite { range, fua } => Operation::or_write(disk, range, fua)?,
+            Command::WriteSame { range, anchor, no_data_out, .. } => {
+                Operation::write_same(disk, range, anchor, no_data_out)?
+            }
+            Command::PreFetch { range, .. } => Operation::pre_fetch(disk, range)?,
+            Command::SynchronizeCache { range, .. } => Operation::synchronize_cache(disk, range)?,
+            Command::StartStopUnit { power, .. } => Operation::start_stop(disk, power)?,
+            Command::Unmap { anchor, parameter_len } => Operation::unmap(disk, anchor, parameter_len)?,
+            Command::TestUnitReady
+            | Command::RequestSense { .. }
+            | Command::Inquiry { .. }
+            | Command::ReportLuns { .. }
+            | Command::ReportSupportedOperationCodes { .. }
+            | Command::ReportSupportedTaskManagementFunctions { .. }
+            | Command::ReportTargetPortGroups { .. } => unreachable!("every unit has these"),
+        };
+        Ok(Work::Medium(operation))
     }
 }
 
 /// SAM-5 5.14.1: INQUIRY and REPORT LUNS work while a unit attention is pending and leave it there; REQUEST SENSE has it as its data.
-fn exempt_from_attention(cdb: &[u8]) -> bool {
+/// RESERVE does not keep anybody from them either (SPC-2 5.5.1).
+fn is_always_answered(cdb: &[u8]) -> bool {
     matches!(cdb.first(), Some(&(opcode::INQUIRY | opcode::REPORT_LUNS | opcode::REQUEST_SENSE)))
 }
 
@@ -295,20 +381,28 @@ fn report_luns(inventory: &Inventory, select: SelectReport) -> LunList {
 }
 
 const fn not_supported() -> Sense {
-    Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED)
+    illegal_request(AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED)
+}
+
+const fn illegal_request(code: AdditionalSense) -> Sense {
+    Sense::new(SenseKey::ILLEGAL_REQUEST, code)
 }
 
 fn sense_of_cdb(error: CdbError) -> Sense {
     match error {
-        CdbError::InvalidOperationCode(_) => {
-            Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense::INVALID_COMMAND_OPERATION_CODE)
+        CdbError::InvalidOperationCode(_) => illegal_request(AdditionalSense::INVALID_COMMAND_OPERATION_CODE),
+        CdbError::InvalidField(field) => {
+            illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB).with_pointer(SensePointer::Cdb(field))
         }
-        CdbError::InvalidField(field) => Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense::INVALID_FIELD_IN_CDB)
-            .with_pointer(SensePointer::Cdb(field)),
     }
 }
 
 /// INVALID FIELD IN CDB for the field that begins at `byte`.
 fn invalid_field(byte: usize) -> Sense {
     sense_of_cdb(CdbError::InvalidField(FieldPointer::byte(byte)))
+}
+
+/// INVALID FIELD IN PARAMETER LIST.
+fn invalid_parameter(field: FieldPointer) -> Sense {
+    illegal_request(AdditionalSense::INVALID_FIELD_IN_PARAMETER_LIST).with_pointer(SensePointer::ParameterList(field))
 }

@@ -21,7 +21,7 @@ mod target;
 mod tasks;
 
 pub use device_server::{
-    Completion, DeviceServer, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, Task, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX,
-    UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
+    Completion, DeviceServer, InitiatorPort, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, Task, TaskSet, UNMAP_BLOCKS_MAX,
+    UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
 };
 pub use target::{BindError, Limits, Target, TargetConfig};

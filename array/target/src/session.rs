@@ -18,7 +18,7 @@ pub(crate) type SessionKey = (InitiatorName, Isid);
 pub(crate) struct Session {
     pub(crate) tsih: u16,
     pub(crate) nexus: Arc<Nexus>,
-    pub(crate) tasks: TaskTable,
+    pub(crate) tasks: Arc<TaskTable>,
     close: watch::Sender<bool>,
 }
 
@@ -35,7 +35,9 @@ pub(crate) struct Registration<'a> {
 
 impl Session {
     pub(crate) fn new(tsih: u16, nexus: Arc<Nexus>) -> Self {
-        Self { tsih, nexus, tasks: TaskTable::default(), close: watch::Sender::new(false) }
+        let tasks = Arc::<TaskTable>::default();
+        nexus.attach(tasks.clone());
+        Self { tsih, nexus, tasks, close: watch::Sender::new(false) }
     }
 
     /// Resolves when the session is to be closed by force.
@@ -55,6 +57,7 @@ impl Sessions {
             tracing::info!(initiator = %old.nexus.initiator(), "a session takes the place of an older one");
             old.close.send_replace(true);
             old.tasks.end(|_| true).over().await;
+            old.nexus.lose();
         }
         registration
     }

@@ -123,7 +123,12 @@ impl Target {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let name = name.as_str().to_owned();
-        let port = TargetPort { target_name: name.clone(), relative_port: PORTAL_GROUP, group: PORTAL_GROUP };
+        let port = TargetPort {
+            target_name: name.clone(),
+            relative_port: PORTAL_GROUP,
+            group: PORTAL_GROUP,
+            functions: connection::FUNCTIONS,
+        };
         let shared = Shared {
             name: name.clone(),
             alias: config.alias,

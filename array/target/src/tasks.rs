@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::{Bytes, BytesMut};
 use lunshadow_iscsi::pdu::{DataOut, ScsiCommand, Tag};
 use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
+use lunshadow_scsi::SenseFormat;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::claim::Claim;
-use crate::{Task, UnitId};
+use crate::{Task, TaskSet, UnitId};
 
 /// The commands of one session by their Initiator Task Tag.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Accepted {
     pub(crate) unit: Option<UnitId>,
     /// How much data-out the command takes, in bytes.
     pub(crate) data_out_len: u32,
+    /// The format of its sense data.
+    pub(crate) sense_format: SenseFormat,
     /// R2Ts that were sent for it.
     pub(crate) r2ts_sent: u32,
     /// Its place in the command window; an immediate command has none.
@@ -268,6 +271,18 @@ impl TaskTable {
             }
         });
         ended
+    }
+}
+
+impl TaskSet for TaskTable {
+    fn abort(&self, unit: UnitId, over: Box<dyn FnOnce() + Send>) -> usize {
+        let ended = self.end(|accepted| accepted.unit == Some(unit));
+        let count = ended.count;
+        tokio::spawn(async move {
+            ended.over().await;
+            over();
+        });
+        count
     }
 }
 

@@ -11,30 +11,52 @@ pub mod opcode {
     pub const READ_6: u8 = 0x08;
     pub const WRITE_6: u8 = 0x0a;
     pub const INQUIRY: u8 = 0x12;
+    pub const MODE_SELECT_6: u8 = 0x15;
+    pub const RESERVE_6: u8 = 0x16;
+    pub const RELEASE_6: u8 = 0x17;
     pub const MODE_SENSE_6: u8 = 0x1a;
     pub const START_STOP_UNIT: u8 = 0x1b;
     pub const READ_CAPACITY_10: u8 = 0x25;
     pub const READ_10: u8 = 0x28;
     pub const WRITE_10: u8 = 0x2a;
+    pub const WRITE_AND_VERIFY_10: u8 = 0x2e;
     pub const VERIFY_10: u8 = 0x2f;
+    pub const PRE_FETCH_10: u8 = 0x34;
     pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
+    pub const MODE_SELECT_10: u8 = 0x55;
+    pub const RESERVE_10: u8 = 0x56;
+    pub const RELEASE_10: u8 = 0x57;
     pub const MODE_SENSE_10: u8 = 0x5a;
+    pub const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    pub const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     pub const READ_16: u8 = 0x88;
+    pub const COMPARE_AND_WRITE: u8 = 0x89;
     pub const WRITE_16: u8 = 0x8a;
+    pub const OR_WRITE_16: u8 = 0x8b;
+    pub const WRITE_AND_VERIFY_16: u8 = 0x8e;
     pub const VERIFY_16: u8 = 0x8f;
+    pub const PRE_FETCH_16: u8 = 0x90;
     pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
+    pub const WRITE_SAME_16: u8 = 0x93;
     pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub const REPORT_LUNS: u8 = 0xa0;
+    pub const MAINTENANCE_IN: u8 = 0xa3;
     pub const READ_12: u8 = 0xa8;
     pub const WRITE_12: u8 = 0xaa;
+    pub const WRITE_AND_VERIFY_12: u8 = 0xae;
     pub const VERIFY_12: u8 = 0xaf;
 }
 
-/// READ CAPACITY(16) as a service action of SERVICE ACTION IN(16).
-pub(crate) const READ_CAPACITY_16: u8 = 0x10;
-/// GET LBA STATUS as a service action of SERVICE ACTION IN(16).
-pub(crate) const GET_LBA_STATUS: u8 = 0x12;
+/// SERVICE ACTION of the commands whose operation code stands for several (SPC-4 annex E).
+pub(crate) mod service_action {
+    pub(crate) const READ_CAPACITY_16: u8 = 0x10;
+    pub(crate) const GET_LBA_STATUS: u8 = 0x12;
+    pub(crate) const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
+    pub(crate) const REPORT_SUPPORTED_OPERATION_CODES: u8 = 0x0c;
+    pub(crate) const REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS: u8 = 0x0d;
+}
 
 /// A CDB of 6 to 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,4 +155,39 @@ layout!(
 layout!(
     /// SBC-3 5.25, START STOP UNIT.
     StartStopCdb, 6 { opcode: u8, immed: u8, reserved: u8, modifier: u8, power: u8, control: u8 }
+);
+layout!(
+    /// SPC-4 6.9, MODE SELECT(6).
+    ModeSelectCdb6, 6 { opcode: u8, flags: u8, reserved: [u8; 2], parameter_len: u8, control: u8 }
+);
+layout!(
+    /// SPC-4 6.10, MODE SELECT(10).
+    ModeSelectCdb10, 10 { opcode: u8, flags: u8, reserved: [u8; 5], parameter_len: U16, control: u8 }
+);
+layout!(
+    /// SPC-2 7.16 and 7.18, RESERVE(10) and RELEASE(10) without third parties.
+    ReserveCdb10, 10 { opcode: u8, reserved: [u8; 8], control: u8 }
+);
+layout!(
+    /// SPC-4 6.15, PERSISTENT RESERVE IN.
+    PersistentReserveInCdb, 10 { opcode: u8, action: u8, reserved: [u8; 5], allocation_len: U16, control: u8 }
+);
+layout!(
+    /// SPC-4 6.16, PERSISTENT RESERVE OUT.
+    PersistentReserveOutCdb, 10 {
+        opcode: u8, action: u8, scope_and_type: u8, reserved: [u8; 2], parameter_len: U32, control: u8,
+    }
+);
+layout!(
+    /// SPC-4 6.35 to 6.37, the service actions of MAINTENANCE IN: what stands in bytes 2 to 5 is the service action's own.
+    MaintenanceInCdb, 12 {
+        opcode: u8, action: u8, options: u8, asked_opcode: u8, asked_action: U16, allocation_len: U32, reserved: u8,
+        control: u8,
+    }
+);
+layout!(
+    /// SBC-3 5.2, COMPARE AND WRITE.
+    CompareAndWriteCdb, 16 {
+        opcode: u8, flags: u8, lba: U64, reserved: [u8; 3], count: u8, group: u8, control: u8,
+    }
 );

@@ -1,9 +1,22 @@
 //! The commands, independent of how their CDBs are laid out.
 
+mod access;
 mod build;
-mod parse;
+mod mode;
+mod primary;
+mod provisioning;
+mod reports;
+mod reservation;
+mod table;
+mod transfer;
 
-use crate::{FieldPointer, SelectReport, SenseFormat};
+pub use access::Access;
+pub use table::CommandForm;
+
+use crate::{
+    FieldPointer, ModeForm, OperationCodes, ReservationKind, ReserveInAction, ReserveOutAction, SelectReport,
+    SenseFormat,
+};
 
 /// A command with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +47,7 @@ pub enum Command {
     /// SPC-4 6.11 and 6.12.
     ModeSense {
         /// MODE SENSE(6) or (10), which decides about the header.
-        form: crate::ModeForm,
+        form: ModeForm,
         /// DBD: leave the block descriptor out.
         without_block_descriptor: bool,
         /// Which values of the pages.
@@ -46,6 +59,62 @@ pub enum Command {
         /// ALLOCATION LENGTH in bytes; at most 255 in MODE SENSE(6).
         allocation_len: u16,
     },
+    /// SPC-4 6.9 and 6.10.
+    ModeSelect {
+        /// MODE SELECT(6) or (10), which decides about the header.
+        form: ModeForm,
+        /// PF: the pages are those of the standard.
+        page_format: bool,
+        /// SP: keep the pages over power off.
+        save: bool,
+        /// PARAMETER LIST LENGTH in bytes; at most 255 in MODE SELECT(6).
+        parameter_len: u16,
+    },
+    /// SPC-4 6.35.
+    ReportSupportedOperationCodes {
+        /// Which commands to report.
+        which: OperationCodes,
+        /// RCTD: with timeouts.
+        timeouts: bool,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.36.
+    ReportSupportedTaskManagementFunctions {
+        /// REPD: the long format.
+        extended: bool,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.37.
+    ReportTargetPortGroups {
+        /// PARAMETER DATA FORMAT: with the extended header.
+        extended: bool,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.15.
+    PersistentReserveIn {
+        /// What to report.
+        action: ReserveInAction,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u16,
+    },
+    /// SPC-4 6.16.
+    PersistentReserveOut {
+        /// What to do.
+        action: ReserveOutAction,
+        /// SCOPE: 0 is the logical unit.
+        scope: u8,
+        /// TYPE.
+        kind: ReservationKind,
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u32,
+    },
+    /// SPC-2 7.16 and 7.17, without extents and third parties.
+    Reserve(ReserveForm),
+    /// SPC-2 7.18 and 7.19, without extents and third parties.
+    Release(ReserveForm),
     /// SBC-3 5.25.
     StartStopUnit {
         /// What to do.
@@ -87,6 +156,47 @@ pub enum Command {
         range: BlockRange,
         /// What to compare it with.
         check: ByteCheck,
+    },
+    /// SBC-3 5.39 to 5.41 (WRITE AND VERIFY).
+    WriteAndVerify {
+        /// What to write.
+        range: BlockRange,
+        /// Whether to compare it afterwards; never [`ByteCheck::OneBlock`].
+        check: ByteCheck,
+    },
+    /// SBC-3 5.2. The data-out holds what has to be there, then what is to be written.
+    CompareAndWrite {
+        /// LOGICAL BLOCK ADDRESS.
+        lba: u64,
+        /// NUMBER OF LOGICAL BLOCKS.
+        block_count: u8,
+        /// FUA: answer when the data is durable.
+        fua: bool,
+    },
+    /// SBC-3 5.43 and 5.44. The data-out is one block.
+    WriteSame {
+        /// What to write. A count of 0 means up to the end.
+        range: BlockRange,
+        /// UNMAP: give the blocks back if they read as the data-out says then.
+        unmap: bool,
+        /// ANCHOR: keep the space reserved.
+        anchor: bool,
+        /// NDOB, of the form of 16 bytes only: there is no data-out, and the block holds zeros.
+        no_data_out: bool,
+    },
+    /// SBC-3 5.6.
+    OrWrite {
+        /// What to change.
+        range: BlockRange,
+        /// FUA: answer when the data is durable.
+        fua: bool,
+    },
+    /// SBC-3 5.7 and 5.8. A count of 0 means up to the end.
+    PreFetch {
+        /// What to have ready.
+        range: BlockRange,
+        /// IMMED: answer before it is done.
+        immediate: bool,
     },
     /// SBC-3 5.26 and 5.27. A count of 0 means up to the end.
     SynchronizeCache {
@@ -167,6 +277,15 @@ impl BlockRange {
     pub const fn block_count(self) -> u32 {
         self.block_count
     }
+}
+
+/// RESERVE and RELEASE of six or ten bytes; they mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReserveForm {
+    /// Six bytes.
+    Six,
+    /// Ten bytes.
+    Ten,
 }
 
 /// SBC-3 5.29, BYTCHK: what VERIFY compares.

@@ -3,7 +3,8 @@
 //! Everything is there in both directions, so that the device server in `array/target` and the initiator in
 //! `host/initiator` share one definition:
 //!
-//! * [`Command`] is a command; [`Command::parse`] reads it from a CDB, [`Command::to_cdb`] builds the CDB.
+//! * [`Command`] is a command; [`Command::parse`] reads it from a CDB, [`Command::to_cdb`] builds the CDB. [`CommandForm`] is a
+//!   row of the table of all CDBs, with the bits that are looked at.
 //! * [`Sense`] is sense data in either format, [`AdditionalSense`] names what it can say, [`Status`] the status byte.
 //! * The rest is parameter data, one type for each shape: [`StandardInquiry`], the pages of [`vpd`], [`LunList`],
 //!   [`Capacity10`], [`Capacity16`], [`LbaStatus`], [`ModeData`], [`UnmapRange`]. Each has `to_bytes` and `parse`.
@@ -18,20 +19,33 @@ mod inquiry;
 mod lba_status;
 mod mode;
 mod report_luns;
+mod reservation;
 mod response;
 mod sense;
 mod status;
+mod supported_commands;
+mod target_port_groups;
 mod unmap;
 pub mod vpd;
 
 pub use capacity::{Capacity10, Capacity16};
 pub use cdb::{Cdb, opcode};
-pub use command::{BlockRange, ByteCheck, CdbError, CdbForm, Command, PageControl, Power};
+pub use command::{
+    Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, ReserveForm,
+};
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
 pub use lba_status::{LbaExtent, LbaStatus, ProvisioningStatus};
-pub use mode::{CachingPage, ControlPage, ModeData, ModeForm, ModePage, page_code};
+pub use mode::{
+    CachingPage, ControlPage, ListedPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, page_code,
+};
 pub use report_luns::{LunAddress, LunList, SelectReport};
+pub use reservation::{
+    FullStatus, IscsiTransportId, MoveParameters, RegistrationStatus, ReservationCapabilities, ReservationKeys,
+    ReservationKind, ReservationReport, ReserveInAction, ReserveOutAction, ReserveParameters,
+};
 pub use response::ResponseError;
 pub use sense::{AdditionalSense, FieldPointer, Sense, SenseFormat, SenseKey, SensePointer};
 pub use status::Status;
+pub use supported_commands::{CommandDescriptor, CommandList, OneCommand, OperationCodes, TaskManagementFunctions};
+pub use target_port_groups::{AccessState, TargetPortGroup};
 pub use unmap::{UnmapListError, UnmapRange};

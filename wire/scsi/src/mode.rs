@@ -1,5 +1,9 @@
 //! Mode parameters: a header, perhaps a block descriptor, and pages (SPC-4 7.5, SBC-3 6.5).
 
+mod select;
+
+pub use select::{ListedPage, ModeList, ModeListError};
+
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -151,6 +155,14 @@ impl ModeData {
 }
 
 impl ModePage {
+    /// The page with its header.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let mut body = match self {
             Self::Caching(page) => {

@@ -4,11 +4,13 @@
 
 mod block_limits;
 mod characteristics;
+mod extended_inquiry;
 mod identification;
 mod provisioning;
 
 pub use block_limits::BlockLimits;
 pub use characteristics::BlockDeviceCharacteristics;
+pub use extended_inquiry::ExtendedInquiry;
 pub use identification::DeviceIdentification;
 pub use provisioning::{LogicalBlockProvisioning, ProvisioningType};
 
@@ -26,6 +28,8 @@ pub mod page {
     pub const UNIT_SERIAL_NUMBER: u8 = 0x80;
     /// SPC-4 7.8.6, Device Identification.
     pub const DEVICE_IDENTIFICATION: u8 = 0x83;
+    /// SPC-4 7.8.8, Extended INQUIRY Data.
+    pub const EXTENDED_INQUIRY: u8 = 0x86;
     /// SBC-3 6.6.3, Block Limits.
     pub const BLOCK_LIMITS: u8 = 0xb0;
     /// SBC-3 6.6.2, Block Device Characteristics.

@@ -7,9 +7,9 @@ use lunshadow_scsi::vpd::{
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbForm, Command, ControlPage,
-    DeviceType, FieldPointer, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral,
-    PeripheralQualifier, Power, SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, UnmapRange,
-    opcode,
+    DeviceType, FieldPointer, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, OperationCodes,
+    PageControl, Peripheral, PeripheralQualifier, Power, ReservationKind, ReserveInAction, ReserveOutAction,
+    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, UnmapRange, opcode,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -69,6 +69,72 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_filter("no form of 12 bytes", |(range, _)| range.form() != CdbForm::Twelve)
             .prop_map(|(range, immediate)| Command::SynchronizeCache { range, immediate }),
         any::<(bool, u16)>().prop_map(|(anchor, parameter_len)| Command::Unmap { anchor, parameter_len }),
+        block_commands(),
+        reservations(),
+    ]
+}
+
+fn block_commands() -> impl Strategy<Value = Command> {
+    let sixteen = || forms(CdbForm::Sixteen);
+    let ten_or_sixteen =
+        || forms(CdbForm::Ten).prop_filter("no form of 12 bytes", |range| range.form() != CdbForm::Twelve);
+    prop_oneof![
+        (forms(CdbForm::Ten), any::<bool>()).prop_map(|(range, compares)| {
+            let check = if compares { ByteCheck::Blocks } else { ByteCheck::Medium };
+            Command::WriteAndVerify { range, check }
+        }),
+        any::<(u64, u8, bool)>().prop_map(|(lba, block_count, fua)| Command::CompareAndWrite { lba, block_count, fua }),
+        (ten_or_sixteen(), any::<(bool, bool, bool)>()).prop_map(|(range, (unmap, anchor, no_data_out))| {
+            let no_data_out = no_data_out && range.form() == CdbForm::Sixteen;
+            Command::WriteSame { range, unmap, anchor, no_data_out }
+        }),
+        (sixteen(), any::<bool>()).prop_map(|(range, fua)| Command::OrWrite { range, fua }),
+        (ten_or_sixteen(), any::<bool>()).prop_map(|(range, immediate)| Command::PreFetch { range, immediate }),
+    ]
+}
+
+fn reservations() -> impl Strategy<Value = Command> {
+    let ins = prop::sample::select(vec![
+        ReserveInAction::ReadKeys,
+        ReserveInAction::ReadReservation,
+        ReserveInAction::ReportCapabilities,
+        ReserveInAction::ReadFullStatus,
+    ]);
+    let outs = prop::sample::select(vec![
+        ReserveOutAction::Register,
+        ReserveOutAction::Reserve,
+        ReserveOutAction::Release,
+        ReserveOutAction::Clear,
+        ReserveOutAction::Preempt,
+        ReserveOutAction::PreemptAndAbort,
+        ReserveOutAction::RegisterAndIgnoreExistingKey,
+        ReserveOutAction::RegisterAndMove,
+    ]);
+    let selections = prop_oneof![
+        Just(OperationCodes::All),
+        any::<u8>().prop_map(|opcode| OperationCodes::Without { opcode }),
+        any::<(u8, u16)>().prop_map(|(opcode, action)| OperationCodes::With { opcode, action }),
+        any::<(u8, u16)>().prop_map(|(opcode, action)| OperationCodes::Either { opcode, action }),
+    ];
+    prop_oneof![
+        (ins, any::<u16>())
+            .prop_map(|(action, allocation_len)| Command::PersistentReserveIn { action, allocation_len }),
+        (outs, 0..16_u8, 0..16_u8, any::<u32>()).prop_map(|(action, scope, kind, parameter_len)| {
+            Command::PersistentReserveOut { action, scope, kind: ReservationKind(kind), parameter_len }
+        }),
+        (selections, any::<(bool, u32)>()).prop_map(|(which, (timeouts, allocation_len))| {
+            Command::ReportSupportedOperationCodes { which, timeouts, allocation_len }
+        }),
+        any::<(bool, u32)>().prop_map(|(extended, allocation_len)| {
+            Command::ReportSupportedTaskManagementFunctions { extended, allocation_len }
+        }),
+        any::<(bool, u32)>()
+            .prop_map(|(extended, allocation_len)| Command::ReportTargetPortGroups { extended, allocation_len }),
+        any::<(bool, bool, bool, u16)>().prop_map(|(six, page_format, save, parameter_len)| {
+            let form = if six { ModeForm::Six } else { ModeForm::Ten };
+            let parameter_len = if six { parameter_len & 0xff } else { parameter_len };
+            Command::ModeSelect { form, page_format, save, parameter_len }
+        }),
     ]
 }
 
@@ -201,12 +267,13 @@ proptest! {
     #[test]
     fn block_limits_read_back(
         (compare_and_write_max, transfer_granularity, transfer_max, transfer_optimal) in any::<(u8, u16, u32, u32)>(),
+        (write_same_nonzero, prefetch_max) in any::<(bool, u32)>(),
         (unmap_blocks_max, unmap_descriptors_max, unmap_granularity, write_same_max) in any::<(u32, u32, u32, u64)>(),
         unmap_alignment in option::of(0..1_u32 << 31),
     ) {
         let limits = BlockLimits {
             compare_and_write_max, transfer_granularity, transfer_max, transfer_optimal, unmap_blocks_max,
-            unmap_descriptors_max, unmap_granularity, unmap_alignment, write_same_max,
+            unmap_descriptors_max, unmap_granularity, unmap_alignment, write_same_max, write_same_nonzero, prefetch_max,
         };
         prop_assert_eq!(BlockLimits::parse(&limits.to_bytes(Peripheral::DISK)), Ok(limits));
     }

@@ -32,9 +32,10 @@ impl FullFeature<'_> {
         if command.is_read() && command.is_write() || !command.is_write() && !pdu.data.is_empty() {
             return self.reject(&pdu, RejectReason::INVALID_PDU_FIELD).await;
         }
-        let task = self.shared.device_server.accept(&session.nexus, command.lun, &command.cdb);
-        let (unit, data_out_len) = (task.unit(), task.data_out_len());
-        let accepted = Accepted { command, unit, data_out_len, r2ts_sent: 0, slot };
+        let offered = if command.is_write() { command.expected_data_transfer_length.get() } else { 0 };
+        let task = self.shared.device_server.accept(&session.nexus, command.lun, &command.cdb).offered(offered);
+        let (unit, data_out_len, sense_format) = (task.unit(), task.data_out_len(), task.sense_format());
+        let accepted = Accepted { command, unit, data_out_len, sense_format, r2ts_sent: 0, slot };
         if command.is_write() {
             return self.write(session, accepted, task, pdu.data).await;
         }

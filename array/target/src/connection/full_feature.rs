@@ -267,6 +267,10 @@ impl<'a> FullFeature<'a> {
     /// What runs is answered before the logout is (RFC 7143 11.14: nothing comes after it).
     async fn log_out(&mut self, request: &LogoutRequest) -> Result<(), ConnectionError> {
         self.finish_commands().await?;
+        // Whoever hears of the logout finds what the session had reserved free.
+        if let Some(session) = &self.session {
+            session.nexus.lose();
+        }
         let response = self.logout_response(request, LogoutResponseCode::CLOSED);
         Ok(self.outlet.send(Pdu::bare(response)).await?)
     }

@@ -1,7 +1,7 @@
 //! Task management (RFC 7143 11.5, SAM-5 7).
 
 use lunshadow_iscsi::pdu::{Pdu, Tag, TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse};
-use lunshadow_scsi::AdditionalSense;
+use lunshadow_scsi::{AdditionalSense, TaskManagementFunctions};
 
 use super::ConnectionError;
 use super::full_feature::{Event, FullFeature};
@@ -10,6 +10,16 @@ use crate::tasks::{Ended, Slot};
 
 /// What a function has done so far: its response, which goes out when these commands touch storage no more.
 type Managed = (TaskResponse, Vec<Ended>);
+
+/// The functions that [`FullFeature::manage`] has.
+pub(crate) const FUNCTIONS: TaskManagementFunctions = TaskManagementFunctions {
+    abort_task: true,
+    abort_task_set: true,
+    clear_aca: false,
+    clear_task_set: true,
+    logical_unit_reset: true,
+    target_reset: true,
+};
 
 impl FullFeature<'_> {
     /// Begins a task management function. Its response comes as an event, so that the connection goes on meanwhile.
@@ -71,13 +81,13 @@ impl FullFeature<'_> {
         let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
         let sessions = self.shared.sessions.all();
         let ended = sessions.iter().map(|other| other.tasks.end(|accepted| accepted.unit == Some(unit))).collect();
-        self.shared.device_server.post_attention(Some(unit), AdditionalSense::BUS_DEVICE_RESET, None);
+        self.shared.device_server.reset(Some(unit));
         (TaskResponse::FUNCTION_COMPLETE, ended)
     }
 
     fn reset_target(&self) -> Managed {
         let ended = self.shared.sessions.all().iter().map(|other| other.tasks.end(|_| true)).collect();
-        self.shared.device_server.post_attention(None, AdditionalSense::BUS_DEVICE_RESET, None);
+        self.shared.device_server.reset(None);
         (TaskResponse::FUNCTION_COMPLETE, ended)
     }
 }

@@ -3,14 +3,16 @@
 use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind};
 use lunshadow_lun::{LunHandle, PRODUCT, REVISION, VENDOR, identity_of};
 use lunshadow_scsi::vpd::{
-    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning, ProvisioningType,
-    SupportedPages, UnitSerialNumber, page,
+    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, ExtendedInquiry, LogicalBlockProvisioning,
+    ProvisioningType, SupportedPages, UnitSerialNumber, page,
 };
 use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
 
+use super::atomic::COMPARE_AND_WRITE_BLOCKS_MAX;
 use super::medium::TRANSFER_BLOCKS_MAX;
 use super::unit::Unit;
 use super::unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
+use super::write_same::WRITE_SAME_BLOCKS_MAX;
 use super::{TargetPort, invalid_field};
 
 /// The whole data, before it is cut to the allocation length.
@@ -24,9 +26,10 @@ pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Resul
     let bytes = match (page, unit) {
         (page::SUPPORTED_PAGES, _) => SupportedPages { pages: pages(unit).to_vec() }.to_bytes(peripheral),
         (page::DEVICE_IDENTIFICATION, _) => identification(unit, port).to_bytes(peripheral),
-        (page::UNIT_SERIAL_NUMBER, Unit::Disk(lun)) => {
-            UnitSerialNumber { serial: identity_of(lun.id()).serial }.to_bytes(peripheral)
+        (page::UNIT_SERIAL_NUMBER, Unit::Disk(disk)) => {
+            UnitSerialNumber { serial: identity_of(disk.lun.id()).serial }.to_bytes(peripheral)
         }
+        (page::EXTENDED_INQUIRY, Unit::Disk(_)) => EXTENDED.to_bytes(peripheral),
         (page::BLOCK_LIMITS, Unit::Disk(_)) => BLOCK_LIMITS.to_bytes(peripheral),
         (page::BLOCK_DEVICE_CHARACTERISTICS, Unit::Disk(_)) => CHARACTERISTICS.to_bytes(peripheral),
         (page::LOGICAL_BLOCK_PROVISIONING, Unit::Disk(_)) => PROVISIONING.to_bytes(peripheral),
@@ -42,6 +45,7 @@ const fn pages(unit: &Unit) -> &'static [u8] {
             page::SUPPORTED_PAGES,
             page::UNIT_SERIAL_NUMBER,
             page::DEVICE_IDENTIFICATION,
+            page::EXTENDED_INQUIRY,
             page::BLOCK_LIMITS,
             page::BLOCK_DEVICE_CHARACTERISTICS,
             page::LOGICAL_BLOCK_PROVISIONING,
@@ -51,17 +55,22 @@ const fn pages(unit: &Unit) -> &'static [u8] {
     }
 }
 
+const EXTENDED: ExtendedInquiry =
+    ExtendedInquiry { task_attributes: (true, true, true), volatile_cache: true, nexus_wide_clear: true };
+
 const BLOCK_LIMITS: BlockLimits = BlockLimits {
-    compare_and_write_max: 0,
+    write_same_nonzero: true,
+    compare_and_write_max: COMPARE_AND_WRITE_BLOCKS_MAX,
     // A physical block.
     transfer_granularity: 8,
     transfer_max: TRANSFER_BLOCKS_MAX,
     transfer_optimal: 0,
+    prefetch_max: 0,
     unmap_blocks_max: UNMAP_BLOCKS_MAX,
     unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX,
     unmap_granularity: UNMAP_GRANULARITY_BLOCKS,
     unmap_alignment: Some(0),
-    write_same_max: 0,
+    write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
 };
 
 const CHARACTERISTICS: BlockDeviceCharacteristics =
@@ -70,7 +79,7 @@ const CHARACTERISTICS: BlockDeviceCharacteristics =
 const PROVISIONING: LogicalBlockProvisioning = LogicalBlockProvisioning {
     threshold_exponent: 0,
     unmap: true,
-    write_same: (false, false),
+    write_same: (true, true),
     unmapped_reads_zeros: true,
     anchored: false,
     provisioning: ProvisioningType::THIN,
@@ -86,7 +95,8 @@ fn standard(unit: &Unit) -> StandardInquiry {
         peripheral: unit.peripheral(),
         removable: false,
         version: StandardInquiry::SPC_4,
-        target_port_groups: 0,
+        // Implicit ALUA.
+        target_port_groups: 1,
         multi_port: false,
         command_queuing: true,
         vendor: VENDOR.to_owned(),
@@ -99,7 +109,7 @@ fn standard(unit: &Unit) -> StandardInquiry {
 /// The LUN's own designators first, then those of the port.
 fn identification(unit: &Unit, port: &TargetPort) -> DeviceIdentification {
     let of_lun = |lun: &LunHandle| identity_of(lun.id()).designators;
-    let mut designators = if let Unit::Disk(lun) = unit { of_lun(lun) } else { Vec::new() };
+    let mut designators = if let Unit::Disk(disk) = unit { of_lun(&disk.lun) } else { Vec::new() };
     let of_port = |code_set, kind, bytes| Designator { code_set, association: Association::TARGET_PORT, kind, bytes };
     let number = |number: u16| u32::from(number).to_be_bytes().to_vec();
     let name = format!("{},t,0x{:04x}", port.target_name, port.relative_port);

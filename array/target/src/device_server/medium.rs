@@ -1,162 +1,137 @@
-//! The commands that read and write the medium: READ, WRITE, VERIFY, SYNCHRONIZE CACHE, START STOP UNIT, UNMAP.
+//! The commands that need more than an answer: those on the medium, and those whose parameters are data.
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunHandle};
-use lunshadow_scsi::{AdditionalSense, BlockRange, ByteCheck, CdbForm, Power, Sense, SenseKey};
+use lunshadow_scsi::{BlockRange, ByteCheck, CdbForm, ModeForm, Power, Sense};
 
-use super::{Completion, invalid_field, sense_of, unmap};
+use super::nexus::{Nexus, Nexuses};
+use super::reservation_commands::ReserveOut;
+use super::unit::Disk;
+use super::{Completion, atomic, invalid_field, mode, read_write, sense_of, unmap, write_same};
 
 /// MAXIMUM TRANSFER LENGTH: 4 MiB in one command, which bounds the memory that it needs.
 pub const TRANSFER_BLOCKS_MAX: u32 = 4 * 1024 * 1024 / LOGICAL_BLOCK_BYTES;
 
-/// How much VERIFY reads at a time, since its own length has no bound.
-const VERIFY_BLOCKS: u64 = 1024 * 1024 / LOGICAL_BLOCK_BYTES as u64;
+/// How much is read or written at a time by commands whose own length is not bound by that.
+pub(super) const PIECE_BLOCKS: u32 = 1024 * 1024 / LOGICAL_BLOCK_BYTES;
 
-/// A command on a LUN's data.
+pub(super) const BLOCK_BYTES: usize = LOGICAL_BLOCK_BYTES as usize;
+
+/// A command on a LUN that has to run.
 #[derive(Debug)]
 pub(super) struct Operation {
-    lun: LunHandle,
-    kind: Kind,
+    pub(super) disk: Disk,
+    pub(super) kind: Kind,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
+#[derive(Debug)]
+pub(super) enum Kind {
     Read { at: Lba, blocks: u32, fua: bool },
     Write { at: Lba, blocks: u32, fua: bool },
+    WriteAndVerify { at: Lba, blocks: u32, check: ByteCheck },
     Verify { at: Lba, blocks: u32, check: ByteCheck },
+    CompareAndWrite { at: Lba, blocks: u32, fua: bool },
+    Or { at: Lba, blocks: u32, fua: bool },
+    WriteSame { at: Lba, blocks: u32, no_data_out: bool },
+    PreFetch { at: Lba, blocks: u32 },
     Flush,
     Nothing,
     Unmap { parameter_len: u16 },
+    ModeSelect { form: ModeForm, parameter_len: u16, nexus: Arc<Nexus>, nexuses: Arc<Nexuses> },
+    ReserveOut(Box<ReserveOut>),
 }
 
 impl Operation {
-    pub(super) fn read(lun: LunHandle, range: BlockRange, fua: bool) -> Result<Self, Sense> {
-        check_transfer(range)?;
-        let at = start(&lun, range)?;
-        Ok(Self { lun, kind: Kind::Read { at, blocks: range.block_count(), fua } })
-    }
-
-    pub(super) fn write(lun: LunHandle, range: BlockRange, fua: bool) -> Result<Self, Sense> {
-        check_transfer(range)?;
-        let at = start(&lun, range)?;
-        Ok(Self { lun, kind: Kind::Write { at, blocks: range.block_count(), fua } })
-    }
-
-    pub(super) fn verify(lun: LunHandle, range: BlockRange, check: ByteCheck) -> Result<Self, Sense> {
-        if check == ByteCheck::Blocks {
-            check_transfer(range)?;
-        }
-        let at = start(&lun, range)?;
-        Ok(Self { lun, kind: Kind::Verify { at, blocks: range.block_count(), check } })
-    }
-
     /// All of the LUN is made durable, whatever the range, and before the answer even with IMMED: SBC-3 5.26 allows both.
-    pub(super) fn synchronize_cache(lun: LunHandle, range: BlockRange) -> Result<Self, Sense> {
-        start(&lun, range)?;
-        Ok(Self { lun, kind: Kind::Flush })
+    pub(super) fn synchronize_cache(disk: Disk, range: BlockRange) -> Result<Self, Sense> {
+        start(&disk.lun, range)?;
+        Ok(Self { disk, kind: Kind::Flush })
     }
 
     /// The LUN may be shared, so stopping it for one host must not stop it for the others. All that a stop promises, that
     /// nothing is lost afterwards, holds.
-    pub(super) fn start_stop(lun: LunHandle, power: Power) -> Result<Self, Sense> {
+    pub(super) fn start_stop(disk: Disk, power: Power) -> Result<Self, Sense> {
         match power {
-            Power::Start => Ok(Self { lun, kind: Kind::Nothing }),
-            Power::Stop => Ok(Self { lun, kind: Kind::Flush }),
+            Power::Start => Ok(Self { disk, kind: Kind::Nothing }),
+            Power::Stop => Ok(Self { disk, kind: Kind::Flush }),
             Power::Eject | Power::Load | Power::Condition(_) => Err(invalid_field(4)),
         }
     }
 
-    pub(super) fn unmap(lun: LunHandle, anchor: bool, parameter_len: u16) -> Result<Self, Sense> {
-        if anchor {
-            return Err(invalid_field(1));
-        }
-        Ok(Self { lun, kind: Kind::Unmap { parameter_len } })
-    }
-
-    pub(super) const fn data_out_len(&self) -> u32 {
-        match self.kind {
-            Kind::Write { blocks, .. } | Kind::Verify { blocks, check: ByteCheck::Blocks, .. } => {
-                blocks * LOGICAL_BLOCK_BYTES
+    /// How many bytes of data-out the command takes.
+    pub(super) fn data_out_len(&self) -> u32 {
+        match &self.kind {
+            Kind::Write { blocks, .. }
+            | Kind::WriteAndVerify { blocks, .. }
+            | Kind::Or { blocks, .. }
+            | Kind::Verify { blocks, check: ByteCheck::Blocks, .. } => blocks * LOGICAL_BLOCK_BYTES,
+            Kind::CompareAndWrite { blocks, .. } => 2 * blocks * LOGICAL_BLOCK_BYTES,
+            Kind::Verify { check: ByteCheck::OneBlock, .. } | Kind::WriteSame { no_data_out: false, .. } => {
+                LOGICAL_BLOCK_BYTES
             }
-            Kind::Verify { check: ByteCheck::OneBlock, .. } => LOGICAL_BLOCK_BYTES,
-            Kind::Unmap { parameter_len } => parameter_len as u32,
-            Kind::Read { .. } | Kind::Verify { .. } | Kind::Flush | Kind::Nothing => 0,
+            Kind::Unmap { parameter_len } | Kind::ModeSelect { parameter_len, .. } => u32::from(*parameter_len),
+            Kind::ReserveOut(reserve) => reserve.parameter_len,
+            Kind::Read { .. }
+            | Kind::Verify { .. }
+            | Kind::WriteSame { .. }
+            | Kind::PreFetch { .. }
+            | Kind::Flush
+            | Kind::Nothing => 0,
         }
     }
 
-    pub(super) const fn data_in_len(&self) -> u32 {
+    /// Whether the initiator has to offer exactly the data-out that the command takes. Where the CDB's count of blocks is not the
+    /// length of the data-out, another length means that the two ends understand the command differently.
+    pub(super) fn takes_exactly(&self) -> bool {
+        matches!(self.kind, Kind::CompareAndWrite { .. } | Kind::WriteSame { no_data_out: false, .. } | Kind::Or { .. })
+    }
+
+    /// How many bytes of data-in the command produces.
+    pub(super) fn data_in_len(&self) -> u32 {
         if let Kind::Read { blocks, .. } = self.kind { blocks * LOGICAL_BLOCK_BYTES } else { 0 }
     }
 
     pub(super) async fn run(self, data_out: Bytes) -> Completion {
-        let done = match self.kind {
+        let Self { disk, kind } = self;
+        let done = match kind {
             Kind::Read { at, blocks, fua } => {
-                return self.read_blocks(at, blocks, fua).await.map_or_else(Completion::check, Completion::data);
+                return read_write::read(&disk, at, blocks, fua).await.map_or_else(Completion::check, Completion::data);
             }
-            Kind::Write { at, fua, .. } => self.write_blocks(at, data_out, fua).await,
-            Kind::Verify { at, blocks, check } => self.verify_blocks(at, blocks, check, &data_out).await,
-            Kind::Flush => self.flush().await,
+            Kind::ReserveOut(reserve) => return reserve.run(&disk, &data_out).await,
+            Kind::Write { at, fua, .. } => read_write::write(&disk, at, data_out, fua).await,
+            Kind::WriteAndVerify { at, blocks, check } => {
+                read_write::write_and_verify(&disk, at, blocks, check, data_out).await
+            }
+            Kind::Verify { at, blocks, check } => read_write::verify(&disk, at, blocks, check, &data_out).await,
+            Kind::CompareAndWrite { at, blocks, fua } => {
+                atomic::compare_and_write(&disk, at, blocks, fua, data_out).await
+            }
+            Kind::Or { at, blocks, fua } => atomic::or_write(&disk, at, blocks, fua, &data_out).await,
+            Kind::WriteSame { at, blocks, no_data_out } => {
+                write_same::write_same(&disk, at, blocks, (!no_data_out).then_some(&data_out)).await
+            }
+            Kind::PreFetch { at, blocks } => read_write::pre_fetch(&disk, at, blocks).await,
+            Kind::Flush => flush(&disk.lun).await,
             Kind::Nothing => Ok(()),
-            Kind::Unmap { .. } => unmap::unmap(&self.lun, data_out).await,
+            Kind::Unmap { .. } => unmap::unmap(&disk, data_out).await,
+            Kind::ModeSelect { form, nexus, nexuses, .. } => {
+                mode::mode_select(&disk, form, &data_out, &nexus, &nexuses)
+            }
         };
         done.map_or_else(Completion::check, |()| Completion::good())
     }
-
-    async fn read_blocks(&self, at: Lba, count: u32, fua: bool) -> Result<Bytes, Sense> {
-        // FUA: what is read is what is on the medium, so what is newer has to get there first (SBC-3 4.15).
-        if fua {
-            self.flush().await?;
-        }
-        if count == 0 {
-            return Ok(Bytes::new());
-        }
-        self.lun.read(at, blocks(count)).await.map_err(|error| self.report(&error))
-    }
-
-    async fn write_blocks(&self, at: Lba, mut data: Bytes, fua: bool) -> Result<(), Sense> {
-        // The initiator may have had less to give than the CDB says; a part of a block cannot be written.
-        data.truncate(data.len() - data.len() % BLOCK_BYTES);
-        if !data.is_empty() {
-            self.lun.write(at, data).await.map_err(|error| self.report(&error))?;
-        }
-        if fua { self.flush().await } else { Ok(()) }
-    }
-
-    async fn verify_blocks(&self, at: Lba, count: u32, check: ByteCheck, data: &[u8]) -> Result<(), Sense> {
-        let (mut at, mut left) = (at, u64::from(count));
-        let mut expected = data.chunks_exact(BLOCK_BYTES);
-        let one_block = data.get(..BLOCK_BYTES);
-        while left > 0 {
-            let count = left.min(VERIFY_BLOCKS);
-            let found = self.lun.read(at, BlockCount(count)).await.map_err(|error| self.report(&error))?;
-            let matches = found.chunks_exact(BLOCK_BYTES).all(|found| match check {
-                ByteCheck::Medium => true,
-                // Blocks that the initiator had no data for are not compared.
-                ByteCheck::Blocks => expected.next().is_none_or(|expected| expected == found),
-                ByteCheck::OneBlock => one_block.is_none_or(|expected| expected == found),
-            });
-            if !matches {
-                return Err(Sense::new(SenseKey::MISCOMPARE, AdditionalSense::MISCOMPARE_DURING_VERIFY));
-            }
-            at = Lba(at.0 + count);
-            left -= count;
-        }
-        Ok(())
-    }
-
-    async fn flush(&self) -> Result<(), Sense> {
-        self.lun.flush().await.map_err(|error| self.report(&error))
-    }
-
-    fn report(&self, error: &LunError) -> Sense {
-        report(&self.lun, error)
-    }
 }
 
-const BLOCK_BYTES: usize = LOGICAL_BLOCK_BYTES as usize;
+pub(super) async fn flush(lun: &LunHandle) -> Result<(), Sense> {
+    lun.flush().await.map_err(|error| report(lun, &error))
+}
 
-fn blocks(count: u32) -> BlockCount {
-    BlockCount(u64::from(count))
+/// Ends a write: with a flush if it has to be durable.
+pub(super) async fn written(disk: &Disk, fua: bool) -> Result<(), Sense> {
+    if disk.writes_through(fua) { flush(&disk.lun).await } else { Ok(()) }
 }
 
 /// The sense of an error, which the log hears of if an administrator has to.
@@ -165,6 +140,15 @@ pub(super) fn report(lun: &LunHandle, error: &LunError) -> Sense {
         tracing::warn!(lun = %lun.id(), error = error as &dyn std::error::Error, "a request to a LUN failed");
     }
     sense_of(error)
+}
+
+pub(super) fn blocks(count: u32) -> BlockCount {
+    BlockCount(u64::from(count))
+}
+
+/// The blocks that a command is about, for what holds ranges of them. The range was checked.
+pub(super) fn range_of(at: Lba, count: u32) -> Range<u64> {
+    at.0..at.0 + u64::from(count)
 }
 
 /// Blocks beyond the end are refused before data moves. A range of no blocks may begin where the LUN ends.
@@ -176,19 +160,29 @@ pub(super) fn check_range(lun: &LunHandle, at: Lba, count: BlockCount) -> Result
     }
 }
 
-fn start(lun: &LunHandle, range: BlockRange) -> Result<Lba, Sense> {
+pub(super) fn start(lun: &LunHandle, range: BlockRange) -> Result<Lba, Sense> {
     check_range(lun, Lba(range.lba()), blocks(range.block_count())).map(|()| Lba(range.lba()))
 }
 
-/// Where TRANSFER LENGTH begins depends on the form.
-fn check_transfer(range: BlockRange) -> Result<(), Sense> {
-    if range.block_count() <= TRANSFER_BLOCKS_MAX {
+/// A range whose data is transferred with the command.
+pub(super) fn start_transfer(lun: &LunHandle, range: BlockRange) -> Result<(Lba, u32), Sense> {
+    check_count(range, TRANSFER_BLOCKS_MAX)?;
+    Ok((start(lun, range)?, range.block_count()))
+}
+
+/// Where the number of blocks stands depends on the form.
+pub(super) fn check_count(range: BlockRange, blocks_max: u32) -> Result<(), Sense> {
+    if range.block_count() <= blocks_max {
         return Ok(());
     }
-    Err(invalid_field(match range.form() {
+    Err(invalid_count(range))
+}
+
+pub(super) fn invalid_count(range: BlockRange) -> Sense {
+    invalid_field(match range.form() {
         CdbForm::Six => 4,
         CdbForm::Ten => 7,
         CdbForm::Twelve => 6,
         CdbForm::Sixteen => 10,
-    }))
+    })
 }

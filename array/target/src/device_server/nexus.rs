@@ -1,67 +1,143 @@
 //! What one initiator still has to be told about each of its units.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use lunshadow_lun::{BlockCount, InitiatorName, Inventory, LunHandle};
 use lunshadow_scsi::{AdditionalSense, LunAddress};
 use parking_lot::Mutex;
 
 use super::UnitId;
-use super::unit::Unit;
+use super::unit::{Disk, Unit};
+use super::unit_state::{UnitState, UnitStates};
+
+/// An initiator port: what reservations belong to. A new session of the same initiator with the same ISID is the same port
+/// (RFC 7143 4.4.3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InitiatorPort {
+    /// The iSCSI name.
+    pub name: InitiatorName,
+    /// The ISID.
+    pub isid: [u8; 6],
+}
+
+/// One of all nexuses that there ever were. Other than a port, a nexus does not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NexusId(u64);
+
+/// The commands of a nexus, which only its transport can end.
+pub trait TaskSet: Send + Sync {
+    /// Ends all commands on a unit: none of them is answered from now on. Answers how many they are; `over` is called when none of
+    /// them touches storage any more.
+    fn abort(&self, unit: UnitId, over: Box<dyn FnOnce() + Send>) -> usize;
+}
 
 /// SAM-5 4.6.4, I_T nexus: one initiator port's relation to the target, which lives as long as its session.
-#[derive(Debug)]
 pub struct Nexus {
-    initiator: InitiatorName,
+    id: NexusId,
+    port: InitiatorPort,
     seen: Mutex<Seen>,
+    tasks: OnceLock<Arc<dyn TaskSet>>,
 }
 
 /// What the nexus knows of its units.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
     /// The generation of the inventory that `units` mirrors; `None` before the first command.
     generation: Option<u64>,
     units: BTreeMap<UnitId, UnitSeen>,
 }
 
-#[derive(Debug)]
 struct UnitSeen {
     /// `None` for the controller.
     lun: Option<LunHandle>,
+    /// What all nexuses share of the unit.
+    state: Arc<UnitState>,
     block_count: Option<BlockCount>,
     /// Unit attentions that are pending, in the order in which they are reported (SAM-5 5.14). No code is there twice.
     pending: VecDeque<AdditionalSense>,
 }
 
+impl fmt::Debug for Nexus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nexus").field("id", &self.id).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
 impl Nexus {
-    pub(super) fn new(initiator: InitiatorName) -> Self {
-        Self { initiator, seen: Mutex::default() }
+    pub(super) fn new(port: InitiatorPort) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NexusId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        Self { id, port, seen: Mutex::default(), tasks: OnceLock::new() }
     }
 
     /// The initiator.
     #[must_use]
     pub const fn initiator(&self) -> &InitiatorName {
-        &self.initiator
+        &self.port.name
+    }
+
+    /// The initiator port.
+    #[must_use]
+    pub const fn port(&self) -> &InitiatorPort {
+        &self.port
+    }
+
+    pub(super) const fn id(&self) -> NexusId {
+        self.id
+    }
+
+    /// Says where the nexus's commands are. Only the first time counts.
+    pub fn attach(&self, tasks: Arc<dyn TaskSet>) {
+        let _ = self.tasks.set(tasks);
+    }
+
+    pub(super) fn tasks(&self) -> Option<&Arc<dyn TaskSet>> {
+        self.tasks.get()
+    }
+
+    /// The nexus is lost, by logout or otherwise: its RESERVEs are over (SAM-5 6.3.5).
+    pub fn lose(&self) {
+        for unit in self.seen.lock().units.values() {
+            unit.lose(self.id);
+        }
     }
 
     /// Compares the inventory with what was seen before. Costs one comparison when nothing changed.
-    pub(super) fn observe(&self, inventory: &Inventory) {
+    pub(super) fn observe(&self, inventory: &Inventory, states: &UnitStates) {
         let mut seen = self.seen.lock();
         if seen.generation == Some(inventory.generation) {
             return;
         }
         let changed = seen.generation.is_some();
         let mut before = std::mem::take(&mut seen.units);
-        let controller = Unit::at(inventory, LunAddress::peripheral(0)).id().filter(|id| *id == UnitId::Controller);
+        let controller = !inventory.luns.keys().any(|number| number.0 == 0);
         let disks = inventory.luns.values().map(|lun| (UnitId::Disk(lun.id()), Some(lun.clone())));
-        for (id, lun) in controller.map(|id| (id, None)).into_iter().chain(disks) {
-            let mut unit = before.remove(&id).unwrap_or_else(|| UnitSeen::new(lun));
+        for (id, lun) in controller.then_some((UnitId::Controller, None)).into_iter().chain(disks) {
+            let mut unit = before.remove(&id).unwrap_or_else(|| UnitSeen::new(lun, states));
             if changed {
                 unit.post(AdditionalSense::REPORTED_LUNS_DATA_CHANGED);
             }
             seen.units.insert(id, unit);
         }
         seen.generation = Some(inventory.generation);
+        before.values().for_each(|unit| unit.lose(self.id));
+        drop(before);
+        states.forget_unused();
+    }
+
+    /// What there is at a LUN of an inventory that was observed.
+    pub(super) fn unit_at(&self, inventory: &Inventory, address: LunAddress) -> Unit {
+        match Unit::lun_at(inventory, address) {
+            Ok(lun) => {
+                let seen = self.seen.lock();
+                let state = seen.units.get(&UnitId::Disk(lun.id())).map(|unit| unit.state.clone()).unwrap_or_default();
+                Unit::Disk(Disk { lun, state })
+            }
+            Err(other) => other,
+        }
     }
 
     /// Takes the unit attention that is to be reported next.
@@ -92,15 +168,56 @@ impl Nexus {
     }
 }
 
+impl Drop for Nexus {
+    fn drop(&mut self) {
+        self.lose();
+    }
+}
+
 impl UnitSeen {
-    fn new(lun: Option<LunHandle>) -> Self {
+    fn new(lun: Option<LunHandle>, states: &UnitStates) -> Self {
         let block_count = lun.as_ref().map(LunHandle::block_count);
-        Self { lun, block_count, pending: VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]) }
+        let state = lun.as_ref().map(|lun| states.of(lun.id())).unwrap_or_default();
+        Self { lun, state, block_count, pending: VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]) }
     }
 
     fn post(&mut self, code: AdditionalSense) {
         if !self.pending.contains(&code) {
             self.pending.push_back(code);
+        }
+    }
+
+    fn lose(&self, nexus: NexusId) {
+        self.state.with_reservations(|reservations| reservations.nexus_lost(nexus));
+    }
+}
+
+/// All nexuses that are there.
+#[derive(Debug, Default)]
+pub(super) struct Nexuses(Mutex<Vec<Weak<Nexus>>>);
+
+impl Nexuses {
+    pub(super) fn add(&self, nexus: &Arc<Nexus>) {
+        let mut nexuses = self.0.lock();
+        nexuses.retain(|nexus| nexus.strong_count() > 0);
+        nexuses.push(Arc::downgrade(nexus));
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Nexus>> {
+        self.0.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Posts a unit attention on one unit, or on all, for every nexus but one.
+    pub(super) fn post(&self, unit: Option<UnitId>, code: AdditionalSense, except: Option<NexusId>) {
+        for nexus in self.all().iter().filter(|nexus| except.is_none_or(|except| except != nexus.id)) {
+            nexus.post(unit, code);
+        }
+    }
+
+    /// Posts a unit attention for a port, if it is there. One that is not finds POWER ON when it comes back.
+    pub(super) fn post_to(&self, port: &InitiatorPort, unit: UnitId, code: AdditionalSense) {
+        for nexus in self.all().iter().filter(|nexus| nexus.port == *port) {
+            nexus.post(Some(unit), code);
         }
     }
 }

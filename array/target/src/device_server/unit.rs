@@ -1,19 +1,29 @@
 //! What there is at a LUN.
 
-use lunshadow_lun::{Inventory, LunHandle, LunId, LunNumber};
-use lunshadow_scsi::{CdbError, LunAddress, Peripheral, Sense};
+use std::sync::Arc;
 
-use super::{not_supported, sense_of_cdb};
+use lunshadow_lun::{Inventory, LunHandle, LunId, LunNumber};
+use lunshadow_scsi::{AdditionalSense, CommandForm, LunAddress, Peripheral, Sense, SenseKey, opcode};
+
+use super::not_supported;
+use super::unit_state::UnitState;
 
 /// What an initiator finds at a LUN.
 #[derive(Debug, Clone)]
 pub(super) enum Unit {
     /// A LUN that is mapped there.
-    Disk(LunHandle),
+    Disk(Disk),
     /// The array's controller: at LUN 0 while nothing is mapped there, so that an initiator always finds something to ask.
     Controller,
     /// Nothing.
     Absent,
+}
+
+/// A LUN, and what the device server remembers of it.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    pub(super) lun: LunHandle,
+    pub(super) state: Arc<UnitState>,
 }
 
 /// Which unit, whatever the number by which an initiator sees it.
@@ -25,38 +35,50 @@ pub enum UnitId {
     Controller,
 }
 
+/// The commands that the controller has: those that say what is there. A disk has all of the table.
+const CONTROLLER_COMMANDS: [u8; 5] =
+    [opcode::TEST_UNIT_READY, opcode::REQUEST_SENSE, opcode::INQUIRY, opcode::REPORT_LUNS, opcode::MAINTENANCE_IN];
+
 impl Unit {
-    pub(super) fn at(inventory: &Inventory, address: LunAddress) -> Self {
+    /// The LUN that is mapped at an address, or what there is instead.
+    pub(super) fn lun_at(inventory: &Inventory, address: LunAddress) -> Result<LunHandle, Self> {
         let number = address.number().and_then(|number| u8::try_from(number).ok());
         match number.map(|number| (number, inventory.luns.get(&LunNumber(number)))) {
-            Some((_, Some(lun))) => Self::Disk(lun.clone()),
-            Some((0, None)) => Self::Controller,
-            _ => Self::Absent,
+            Some((_, Some(lun))) => Ok(lun.clone()),
+            Some((0, None)) => Err(Self::Controller),
+            _ => Err(Self::Absent),
+        }
+    }
+
+    pub(super) fn id_at(inventory: &Inventory, address: LunAddress) -> Option<UnitId> {
+        match Self::lun_at(inventory, address) {
+            Ok(lun) => Some(UnitId::Disk(lun.id())),
+            Err(other) => other.id(),
         }
     }
 
     pub(super) fn id(&self) -> Option<UnitId> {
         match self {
-            Self::Disk(lun) => Some(UnitId::Disk(lun.id())),
+            Self::Disk(disk) => Some(disk.id()),
             Self::Controller => Some(UnitId::Controller),
             Self::Absent => None,
         }
     }
 
-    /// The LUN, for commands that only disks have.
-    pub(super) fn disk(&self) -> Result<LunHandle, Sense> {
+    /// Whether the unit has a command of the table.
+    pub(super) fn has(&self, form: &CommandForm) -> bool {
         match self {
-            Self::Disk(lun) => Ok(lun.clone()),
-            Self::Controller => Err(sense_of_cdb(CdbError::InvalidOperationCode(0))),
-            Self::Absent => Err(not_supported()),
+            Self::Disk(_) => true,
+            Self::Controller => CONTROLLER_COMMANDS.contains(&form.opcode()),
+            Self::Absent => matches!(form.opcode(), opcode::INQUIRY | opcode::REQUEST_SENSE),
         }
     }
 
-    /// For commands that every unit has.
-    pub(super) fn present(&self) -> Result<(), Sense> {
+    /// The LUN, for commands that only disks have.
+    pub(super) fn disk(&self) -> Result<Disk, Sense> {
         match self {
-            Self::Disk(_) | Self::Controller => Ok(()),
-            Self::Absent => Err(not_supported()),
+            Self::Disk(disk) => Ok(disk.clone()),
+            Self::Controller | Self::Absent => Err(not_supported()),
         }
     }
 
@@ -66,5 +88,24 @@ impl Unit {
             Self::Controller => Peripheral::ARRAY_CONTROLLER,
             Self::Absent => Peripheral::ABSENT,
         }
+    }
+}
+
+impl Disk {
+    pub(super) fn id(&self) -> UnitId {
+        UnitId::Disk(self.lun.id())
+    }
+
+    /// The LUN, unless its mode pages forbid to write to it.
+    pub(super) fn writable(self) -> Result<Self, Sense> {
+        if self.state.is_write_protected() {
+            return Err(Sense::new(SenseKey::DATA_PROTECT, AdditionalSense::LOGICAL_UNIT_WRITE_PROTECTED));
+        }
+        Ok(self)
+    }
+
+    /// Whether a write has to be durable when it is answered: FUA, or WCE=0.
+    pub(super) fn writes_through(&self, fua: bool) -> bool {
+        fua || !self.state.caching().write_cache
     }
 }

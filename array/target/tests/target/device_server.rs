@@ -15,19 +15,19 @@ use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, Command, DeviceType, FieldPointer,
     LbaExtent, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl, Peripheral,
     PeripheralQualifier, Power, ProvisioningStatus, SelectReport, Sense, SenseFormat, SenseKey, SensePointer,
-    StandardInquiry, Status, UnmapRange, version_descriptor,
+    StandardInquiry, Status, TaskManagementFunctions, UnmapRange, version_descriptor,
 };
 use lunshadow_target::{
-    Completion, DeviceServer, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, UNMAP_BLOCKS_MAX, UnitId, sense_of,
+    Completion, DeviceServer, InitiatorPort, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, UNMAP_BLOCKS_MAX, UnitId, sense_of,
 };
 
 use crate::faulty::{Controls, FaultyLun};
 use crate::memory::{Map, MemoryLun};
 
-const LUN_BLOCKS: u64 = 2048;
+pub(crate) const LUN_BLOCKS: u64 = 2048;
 const DISK_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 /// The number that the disk has; there is nothing at LUN 0 unless a test puts it there.
-const DISK: u8 = 1;
+pub(crate) const DISK: u8 = 1;
 
 /// A device server with one initiator, which sees one disk.
 pub(crate) struct Bench {
@@ -38,8 +38,12 @@ pub(crate) struct Bench {
     pub(crate) controls: Arc<Controls>,
 }
 
-fn initiator(name: &str) -> InitiatorName {
+pub(crate) fn initiator(name: &str) -> InitiatorName {
     format!("iqn.2026-11.org.example:{name}").parse().expect("a valid name")
+}
+
+pub(crate) fn port(name: &str) -> InitiatorPort {
+    InitiatorPort { name: initiator(name), isid: [0x80, 0, 0, 0, 0, 1] }
 }
 
 fn new_disk(id: u128) -> (LunHandle, Arc<Controls>) {
@@ -62,9 +66,10 @@ impl Bench {
         let map = Arc::new(Map::default());
         let (disk, controls) = new_disk(DISK_ID);
         map.show(&initiator("one"), [(DISK, disk.clone())]);
-        let port = TargetPort { target_name: "iqn.2026-11.org.example:t".to_owned(), relative_port: 1, group: 1 };
-        let server = DeviceServer::new(map.clone(), port);
-        let nexus = server.connect(initiator("one")).expect("the map knows it");
+        let target_name = "iqn.2026-11.org.example:t".to_owned();
+        let functions = TaskManagementFunctions { abort_task: true, ..TaskManagementFunctions::default() };
+        let server = DeviceServer::new(map.clone(), TargetPort { target_name, relative_port: 1, group: 1, functions });
+        let nexus = server.connect(port("one")).expect("the map knows it");
         Self { server, map, nexus, disk, controls }
     }
 
@@ -72,31 +77,31 @@ impl Bench {
         self.run_cdb(LunAddress::peripheral(lun), command.to_cdb().as_bytes(), data_out).await
     }
 
-    async fn run_cdb(&self, lun: LunAddress, cdb: &[u8], data_out: impl Into<Bytes>) -> Completion {
+    pub(crate) async fn run_cdb(&self, lun: LunAddress, cdb: &[u8], data_out: impl Into<Bytes>) -> Completion {
         self.server.accept(&self.nexus, lun, cdb).run(data_out.into()).await
     }
 
-    async fn ask(&self, lun: u8, command: Command) -> Completion {
+    pub(crate) async fn ask(&self, lun: u8, command: Command) -> Completion {
         self.run(lun, command, Bytes::new()).await
     }
 
     /// The data of a command that ends well.
-    async fn data(&self, lun: u8, command: Command) -> Bytes {
+    pub(crate) async fn data(&self, lun: u8, command: Command) -> Bytes {
         let completion = self.ask(lun, command).await;
         assert_eq!(completion.status, Status::GOOD, "{command:?}: {:?}", completion.sense);
         completion.data_in
     }
 }
 
-fn attention_of(code: AdditionalSense) -> Completion {
+pub(crate) fn attention_of(code: AdditionalSense) -> Completion {
     Completion::check(Sense::new(SenseKey::UNIT_ATTENTION, code))
 }
 
-fn illegal(code: AdditionalSense) -> Completion {
+pub(crate) fn illegal(code: AdditionalSense) -> Completion {
     Completion::check(Sense::new(SenseKey::ILLEGAL_REQUEST, code))
 }
 
-fn invalid_field(field: FieldPointer) -> Completion {
+pub(crate) fn invalid_field(field: FieldPointer) -> Completion {
     let sense = Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense::INVALID_FIELD_IN_CDB);
     Completion::check(sense.with_pointer(SensePointer::Cdb(field)))
 }
@@ -109,11 +114,11 @@ const fn mode_sense(form: ModeForm, control: PageControl, page: u8) -> Command {
     Command::ModeSense { form, without_block_descriptor: false, control, page, subpage: 0, allocation_len: 255 }
 }
 
-fn read(lba: u64, block_count: u32) -> Command {
+pub(crate) fn read(lba: u64, block_count: u32) -> Command {
     Command::Read { range: BlockRange::new(lba, block_count), fua: false }
 }
 
-fn write(lba: u64, block_count: u32) -> Command {
+pub(crate) fn write(lba: u64, block_count: u32) -> Command {
     Command::Write { range: BlockRange::new(lba, block_count), fua: false }
 }
 
@@ -140,7 +145,7 @@ async fn inquiry_tells_what_is_at_each_lun() {
 #[tokio::test]
 async fn the_list_of_vpd_pages_ascends_and_every_page_of_it_is_there() {
     let bench = Bench::new().await;
-    for (lun, expected) in [(DISK, &[0, 0x80, 0x83, 0xb0, 0xb1, 0xb2][..]), (0, &[0, 0x83]), (7, &[0])] {
+    for (lun, expected) in [(DISK, &[0, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2][..]), (0, &[0, 0x83]), (7, &[0])] {
         let listed = bench.data(lun, inquiry(Some(page::SUPPORTED_PAGES))).await;
         let pages = SupportedPages::parse(&listed).expect("the page").pages;
         assert_eq!(pages, expected);
@@ -211,7 +216,8 @@ async fn a_disk_tells_its_capacity_and_modes() {
         assert!(matches!(all.pages[1..], [ModePage::Control(_), ModePage::InformationalExceptions]));
         let changeable = bench.data(DISK, mode_sense(form, PageControl::Changeable, 0x08)).await;
         let changeable = ModeData::parse(form, &changeable).expect("mode data");
-        assert_eq!(changeable.pages, [ModePage::Caching(CachingPage::default())]);
+        let write_cache_only = CachingPage { write_cache: true, read_cache_disabled: false };
+        assert_eq!(changeable.pages, [ModePage::Caching(write_cache_only)]);
     }
     let saved = bench.ask(DISK, mode_sense(ModeForm::Six, PageControl::Saved, 0x08)).await;
     assert_eq!(saved, illegal(AdditionalSense::SAVING_PARAMETERS_NOT_SUPPORTED));
@@ -323,11 +329,11 @@ async fn unit_attentions_are_reported_once_per_nexus_and_unit() {
     assert_eq!(sense, Sense::NONE);
     assert_eq!(bench.ask(0, Command::TestUnitReady).await.status, Status::GOOD);
     // Another nexus of the same initiator has its own.
-    let other = bench.server.connect(initiator("one")).expect("known");
+    let other = bench.server.connect(port("one")).expect("known");
     let cdb = Command::TestUnitReady.to_cdb();
     let task = bench.server.accept(&other, LunAddress::peripheral(DISK), cdb.as_bytes());
     assert_eq!(task.run(Bytes::new()).await, power_on);
-    assert!(bench.server.connect(initiator("stranger")).is_none());
+    assert!(bench.server.connect(port("stranger")).is_none());
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! The device server and the iSCSI target against LUNs in memory.
 
 #[cfg(test)]
+mod atomicity;
+#[cfg(test)]
+mod block_commands;
+#[cfg(test)]
+mod cdb_usage;
+#[cfg(test)]
 mod device_server;
 #[cfg(test)]
 mod faulty;
@@ -11,6 +17,10 @@ mod life_cycle;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod persistent_reservations;

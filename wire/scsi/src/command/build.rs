@@ -1,11 +1,13 @@
 //! From a command to CDB bytes.
 
-use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power};
+use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, ReserveForm};
 use crate::cdb::{
-    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, GET_LBA_STATUS, InquiryCdb, ModeSenseCdb6, ModeSenseCdb10,
-    PlainCdb6, READ_CAPACITY_16, ReportLunsCdb, RequestSenseCdb, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
+    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, MaintenanceInCdb,
+    ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
+    PlainCdb6, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
+    service_action,
 };
-use crate::{ModeForm, SenseFormat};
+use crate::{ModeForm, OperationCodes, SenseFormat};
 
 /// The operation codes of one command in the forms of 6, 10, 12 and 16 bytes.
 type Forms = [Option<u8>; 4];
@@ -13,6 +15,11 @@ type Forms = [Option<u8>; 4];
 const READ: Forms = [Some(opcode::READ_6), Some(opcode::READ_10), Some(opcode::READ_12), Some(opcode::READ_16)];
 const WRITE: Forms = [Some(opcode::WRITE_6), Some(opcode::WRITE_10), Some(opcode::WRITE_12), Some(opcode::WRITE_16)];
 const VERIFY: Forms = [None, Some(opcode::VERIFY_10), Some(opcode::VERIFY_12), Some(opcode::VERIFY_16)];
+const WRITE_AND_VERIFY: Forms =
+    [None, Some(opcode::WRITE_AND_VERIFY_10), Some(opcode::WRITE_AND_VERIFY_12), Some(opcode::WRITE_AND_VERIFY_16)];
+const WRITE_SAME: Forms = [None, Some(opcode::WRITE_SAME_10), None, Some(opcode::WRITE_SAME_16)];
+const OR_WRITE: Forms = [None, None, None, Some(opcode::OR_WRITE_16)];
+const PRE_FETCH: Forms = [None, Some(opcode::PRE_FETCH_10), None, Some(opcode::PRE_FETCH_16)];
 const SYNCHRONIZE_CACHE: Forms = [None, Some(opcode::SYNCHRONIZE_CACHE_10), None, Some(opcode::SYNCHRONIZE_CACHE_16)];
 
 impl Command {
@@ -21,7 +28,7 @@ impl Command {
     #[must_use]
     pub fn to_cdb(&self) -> Cdb {
         match *self {
-            Self::TestUnitReady => Cdb::of(&PlainCdb6 { opcode: opcode::TEST_UNIT_READY, ..PlainCdb6::default() }),
+            Self::TestUnitReady => plain(opcode::TEST_UNIT_READY),
             Self::RequestSense { format, allocation_len } => Cdb::of(&RequestSenseCdb {
                 opcode: opcode::REQUEST_SENSE,
                 desc: u8::from(format == SenseFormat::Descriptor),
@@ -45,39 +52,135 @@ impl Command {
                 let flags = u8::from(without_block_descriptor) << 3;
                 mode_sense(form, flags, page_byte(control, page), subpage, allocation_len)
             }
+            Self::ModeSelect { form, page_format, save, parameter_len } => {
+                mode_select(form, u8::from(page_format) << 4 | u8::from(save), parameter_len)
+            }
+            Self::ReportSupportedOperationCodes { .. }
+            | Self::ReportSupportedTaskManagementFunctions { .. }
+            | Self::ReportTargetPortGroups { .. } => self.report(),
+            Self::PersistentReserveIn { .. }
+            | Self::PersistentReserveOut { .. }
+            | Self::Reserve(_)
+            | Self::Release(_) => self.reservation(),
             Self::StartStopUnit { power, immediate } => start_stop_unit(power, immediate),
             Self::ReadCapacity10 => Cdb::of(&BlockCdb10 { opcode: opcode::READ_CAPACITY_10, ..BlockCdb10::default() }),
-            Self::ReadCapacity16 { allocation_len } => Cdb::of(&ServiceActionInCdb16 {
-                opcode: opcode::SERVICE_ACTION_IN_16,
-                service_action: READ_CAPACITY_16,
-                allocation_len: allocation_len.into(),
-                ..ServiceActionInCdb16::default()
-            }),
-            Self::GetLbaStatus { lba, allocation_len } => Cdb::of(&ServiceActionInCdb16 {
-                opcode: opcode::SERVICE_ACTION_IN_16,
-                service_action: GET_LBA_STATUS,
-                lba: lba.into(),
-                allocation_len: allocation_len.into(),
-                ..ServiceActionInCdb16::default()
-            }),
-            Self::Read { range, fua } => blocks(&READ, range, u8::from(fua) << 3),
-            Self::Write { range, fua } => blocks(&WRITE, range, u8::from(fua) << 3),
-            Self::Verify { range, check } => {
-                let byte_check = match check {
-                    ByteCheck::Medium => 0,
-                    ByteCheck::Blocks => 1,
-                    ByteCheck::OneBlock => 3,
-                };
-                blocks(&VERIFY, range, byte_check << 1)
+            Self::ReadCapacity16 { allocation_len } => {
+                service_action_in(service_action::READ_CAPACITY_16, 0, allocation_len)
             }
-            Self::SynchronizeCache { range, immediate } => blocks(&SYNCHRONIZE_CACHE, range, u8::from(immediate) << 1),
+            Self::GetLbaStatus { lba, allocation_len } => {
+                service_action_in(service_action::GET_LBA_STATUS, lba, allocation_len)
+            }
             Self::Unmap { anchor, parameter_len } => Cdb::of(&UnmapCdb {
                 opcode: opcode::UNMAP,
                 anchor: u8::from(anchor),
                 parameter_len: parameter_len.into(),
                 ..UnmapCdb::default()
             }),
+            Self::CompareAndWrite { lba, block_count, fua } => Cdb::of(&CompareAndWriteCdb {
+                opcode: opcode::COMPARE_AND_WRITE,
+                flags: u8::from(fua) << 3,
+                lba: lba.into(),
+                count: block_count,
+                ..CompareAndWriteCdb::default()
+            }),
+            Self::Read { range, fua } => blocks(&READ, range, u8::from(fua) << 3),
+            Self::Write { range, fua } => blocks(&WRITE, range, u8::from(fua) << 3),
+            Self::Verify { range, check } => blocks(&VERIFY, range, byte_check(check)),
+            Self::WriteAndVerify { range, check } => blocks(&WRITE_AND_VERIFY, range, byte_check(check)),
+            Self::OrWrite { range, fua } => blocks(&OR_WRITE, range, u8::from(fua) << 3),
+            Self::PreFetch { range, immediate } => blocks(&PRE_FETCH, range, u8::from(immediate) << 1),
+            Self::SynchronizeCache { range, immediate } => blocks(&SYNCHRONIZE_CACHE, range, u8::from(immediate) << 1),
+            Self::WriteSame { range, unmap, anchor, no_data_out } => {
+                let flags = u8::from(anchor) << 4 | u8::from(unmap) << 3 | u8::from(no_data_out);
+                // NDOB is there only in the longest form.
+                let form = if no_data_out { CdbForm::Sixteen } else { range.form() };
+                blocks(&WRITE_SAME, BlockRange { form, ..range }, flags)
+            }
         }
+    }
+
+    /// A CDB of MAINTENANCE IN.
+    fn report(&self) -> Cdb {
+        let report = |action, allocation_len: u32| MaintenanceInCdb {
+            opcode: opcode::MAINTENANCE_IN,
+            action,
+            allocation_len: allocation_len.into(),
+            ..MaintenanceInCdb::default()
+        };
+        Cdb::of(&match *self {
+            Self::ReportSupportedOperationCodes { which, timeouts, allocation_len } => {
+                let (options, asked_opcode, asked_action) = match which {
+                    OperationCodes::All => (0, 0, 0),
+                    OperationCodes::Without { opcode } => (1, opcode, 0),
+                    OperationCodes::With { opcode, action } => (2, opcode, action),
+                    OperationCodes::Either { opcode, action } => (3, opcode, action),
+                };
+                MaintenanceInCdb {
+                    options: u8::from(timeouts) << 7 | options,
+                    asked_opcode,
+                    asked_action: asked_action.into(),
+                    ..report(service_action::REPORT_SUPPORTED_OPERATION_CODES, allocation_len)
+                }
+            }
+            Self::ReportSupportedTaskManagementFunctions { extended, allocation_len } => MaintenanceInCdb {
+                options: u8::from(extended) << 7,
+                ..report(service_action::REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS, allocation_len)
+            },
+            Self::ReportTargetPortGroups { extended, allocation_len } => {
+                report(u8::from(extended) << 5 | service_action::REPORT_TARGET_PORT_GROUPS, allocation_len)
+            }
+            _ => unreachable!("only reports come here"),
+        })
+    }
+
+    fn reservation(&self) -> Cdb {
+        match *self {
+            Self::PersistentReserveIn { action, allocation_len } => Cdb::of(&PersistentReserveInCdb {
+                opcode: opcode::PERSISTENT_RESERVE_IN,
+                action: action.code(),
+                allocation_len: allocation_len.into(),
+                ..PersistentReserveInCdb::default()
+            }),
+            Self::PersistentReserveOut { action, scope, kind, parameter_len } => Cdb::of(&PersistentReserveOutCdb {
+                opcode: opcode::PERSISTENT_RESERVE_OUT,
+                action: action.code(),
+                scope_and_type: scope << 4 | kind.0 & 0x0f,
+                parameter_len: parameter_len.into(),
+                ..PersistentReserveOutCdb::default()
+            }),
+            Self::Reserve(form) => reserve(form, opcode::RESERVE_6, opcode::RESERVE_10),
+            Self::Release(form) => reserve(form, opcode::RELEASE_6, opcode::RELEASE_10),
+            _ => unreachable!("only reservations come here"),
+        }
+    }
+}
+
+fn plain(opcode: u8) -> Cdb {
+    Cdb::of(&PlainCdb6 { opcode, ..PlainCdb6::default() })
+}
+
+fn reserve(form: ReserveForm, six: u8, ten: u8) -> Cdb {
+    match form {
+        ReserveForm::Six => plain(six),
+        ReserveForm::Ten => Cdb::of(&ReserveCdb10 { opcode: ten, ..ReserveCdb10::default() }),
+    }
+}
+
+fn service_action_in(service_action: u8, lba: u64, allocation_len: u32) -> Cdb {
+    Cdb::of(&ServiceActionInCdb16 {
+        opcode: opcode::SERVICE_ACTION_IN_16,
+        service_action,
+        lba: lba.into(),
+        allocation_len: allocation_len.into(),
+        ..ServiceActionInCdb16::default()
+    })
+}
+
+fn byte_check(check: ByteCheck) -> u8 {
+    match check {
+        ByteCheck::Medium => 0,
+        ByteCheck::Blocks => 1 << 1,
+        ByteCheck::OneBlock => 3 << 1,
     }
 }
 
@@ -140,6 +243,23 @@ fn mode_sense(form: ModeForm, flags: u8, page: u8, subpage: u8, allocation_len: 
             subpage,
             allocation_len: allocation_len.into(),
             ..ModeSenseCdb10::default()
+        }),
+    }
+}
+
+fn mode_select(form: ModeForm, flags: u8, parameter_len: u16) -> Cdb {
+    match form {
+        ModeForm::Six => Cdb::of(&ModeSelectCdb6 {
+            opcode: opcode::MODE_SELECT_6,
+            flags,
+            parameter_len: u8::try_from(parameter_len).unwrap_or(u8::MAX),
+            ..ModeSelectCdb6::default()
+        }),
+        ModeForm::Ten => Cdb::of(&ModeSelectCdb10 {
+            opcode: opcode::MODE_SELECT_10,
+            flags,
+            parameter_len: parameter_len.into(),
+            ..ModeSelectCdb10::default()
         }),
     }
 }

@@ -56,12 +56,16 @@ codes! {
     LOGICAL_UNIT_NOT_SUPPORTED = 0x25, 0x00, "LOGICAL UNIT NOT SUPPORTED";
     /// A field of the parameter list has a value that is not supported.
     INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00, "INVALID FIELD IN PARAMETER LIST";
+    /// The reservation is there, and is another one than was to be released.
+    INVALID_RELEASE_OF_PERSISTENT_RESERVATION = 0x26, 0x04, "INVALID RELEASE OF PERSISTENT RESERVATION";
     /// The logical unit does not take writes.
     WRITE_PROTECTED = 0x27, 0x00, "WRITE PROTECTED";
     /// The logical unit's own software does not take writes.
     LOGICAL_UNIT_WRITE_PROTECTED = 0x27, 0x02, "LOGICAL UNIT SOFTWARE WRITE PROTECTED";
     /// The pool is full.
     SPACE_ALLOCATION_FAILED = 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT";
+    /// There are as many registrations as the target takes.
+    INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04, "INSUFFICIENT REGISTRATION RESOURCES";
     /// Saved values of mode pages were asked for, and there are none.
     SAVING_PARAMETERS_NOT_SUPPORTED = 0x39, 0x00, "SAVING PARAMETERS NOT SUPPORTED";
     /// The first command after the nexus came into being.
@@ -70,6 +74,14 @@ codes! {
     BUS_DEVICE_RESET = 0x29, 0x03, "BUS DEVICE RESET FUNCTION OCCURRED";
     /// The session is a new one in the place of an old one.
     NEXUS_LOSS = 0x29, 0x07, "I_T NEXUS LOSS OCCURRED";
+    /// Another nexus changed mode parameters.
+    MODE_PARAMETERS_CHANGED = 0x2a, 0x01, "MODE PARAMETERS CHANGED";
+    /// Another nexus took or cleared the reservation.
+    RESERVATIONS_PREEMPTED = 0x2a, 0x03, "RESERVATIONS PREEMPTED";
+    /// Another nexus released the reservation.
+    RESERVATIONS_RELEASED = 0x2a, 0x04, "RESERVATIONS RELEASED";
+    /// Another nexus removed the registration.
+    REGISTRATIONS_PREEMPTED = 0x2a, 0x05, "REGISTRATIONS PREEMPTED";
     /// The length of the logical unit changed.
     CAPACITY_DATA_CHANGED = 0x2a, 0x09, "CAPACITY DATA HAS CHANGED";
     /// Another nexus aborted commands of this one.

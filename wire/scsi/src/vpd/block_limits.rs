@@ -10,6 +10,8 @@ use crate::response::ResponseError;
 /// SBC-3 6.6.3, Block Limits. Lengths are in logical blocks, 0 means that nothing is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BlockLimits {
+    /// WSNZ: WRITE SAME does not take a count of 0.
+    pub write_same_nonzero: bool,
     /// MAXIMUM COMPARE AND WRITE LENGTH.
     pub compare_and_write_max: u8,
     /// OPTIMAL TRANSFER LENGTH GRANULARITY.
@@ -18,6 +20,8 @@ pub struct BlockLimits {
     pub transfer_max: u32,
     /// OPTIMAL TRANSFER LENGTH.
     pub transfer_optimal: u32,
+    /// MAXIMUM PREFETCH LENGTH.
+    pub prefetch_max: u32,
     /// MAXIMUM UNMAP LBA COUNT.
     pub unmap_blocks_max: u32,
     /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
@@ -35,12 +39,12 @@ impl BlockLimits {
     #[must_use]
     pub fn to_bytes(&self, peripheral: Peripheral) -> Vec<u8> {
         let bytes = Bytes {
-            write_same_nonzero: 0,
+            write_same_nonzero: u8::from(self.write_same_nonzero),
             compare_and_write_max: self.compare_and_write_max,
             transfer_granularity: self.transfer_granularity.into(),
             transfer_max: self.transfer_max.into(),
             transfer_optimal: self.transfer_optimal.into(),
-            prefetch_max: 0.into(),
+            prefetch_max: self.prefetch_max.into(),
             unmap_blocks_max: self.unmap_blocks_max.into(),
             unmap_descriptors_max: self.unmap_descriptors_max.into(),
             unmap_granularity: self.unmap_granularity.into(),
@@ -59,10 +63,12 @@ impl BlockLimits {
         let data: Bytes = padded_body(page::BLOCK_LIMITS, bytes)?;
         let alignment = data.unmap_alignment.get();
         Ok(Self {
+            write_same_nonzero: data.write_same_nonzero & 1 != 0,
             compare_and_write_max: data.compare_and_write_max,
             transfer_granularity: data.transfer_granularity.get(),
             transfer_max: data.transfer_max.get(),
             transfer_optimal: data.transfer_optimal.get(),
+            prefetch_max: data.prefetch_max.get(),
             unmap_blocks_max: data.unmap_blocks_max.get(),
             unmap_descriptors_max: data.unmap_descriptors_max.get(),
             unmap_granularity: data.unmap_granularity.get(),

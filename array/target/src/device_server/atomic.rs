@@ -1,0 +1,61 @@
+//! COMPARE AND WRITE, ORWRITE: commands that read, decide and write as one action. Other commands do not write to their blocks
+//! meanwhile; see [`super::ranges`].
+
+use bytes::Bytes;
+use lunshadow_lun::Lba;
+use lunshadow_scsi::{AdditionalSense, BlockRange, Sense, SenseKey};
+
+use super::illegal_request;
+use super::medium::{BLOCK_BYTES, Kind, Operation, blocks, check_range, range_of, report, start_transfer, written};
+use super::unit::Disk;
+
+/// MAXIMUM COMPARE AND WRITE LENGTH: what the byte in the CDB counts.
+pub(super) const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = u8::MAX;
+
+impl Operation {
+    pub(super) fn compare_and_write(disk: Disk, lba: u64, block_count: u8, fua: bool) -> Result<Self, Sense> {
+        let (at, blocks) = (Lba(lba), u32::from(block_count));
+        check_range(&disk.lun, at, super::medium::blocks(blocks))?;
+        Ok(Self { disk: disk.writable()?, kind: Kind::CompareAndWrite { at, blocks, fua } })
+    }
+
+    pub(super) fn or_write(disk: Disk, range: BlockRange, fua: bool) -> Result<Self, Sense> {
+        let (at, blocks) = start_transfer(&disk.lun, range)?;
+        Ok(Self { disk: disk.writable()?, kind: Kind::Or { at, blocks, fua } })
+    }
+}
+
+/// `data`: what has to be there, then what is written in its place.
+pub(super) async fn compare_and_write(disk: &Disk, at: Lba, count: u32, fua: bool, data: Bytes) -> Result<(), Sense> {
+    let len = count as usize * BLOCK_BYTES;
+    if data.len() < 2 * len {
+        // Half a comparison would be worse than none. NUMBER OF LOGICAL BLOCKS says more than came.
+        return Err(illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB));
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let (expected, new) = (data.slice(..len), data.slice(len..2 * len));
+    let _held = disk.state.ranges.exclusive(range_of(at, count)).await;
+    let found = disk.lun.read(at, blocks(count)).await.map_err(|error| report(&disk.lun, &error))?;
+    if let Some(differs) = found.iter().zip(&expected).position(|(found, expected)| found != expected) {
+        // SBC-3 5.2: INFORMATION is the offset of the first byte that differs.
+        let sense = Sense::new(SenseKey::MISCOMPARE, AdditionalSense::MISCOMPARE_DURING_VERIFY);
+        return Err(sense.with_information(u64::try_from(differs).unwrap_or(u64::MAX)));
+    }
+    disk.lun.write(at, new).await.map_err(|error| report(&disk.lun, &error))?;
+    written(disk, fua).await
+}
+
+pub(super) async fn or_write(disk: &Disk, at: Lba, count: u32, fua: bool, data: &[u8]) -> Result<(), Sense> {
+    if data.len() < count as usize * BLOCK_BYTES {
+        return Err(illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB));
+    }
+    if count > 0 {
+        let _held = disk.state.ranges.exclusive(range_of(at, count)).await;
+        let found = disk.lun.read(at, blocks(count)).await.map_err(|error| report(&disk.lun, &error))?;
+        let merged: Vec<u8> = found.iter().zip(data).map(|(found, new)| found | new).collect();
+        disk.lun.write(at, merged.into()).await.map_err(|error| report(&disk.lun, &error))?;
+    }
+    written(disk, fua).await
+}

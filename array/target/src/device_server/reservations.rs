@@ -1,0 +1,328 @@
+//! Who has reserved a LUN: persistent reservations (SPC-4 5.9) and RESERVE (SPC-2 5.5.1), as a state machine without I/O.
+
+use lunshadow_scsi::{
+    Access, AdditionalSense, FieldPointer, FullStatus, IscsiTransportId, RegistrationStatus, ReservationKeys,
+    ReservationKind, ReservationReport, Sense,
+};
+
+use super::nexus::{InitiatorPort, Nexus, NexusId};
+use super::{illegal_request, invalid_field, invalid_parameter};
+
+/// How many registrations a LUN takes. A cluster of 64 nodes with 8 paths each has half as many.
+const REGISTRATIONS_MAX: usize = 1024;
+
+/// The registrations and reservations of one LUN.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Reservations {
+    /// PRGENERATION.
+    generation: u32,
+    /// INVARIANT: each port is there once, and no key is 0.
+    registrations: Vec<Registration>,
+    /// INVARIANT: a holder is registered; all registrants are at least one.
+    held: Option<Reservation>,
+    /// The holder of RESERVE. INVARIANT: there are no registrations at the same time.
+    exclusive: Option<NexusId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Registration {
+    port: InitiatorPort,
+    key: u64,
+    all_target_ports: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reservation {
+    kind: ReservationKind,
+    /// `None`: all registrants.
+    holder: Option<InitiatorPort>,
+}
+
+/// What a change means for others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Effects {
+    /// Who finds which unit attention.
+    pub(super) attentions: Vec<(InitiatorPort, AdditionalSense)>,
+    /// Whose commands a PREEMPT AND ABORT ends.
+    pub(super) preempted: Vec<InitiatorPort>,
+}
+
+/// Why reservations stay as they are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// RESERVATION CONFLICT.
+    Conflict,
+    /// CHECK CONDITION.
+    Sense(Sense),
+}
+
+type Outcome = Result<Effects, Refusal>;
+
+impl Reservations {
+    pub(super) const fn is_reserved(&self) -> bool {
+        self.held.is_some() || self.exclusive.is_some()
+    }
+
+    /// Whether a nexus may use the unit like this.
+    pub(super) fn admits(&self, nexus: &Nexus, access: Access, exempt: bool) -> bool {
+        if access == Access::Reserving {
+            return true;
+        }
+        if self.exclusive.is_some_and(|holder| holder != nexus.id()) && !exempt {
+            return false;
+        }
+        let Some(Reservation { kind, holder }) = &self.held else { return true };
+        let port = nexus.port();
+        if holder.as_ref() == Some(port) || kind.admits_registrants() && self.key_of(port).is_some() {
+            return true;
+        }
+        match access {
+            Access::Harmless | Access::Reserving => true,
+            Access::Reading => kind.admits_reading(),
+            Access::Changing => false,
+        }
+    }
+
+    /// RESERVE. The two kinds of reservations exclude each other (SPC-4 5.9.3, CRH=0).
+    pub(super) fn reserve_unit(&mut self, nexus: NexusId) -> Outcome {
+        if !self.registrations.is_empty() || self.exclusive.is_some_and(|holder| holder != nexus) {
+            return Err(Refusal::Conflict);
+        }
+        self.exclusive = Some(nexus);
+        Ok(Effects::default())
+    }
+
+    /// RELEASE, which does nothing for whoever has not reserved.
+    pub(super) fn release_unit(&mut self, nexus: NexusId) -> Outcome {
+        if !self.registrations.is_empty() {
+            return Err(Refusal::Conflict);
+        }
+        self.nexus_lost(nexus);
+        Ok(Effects::default())
+    }
+
+    /// A nexus is gone: with it goes its RESERVE.
+    pub(super) fn nexus_lost(&mut self, nexus: NexusId) {
+        self.exclusive = self.exclusive.filter(|holder| *holder != nexus);
+    }
+
+    /// A reset ends RESERVE, and no persistent reservation.
+    pub(super) const fn reset(&mut self) {
+        self.exclusive = None;
+    }
+
+    /// PERSISTENT RESERVE IN and OUT conflict with every RESERVE (SPC-2 5.5.1).
+    pub(super) const fn check_persistent(&self) -> Result<(), Refusal> {
+        if self.exclusive.is_some() { Err(Refusal::Conflict) } else { Ok(()) }
+    }
+
+    /// REGISTER, and REGISTER AND IGNORE EXISTING KEY, which has no `expected` key (SPC-4 5.9.7).
+    pub(super) fn register(
+        &mut self,
+        port: &InitiatorPort,
+        expected: Option<u64>,
+        key: u64,
+        all_target_ports: bool,
+    ) -> Outcome {
+        if expected.is_some_and(|expected| expected != self.key_of(port).unwrap_or(0)) {
+            return Err(Refusal::Conflict);
+        }
+        let registered = self.registrations.iter_mut().find(|registration| registration.port == *port);
+        let effects = match (registered, key) {
+            (None, 0) => return Ok(Effects::default()),
+            (Some(_), 0) => self.unregister(port),
+            (Some(registration), key) => {
+                registration.key = key;
+                registration.all_target_ports = all_target_ports;
+                Effects::default()
+            }
+            (None, key) => {
+                self.add(Registration { port: port.clone(), key, all_target_ports })?;
+                Effects::default()
+            }
+        };
+        self.count();
+        Ok(effects)
+    }
+
+    /// RESERVE (SPC-4 5.9.9).
+    pub(super) fn reserve(&mut self, port: &InitiatorPort, key: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(port, key)?;
+        match &self.held {
+            None => self.held = Some(Reservation::by(port, kind)),
+            Some(held) if held.kind == kind && self.holds(port) => {}
+            Some(_) => return Err(Refusal::Conflict),
+        }
+        Ok(Effects::default())
+    }
+
+    /// RELEASE (SPC-4 5.9.11.2).
+    pub(super) fn release(&mut self, port: &InitiatorPort, key: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(port, key)?;
+        if !self.holds(port) {
+            return Ok(Effects::default());
+        }
+        if self.held.as_ref().is_some_and(|held| held.kind != kind) {
+            let code = AdditionalSense::INVALID_RELEASE_OF_PERSISTENT_RESERVATION;
+            return Err(Refusal::Sense(illegal_request(code)));
+        }
+        Ok(self.end_reservation(port))
+    }
+
+    /// CLEAR (SPC-4 5.9.11.6).
+    pub(super) fn clear(&mut self, port: &InitiatorPort, key: u64) -> Outcome {
+        self.check_key(port, key)?;
+        let attentions = self.others(port).map(|other| (other, AdditionalSense::RESERVATIONS_PREEMPTED)).collect();
+        self.registrations.clear();
+        self.held = None;
+        self.count();
+        Ok(Effects { attentions, preempted: Vec::new() })
+    }
+
+    /// PREEMPT and PREEMPT AND ABORT (SPC-4 5.9.11.4, 5.9.11.5).
+    pub(super) fn preempt(&mut self, port: &InitiatorPort, key: u64, victims: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(port, key)?;
+        let takes_over = match &self.held {
+            Some(Reservation { holder: None, .. }) => victims == 0,
+            Some(Reservation { holder: Some(holder), .. }) => self.key_of(holder) == Some(victims),
+            None => false,
+        };
+        if victims == 0 && !takes_over {
+            // SERVICE ACTION RESERVATION KEY.
+            return Err(Refusal::Sense(invalid_parameter(FieldPointer::byte(8))));
+        }
+        let is_victim = |registration: &Registration| registration.key == victims || victims == 0;
+        if !self.registrations.iter().any(is_victim) {
+            return Err(Refusal::Conflict);
+        }
+        if takes_over && !ReservationKind::ALL.contains(&kind) {
+            return Err(Refusal::Sense(invalid_field(2)));
+        }
+        let removed = self.registrations.extract_if(.., |other| other.port != *port && is_victim(other));
+        let preempted: Vec<_> = removed.map(|registration| registration.port).collect();
+        let mut attentions: Vec<_> =
+            preempted.iter().map(|victim| (victim.clone(), AdditionalSense::REGISTRATIONS_PREEMPTED)).collect();
+        if takes_over {
+            let before = self.held.replace(Reservation::by(port, kind));
+            if before.is_some_and(|before| before.kind != kind) {
+                attentions.extend(self.others(port).map(|other| (other, AdditionalSense::RESERVATIONS_RELEASED)));
+            }
+        }
+        self.count();
+        Ok(Effects { attentions, preempted })
+    }
+
+    /// REGISTER AND MOVE (SPC-4 5.9.8).
+    pub(super) fn register_and_move(
+        &mut self,
+        port: &InitiatorPort,
+        key: u64,
+        to: (InitiatorPort, u64),
+        unregister: bool,
+    ) -> Outcome {
+        self.check_key(port, key)?;
+        let kind = match &self.held {
+            Some(Reservation { holder: Some(holder), kind }) if holder == port => *kind,
+            Some(Reservation { holder: Some(_), .. }) => return Err(Refusal::Conflict),
+            // Nobody holds it, or everybody does: there is nothing to move. SERVICE ACTION.
+            Some(Reservation { holder: None, .. }) | None => return Err(Refusal::Sense(invalid_field(1))),
+        };
+        let (to, to_key) = to;
+        if to_key == 0 {
+            return Err(Refusal::Sense(invalid_parameter(FieldPointer::byte(8))));
+        }
+        if to == *port {
+            return Err(Refusal::Sense(invalid_parameter(FieldPointer::byte(24))));
+        }
+        match self.registrations.iter_mut().find(|registration| registration.port == to) {
+            Some(registration) => registration.key = to_key,
+            None => self.add(Registration { port: to.clone(), key: to_key, all_target_ports: false })?,
+        }
+        self.held = Some(Reservation { kind, holder: Some(to) });
+        let effects = if unregister { self.unregister(port) } else { Effects::default() };
+        self.count();
+        Ok(effects)
+    }
+
+    pub(super) fn keys(&self) -> ReservationKeys {
+        let keys = self.registrations.iter().map(|registration| registration.key).collect();
+        ReservationKeys { generation: self.generation, keys }
+    }
+
+    pub(super) fn report(&self) -> ReservationReport {
+        let reservation = self.held.as_ref().map(|held| {
+            let key = held.holder.as_ref().and_then(|holder| self.key_of(holder));
+            (key.unwrap_or(0), held.kind)
+        });
+        ReservationReport { generation: self.generation, reservation }
+    }
+
+    pub(super) fn full_status(&self, relative_port: u16) -> FullStatus {
+        let registrations = self.registrations.iter().map(|registration| RegistrationStatus {
+            key: registration.key,
+            all_target_ports: registration.all_target_ports,
+            holds: self.held.as_ref().filter(|_| self.holds(&registration.port)).map(|held| held.kind),
+            relative_port,
+            initiator: IscsiTransportId {
+                name: registration.port.name.as_str().to_owned(),
+                isid: Some(registration.port.isid),
+            },
+        });
+        FullStatus { generation: self.generation, registrations: registrations.collect() }
+    }
+
+    fn key_of(&self, port: &InitiatorPort) -> Option<u64> {
+        self.registrations.iter().find(|registration| registration.port == *port).map(|registration| registration.key)
+    }
+
+    fn check_key(&self, port: &InitiatorPort, key: u64) -> Result<(), Refusal> {
+        if self.key_of(port) == Some(key) { Ok(()) } else { Err(Refusal::Conflict) }
+    }
+
+    fn holds(&self, port: &InitiatorPort) -> bool {
+        self.held.as_ref().is_some_and(|held| held.holder.as_ref().is_none_or(|holder| holder == port))
+            && self.key_of(port).is_some()
+    }
+
+    fn add(&mut self, registration: Registration) -> Result<(), Refusal> {
+        if self.registrations.len() >= REGISTRATIONS_MAX {
+            return Err(Refusal::Sense(illegal_request(AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES)));
+        }
+        self.registrations.push(registration);
+        Ok(())
+    }
+
+    /// Removes a registration, and the reservation if nobody holds it then (SPC-4 5.9.11.3).
+    fn unregister(&mut self, port: &InitiatorPort) -> Effects {
+        let held_alone = match &self.held {
+            Some(Reservation { holder: Some(holder), .. }) => holder == port,
+            Some(Reservation { holder: None, .. }) => self.registrations.len() == 1,
+            None => false,
+        };
+        let effects = if held_alone { self.end_reservation(port) } else { Effects::default() };
+        self.registrations.retain(|registration| registration.port != *port);
+        effects
+    }
+
+    /// The others who were let in by the reservation hear of its end.
+    fn end_reservation(&mut self, port: &InitiatorPort) -> Effects {
+        let concerned = self.held.take().is_some_and(|held| held.kind.admits_registrants());
+        let attentions = self.others(port).filter(|_| concerned);
+        let attentions = attentions.map(|other| (other, AdditionalSense::RESERVATIONS_RELEASED)).collect();
+        Effects { attentions, preempted: Vec::new() }
+    }
+
+    fn others(&self, port: &InitiatorPort) -> impl Iterator<Item = InitiatorPort> {
+        self.registrations.iter().map(|registration| &registration.port).filter(move |other| *other != port).cloned()
+    }
+
+    const fn count(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+}
+
+impl Reservation {
+    fn by(port: &InitiatorPort, kind: ReservationKind) -> Self {
+        Self { kind, holder: (!kind.is_all_registrants()).then(|| port.clone()) }
+    }
+}

@@ -1,0 +1,136 @@
+//! What the device server remembers of each LUN, whoever uses it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lunshadow_lun::LunId;
+use lunshadow_scsi::{Access, CachingPage, ControlPage, SenseFormat};
+use parking_lot::Mutex;
+
+use super::nexus::Nexus;
+use super::ranges::Ranges;
+use super::reservations::Reservations;
+
+/// The state of one LUN. All nexuses share it.
+#[derive(Debug)]
+pub(super) struct UnitState {
+    /// What COMPARE AND WRITE and its like keep others from.
+    pub(super) ranges: Arc<Ranges>,
+    modes: Modes,
+    reservations: Mutex<Reservations>,
+    /// Whether there is any reservation. Kept beside them, so that the data path only looks here.
+    reserved: AtomicBool,
+}
+
+/// The mode parameters that can be changed.
+#[derive(Debug)]
+struct Modes {
+    write_cache: AtomicBool,
+    write_protected: AtomicBool,
+    descriptor_sense: AtomicBool,
+}
+
+impl Default for UnitState {
+    fn default() -> Self {
+        Self {
+            ranges: Arc::default(),
+            modes: Modes {
+                write_cache: AtomicBool::new(DEFAULT_CACHING.write_cache),
+                write_protected: AtomicBool::new(DEFAULT_CONTROL.software_write_protect),
+                descriptor_sense: AtomicBool::new(DEFAULT_CONTROL.descriptor_sense),
+            },
+            reservations: Mutex::default(),
+            reserved: AtomicBool::new(false),
+        }
+    }
+}
+
+/// WCE: writes are answered before they are durable, so hosts know to flush.
+pub(super) const DEFAULT_CACHING: CachingPage = CachingPage { write_cache: true, read_cache_disabled: false };
+
+/// Simple commands overtake each other.
+pub(super) const DEFAULT_CONTROL: ControlPage = ControlPage {
+    descriptor_sense: false,
+    unrestricted_reordering: true,
+    software_write_protect: false,
+    task_aborted_status: false,
+};
+
+impl UnitState {
+    pub(super) fn caching(&self) -> CachingPage {
+        CachingPage { write_cache: self.modes.write_cache.load(Ordering::Acquire), ..DEFAULT_CACHING }
+    }
+
+    pub(super) fn control(&self) -> ControlPage {
+        ControlPage {
+            descriptor_sense: self.modes.descriptor_sense.load(Ordering::Acquire),
+            software_write_protect: self.is_write_protected(),
+            ..DEFAULT_CONTROL
+        }
+    }
+
+    pub(super) fn set_caching(&self, page: CachingPage) {
+        self.modes.write_cache.store(page.write_cache, Ordering::Release);
+    }
+
+    pub(super) fn set_control(&self, page: ControlPage) {
+        self.modes.descriptor_sense.store(page.descriptor_sense, Ordering::Release);
+        self.modes.write_protected.store(page.software_write_protect, Ordering::Release);
+    }
+
+    pub(super) fn is_write_protected(&self) -> bool {
+        self.modes.write_protected.load(Ordering::Acquire)
+    }
+
+    pub(super) fn sense_format(&self) -> SenseFormat {
+        if self.modes.descriptor_sense.load(Ordering::Acquire) { SenseFormat::Descriptor } else { SenseFormat::Fixed }
+    }
+
+    /// Whether reservations let a nexus go on. `exempt`: the command works whatever RESERVE says.
+    pub(super) fn admits(&self, nexus: &Nexus, access: Access, exempt: bool) -> bool {
+        !self.reserved.load(Ordering::Acquire) || self.reservations.lock().admits(nexus, access, exempt)
+    }
+
+    /// Looks at the reservations, or changes them.
+    pub(super) fn with_reservations<T>(&self, with: impl FnOnce(&mut Reservations) -> T) -> T {
+        let mut reservations = self.reservations.lock();
+        let done = with(&mut reservations);
+        self.reserved.store(reservations.is_reserved(), Ordering::Release);
+        done
+    }
+
+    /// LOGICAL UNIT RESET (SAM-5 6.3.3): modes and RESERVE go back to what they are after power on; persistent reservations stay.
+    pub(super) fn reset(&self) {
+        self.set_caching(DEFAULT_CACHING);
+        self.set_control(DEFAULT_CONTROL);
+        self.with_reservations(Reservations::reset);
+    }
+
+    /// Whether nothing would be lost if this was forgotten.
+    fn is_forgettable(&self) -> bool {
+        self.caching() == DEFAULT_CACHING
+            && self.control() == DEFAULT_CONTROL
+            && *self.reservations.lock() == Reservations::default()
+    }
+}
+
+/// The states of all LUNs that somebody sees, or that have something to remember.
+#[derive(Debug, Default)]
+pub(super) struct UnitStates(Mutex<HashMap<LunId, Arc<UnitState>>>);
+
+impl UnitStates {
+    pub(super) fn of(&self, lun: LunId) -> Arc<UnitState> {
+        self.0.lock().entry(lun).or_default().clone()
+    }
+
+    /// Forgets what nobody sees and nothing is to be remembered of: shadow LUNs come and go.
+    pub(super) fn forget_unused(&self) {
+        self.0.lock().retain(|_, state| Arc::strong_count(state) > 1 || !state.is_forgettable());
+    }
+
+    pub(super) fn reset(&self, lun: Option<LunId>) {
+        let states = self.0.lock();
+        states.iter().filter(|(id, _)| lun.is_none_or(|lun| lun == **id)).for_each(|(_, state)| state.reset());
+    }
+}

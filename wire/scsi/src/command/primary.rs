@@ -1,0 +1,52 @@
+//! TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, START STOP UNIT: what a unit is and how it is.
+
+use super::table::{form, invalid_bit, invalid_byte, layout};
+use super::{CdbError, Command, CommandForm, Power};
+use crate::cdb::{InquiryCdb, ReportLunsCdb, RequestSenseCdb, StartStopCdb, opcode};
+use crate::{SelectReport, SenseFormat};
+
+pub(super) const FORMS: &[CommandForm] = &[
+    form!("TEST UNIT READY", [opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0], |_| Ok(Command::TestUnitReady)),
+    form!("REQUEST SENSE", [opcode::REQUEST_SENSE, 0x01, 0, 0, 0xff, 0], request_sense),
+    form!("INQUIRY", [opcode::INQUIRY, 0x01, 0xff, 0xff, 0xff, 0], inquiry),
+    form!("REPORT LUNS", [opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], report_luns),
+    form!("START STOP UNIT", [opcode::START_STOP_UNIT, 0x01, 0, 0x0f, 0xf7, 0], start_stop_unit),
+];
+
+fn request_sense(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &RequestSenseCdb = layout(cdb)?;
+    let format = if cdb.desc & 1 == 0 { SenseFormat::Fixed } else { SenseFormat::Descriptor };
+    Ok(Command::RequestSense { format, allocation_len: cdb.allocation_len })
+}
+
+fn inquiry(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &InquiryCdb = layout(cdb)?;
+    // CMDDT, by which SPC-2 asked for command support data.
+    if cdb.evpd & 2 != 0 {
+        return Err(invalid_bit(1, 1));
+    }
+    let page = match (cdb.evpd & 1, cdb.page) {
+        (0, 0) => None,
+        (0, _) => return Err(invalid_byte(2)),
+        (_, page) => Some(page),
+    };
+    Ok(Command::Inquiry { page, allocation_len: cdb.allocation_len.get() })
+}
+
+fn report_luns(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &ReportLunsCdb = layout(cdb)?;
+    let select = SelectReport::from_code(cdb.select).ok_or(invalid_byte(2))?;
+    Ok(Command::ReportLuns { select, allocation_len: cdb.allocation_len.get() })
+}
+
+fn start_stop_unit(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &StartStopCdb = layout(cdb)?;
+    let power = match (cdb.power >> 4, cdb.power & 3) {
+        (0, 0) => Power::Stop,
+        (0, 1) => Power::Start,
+        (0, 2) => Power::Eject,
+        (0, _) => Power::Load,
+        (condition, _) => Power::Condition(condition),
+    };
+    Ok(Command::StartStopUnit { power, immediate: cdb.immed & 1 != 0 })
+}
