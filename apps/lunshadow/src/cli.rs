@@ -127,7 +127,7 @@ pub struct AdminArgs {
 /// `lunshadow host`.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
-    /// Make a host known, or change it, and print a one-time enrolment string for it
+    /// Make a host known, or change it to what is given here, and print a one-time enrolment string for it
     Add(HostAddArgs),
     /// Print another enrolment string for a host; the one before is not good any more
     Enrol(EnrolArgs),

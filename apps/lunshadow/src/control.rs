@@ -115,6 +115,20 @@ pub fn found_beside(folder: &Path) -> anyhow::Result<(Listening, Secret)> {
     Ok((listening, credential))
 }
 
+/// Removes what a service that was killed has left, where none is started in its place. The caller has the pool open, so none runs.
+///
+/// # Errors
+/// If the file cannot be removed.
+pub fn forget_beside(folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join(ENDPOINT_FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An administrator's credential out of a file.
 ///
 /// # Errors
@@ -146,5 +160,9 @@ mod tests {
         administrator_credential(folder.path()).unwrap();
         note(&folder.path().join(ENDPOINT_FILE), listening).unwrap();
         assert_eq!(found_beside(folder.path()).unwrap().0, listening);
+        for _ in 0..2 {
+            forget_beside(folder.path()).unwrap();
+            assert!(found_beside(folder.path()).is_err());
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::array::{Admission, Storage};
 use crate::cli::ServeArgs;
 use crate::console;
-use crate::control::{ControlService, Listening};
+use crate::control::{ControlService, Listening, forget_beside};
 
 /// The initiator that stands for everybody who is not known by name.
 pub const GUEST: &str = "iqn.2026-11.org.lunshadow:guest";
@@ -30,7 +30,10 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let target = storage.serve(args.listen, admission.clone()).await?;
     let control = match args.control {
         Some(listen) => Some(ControlService::start(&storage, &args.pool, listen).await?),
-        None => None,
+        None => {
+            forget_beside(&args.pool)?;
+            None
+        }
     };
     introduce(args, &storage, target.local_addr(), &admission);
     if let Some(control) = &control {

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::asker::{Service, digest_of};
+use crate::problem::Noted;
 use crate::routes::router;
 use crate::{CertificateError, ServerCertificate};
 
@@ -218,17 +219,18 @@ fn is_refused_certificate(error: &io::Error) -> bool {
     )
 }
 
-/// Logs what an administrator should know of. Secrets are in heads and bodies, which are not logged.
+/// Logs what an administrator should know of. Secrets are in heads and bodies, which are not logged; so the details of what
+/// cannot be read are not either, which may quote them.
 fn note(peer: SocketAddr, (method, path): &(axum::http::Method, String), answer: &Response<Body>) {
-    let Some(code) = answer.extensions().get::<ProblemCode>() else { return };
+    let Some(Noted { code, detail }) = answer.extensions().get() else { return };
     match code {
         ProblemCode::NotAuthenticated
         | ProblemCode::EnrolmentRefused
         | ProblemCode::NotAllowed
         | ProblemCode::UnknownLun
-        | ProblemCode::UnknownSet => tracing::warn!(%peer, %method, path, ?code, "a request was refused"),
+        | ProblemCode::UnknownSet => tracing::warn!(%peer, %method, path, ?code, detail, "a request was refused"),
         ProblemCode::Internal | ProblemCode::PoolReadOnly => {
-            tracing::error!(%peer, %method, path, ?code, "a request failed");
+            tracing::error!(%peer, %method, path, ?code, detail, "a request failed");
         }
         ProblemCode::SetAborted
         | ProblemCode::WrongState

@@ -7,6 +7,13 @@ use lunshadow_catalog::CatalogError;
 use lunshadow_control::ProblemCode;
 use lunshadow_control::api::{PROBLEM_MEDIA_TYPE, Problem, status_of};
 
+/// What the log has of a refusal, as an extension of the answer: there the peer's address is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    pub(crate) code: ProblemCode,
+    pub(crate) detail: String,
+}
+
 /// Why a request is not done.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -37,6 +44,7 @@ impl IntoResponse for Refusal {
         let Self { code, detail, status } = self;
         let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(ToOwned::to_owned));
         let kind = format!("urn:lunshadow:problem:{}", name.unwrap_or_default());
+        let noted = Noted { code, detail: detail.clone() };
         let body = serde_json::to_vec(&Problem { kind, status, code, detail }).unwrap_or_default();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response();
@@ -44,8 +52,7 @@ impl IntoResponse for Refusal {
             // RFC 9110 section 15.5.2 wants it.
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // The log has it where the peer's address is known.
-        response.extensions_mut().insert(code);
+        response.extensions_mut().insert(noted);
         response
     }
 }

@@ -31,7 +31,7 @@ fn a_foreign_lun_is_unknown_and_a_foreign_set_too() -> anyhow::Result<()> {
     service.logged(&["WARN", &format!("/v1/sets/{}/prepare", set.0), "UnknownLun"])?;
     ensure!(code(sql.prepare(set, &[mine, foreign])) == Some(ProblemCode::UnknownLun), "the own LUN pulled it in");
     ensure!(code(sql.map(&[foreign])) == Some(ProblemCode::UnknownLun));
-    service.logged(&["WARN", "/v1/luns/map", "UnknownLun"])?;
+    service.logged(&["WARN", "/v1/luns/map", "UnknownLun", &foreign.to_string()])?;
 
     ensure!(sql.prepare(set, &[mine])? == Outcome::Done);
     ensure!(code(web.keep(set)) == Some(ProblemCode::UnknownSet));
