@@ -25,7 +25,7 @@ pub enum Command {
     Try(TryArgs),
     /// Serve the LUNs of a pool over iSCSI until SIGTERM or SIGINT
     Serve(ServeArgs),
-    /// Make pools
+    /// Make pools, and look after pools that are not served
     #[command(subcommand)]
     Pool(PoolCommand),
     /// Make hosts known to an array that is served with --control
@@ -91,6 +91,12 @@ pub struct ServeArgs {
 pub enum PoolCommand {
     /// Make an empty pool
     Create(PoolCreateArgs),
+    /// Prove that a pool is whole, and say which blocks of which LUNs are damaged; ends with 1 if something is wrong and was not repaired
+    Check(PoolCheckArgs),
+    /// Give a pool more capacity
+    Grow(PoolGrowArgs),
+    /// Say where a pool's space is
+    Status(PoolStatusArgs),
 }
 
 /// `lunshadow pool create`.
@@ -102,6 +108,48 @@ pub struct PoolCreateArgs {
     /// How much the pool may take, for example 500GiB; the file is sparse and takes what is used
     #[arg(long, value_parser = size_bytes)]
     pub size: u64,
+}
+
+/// `lunshadow pool check`.
+#[derive(Debug, Args)]
+pub struct PoolCheckArgs {
+    /// The pool's folder
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Write damaged copies of metadata again, and free blocks that nothing refers to; without it the check changes nothing
+    #[arg(long)]
+    pub repair: bool,
+    /// Leave out the data of LUNs, which takes the most time
+    #[arg(long)]
+    pub metadata_only: bool,
+    /// How much memory reference counts may take; with less the maps are walked more often
+    #[arg(long, value_parser = size_bytes, default_value = "256MiB")]
+    pub memory: u64,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lunshadow pool grow`.
+#[derive(Debug, Args)]
+pub struct PoolGrowArgs {
+    /// The pool's folder
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How much the pool may take then
+    #[arg(long, value_parser = size_bytes)]
+    pub size: u64,
+}
+
+/// `lunshadow pool status`.
+#[derive(Debug, Args)]
+pub struct PoolStatusArgs {
+    /// The pool's folder
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which array, and how to print.

@@ -30,8 +30,8 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<bool> {
     match &cli.command {
         Command::Try(args) => return trial::run(args, &Runtime::new()?),
+        Command::Pool(command) => return Runtime::new()?.block_on(pool::run(command)),
         Command::Serve(args) => Runtime::new()?.block_on(serve::serve(args)),
-        Command::Pool(command) => Runtime::new()?.block_on(pool::run(command)),
         Command::Host(command) => admin::host(command),
         Command::Lun(command) => admin::lun(command),
         Command::Shadow(command) => admin::shadow(command),
