@@ -17,6 +17,8 @@ pub mod ids;
 pub mod install;
 pub mod message_table;
 #[cfg(windows)]
+pub mod program;
+#[cfg(windows)]
 pub mod server;
 #[cfg(windows)]
 mod shell;

@@ -1,6 +1,7 @@
 //! `IVssAdmin`: which providers VSS knows.
 
 use lunshadow_vss::ProviderType;
+use lunshadow_vss_com::{guid, uuid};
 use uuid::Uuid;
 use windows::Win32::Foundation::S_FALSE;
 use windows::Win32::Storage::Vss::{IVssAdmin, VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER, VSS_PROVIDER_TYPE};
@@ -25,14 +26,6 @@ pub(crate) struct Registration {
 
 /// A connection to VSS, for administrators.
 pub(crate) struct VssAdmin(IVssAdmin);
-
-fn guid(id: Uuid) -> GUID {
-    GUID::from_u128(id.as_u128())
-}
-
-fn uuid(id: GUID) -> Uuid {
-    Uuid::from_u128(id.to_u128())
-}
 
 impl VssAdmin {
     /// Starts VSS if it does not run.
@@ -89,12 +82,12 @@ fn read(object: &VSS_OBJECT_PROP) -> Option<Registration> {
     // SAFETY: the type says which member it is.
     let provider = unsafe { object.Obj.Prov };
     Some(Registration {
-        provider: uuid(provider.m_ProviderId),
-        class: uuid(provider.m_ClassId),
+        provider: uuid(&provider.m_ProviderId),
+        class: uuid(&provider.m_ClassId),
         name: take(provider.m_pwszProviderName),
         kind: ProviderType(provider.m_eProviderType.0.cast_unsigned()),
         version: take(provider.m_pwszProviderVersion),
-        version_id: uuid(provider.m_ProviderVersionId),
+        version_id: uuid(&provider.m_ProviderVersionId),
     })
 }
 

@@ -18,13 +18,13 @@ use windows::Win32::Security::{
 use windows::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateDirectoryW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_SHARE_MODE,
 };
-use windows_core::{BOOL, HSTRING, PCWSTR, w};
+use windows_core::{BOOL, HSTRING};
 
 /// A file for SYSTEM and Administrators; nothing is inherited (P).
-const FILE: PCWSTR = w!("D:P(A;;FA;;;SY)(A;;FA;;;BA)");
+const FILE: &str = "D:P(A;;FA;;;SY)(A;;FA;;;BA)";
 
 /// A folder for them, with what will be in it.
-const FOLDER: PCWSTR = w!("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)");
+const FOLDER: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
 /// A security descriptor of the system's heap.
 pub(crate) struct Descriptor {
@@ -34,12 +34,12 @@ pub(crate) struct Descriptor {
 
 impl Descriptor {
     /// Reads one in the notation of security descriptors (SDDL), whose account names are the same in every language.
-    pub(crate) fn of(sddl: PCWSTR) -> io::Result<Self> {
+    pub(crate) fn of(sddl: &str) -> io::Result<Self> {
         let (mut descriptor, mut len_bytes) = (PSECURITY_DESCRIPTOR::default(), 0);
         // SAFETY: the text ends with a zero, and both results have room.
         unsafe {
             ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                sddl,
+                &HSTRING::from(sddl),
                 SDDL_REVISION_1,
                 &raw mut descriptor,
                 Some(&raw mut len_bytes),

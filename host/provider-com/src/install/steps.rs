@@ -10,9 +10,10 @@ use super::{InstallError, Step};
 use crate::config::{Descriptor, default_path};
 use crate::folders::program_files;
 use crate::ids::{APP_ID, CLASS_ID, DISPLAY_NAME, EVENT_SOURCE, SERVICE_NAME, VERSION};
+use crate::server::CALLERS;
 
-/// Who may start and call the provider, on this machine only: VSS, which runs as SYSTEM, and administrators. Execute, launch and activate.
-const CALLERS: windows_core::PCWSTR = windows_core::w!("O:BAG:BAD:(A;;CCDCSW;;;SY)(A;;CCDCSW;;;BA)");
+/// Who may have COM start the provider, on this machine only: VSS, which runs as SYSTEM, and administrators (execute 1, launch 2, activate 8).
+const STARTERS: &str = "O:BAG:BAD:(A;;0xb;;;SY)(A;;0xb;;;BA)";
 
 /// How COM starts the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +86,12 @@ fn class_image(layout: &Layout, hosting: Hosting) -> KeyImage {
 }
 
 fn app_image(hosting: Hosting) -> Result<KeyImage, InstallError> {
-    let callers =
-        Descriptor::of(CALLERS).map_err(|error| InstallError::of_system("the callers' permissions", error))?;
+    let descriptor =
+        |sddl| Descriptor::of(sddl).map_err(|error| InstallError::of_system("the permissions of COM", error));
+    let (starters, callers) = (descriptor(STARTERS)?, descriptor(CALLERS)?);
     let image = KeyImage::default()
         .text("", DISPLAY_NAME)
-        .bytes("LaunchPermission", callers.bytes())
+        .bytes("LaunchPermission", starters.bytes())
         .bytes("AccessPermission", callers.bytes());
     Ok(match hosting {
         Hosting::Service => image.text("LocalService", SERVICE_NAME),
