@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName};
+use uuid::Uuid;
 
 use crate::quantity::{duration, size_bytes};
 
@@ -34,7 +35,7 @@ pub enum Command {
     /// Make LUNs and give them to hosts
     #[command(subcommand)]
     Lun(LunCommand),
-    /// Look at shadow sets
+    /// Look at shadow sets, and delete those that nobody needs
     #[command(subcommand)]
     Shadow(ShadowCommand),
 }
@@ -280,6 +281,19 @@ pub struct MappingArgs {
 pub enum ShadowCommand {
     /// List the shadow sets of all hosts with their leases and timings
     List(AdminArgs),
+    /// Delete a shadow set with its shadow LUNs; hosts that see them lose them at once
+    Delete(ShadowDeleteArgs),
+}
+
+/// `lunshadow shadow delete`.
+#[derive(Debug, Args)]
+pub struct ShadowDeleteArgs {
+    /// The set's id, as `shadow list` shows it
+    #[arg(value_name = "SET")]
+    pub set: Uuid,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// A place on the network, as it stands in enrolment strings.

@@ -44,6 +44,16 @@ impl<P: Pool> Catalog<P> {
         self.complete(async move { inner.end(host, set, ShadowSet::check_withdrawable).await }).await
     }
 
+    /// Ends a set of any host, at an administrator's word, whatever its state and whoever sees its shadow LUNs. They are gone for
+    /// all hosts on return.
+    ///
+    /// # Errors
+    /// `UnknownSet`, `Database`.
+    pub async fn delete_set(&self, set: ShadowSetId) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.delete_set(set).await }).await
+    }
+
     /// The shadow LUNs of a committed set of the asking host, in the order of their sources' ids within each preparation. The same question gets the
     /// same answer for as long as they exist.
     ///
@@ -106,6 +116,19 @@ impl<P: Pool> Inner<P> {
                 return Ok(Outcome::AlreadySo);
             }
             self.end_set(&mut state, set, AbortReason::Requested)
+        };
+        self.finish_end(set, slots).await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn delete_set(self: Arc<Self>, set: ShadowSetId) -> Result<Outcome, CatalogError> {
+        let slots = {
+            let mut state = self.state.lock();
+            let found = state.sets.get(&set).ok_or(CatalogError::UnknownSet(set))?;
+            if found.deletion() == Outcome::AlreadySo {
+                return Ok(Outcome::AlreadySo);
+            }
+            self.end_set(&mut state, set, AbortReason::Deleted)
         };
         self.finish_end(set, slots).await?;
         Ok(Outcome::Done)

@@ -66,6 +66,8 @@ pub enum AbortReason {
     LeaseExpired,
     /// The array was restarted before the commit.
     Restarted,
+    /// An administrator deleted it.
+    Deleted,
 }
 
 impl fmt::Display for AbortReason {
@@ -77,6 +79,7 @@ impl fmt::Display for AbortReason {
             Self::DeadlinePassed => "because its commit was not durable in time",
             Self::LeaseExpired => "because its lease ran out",
             Self::Restarted => "because the array was restarted before the commit",
+            Self::Deleted => "by an administrator",
         })
     }
 }
@@ -230,12 +233,19 @@ impl ShadowSet {
 
     /// Whether it can be withdrawn, or is over.
     pub(crate) fn check_withdrawable(&self) -> Result<Outcome, CatalogError> {
+        match self.deletion() {
+            Outcome::Done if self.ever_mapped => Err(CatalogError::SeenByHosts(self.set)),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Whether an administrator can delete it, or nothing is left of it.
+    pub(crate) fn deletion(&self) -> Outcome {
         match self.state {
-            SetState::Aborted => Ok(Outcome::AlreadySo),
-            SetState::Kept if self.members.is_empty() => Ok(Outcome::AlreadySo),
-            _ if self.ever_mapped => Err(CatalogError::SeenByHosts(self.set)),
+            SetState::Aborted => Outcome::AlreadySo,
+            SetState::Kept if self.members.is_empty() => Outcome::AlreadySo,
             SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed | SetState::Kept => {
-                Ok(Outcome::Done)
+                Outcome::Done
             }
         }
     }

@@ -12,7 +12,7 @@ use lunshadow_control::api::{
 use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
 
-use crate::asker::{Administrator, Body, Service, Shared, name};
+use crate::asker::{Administrator, Body, Service, Shared, name, set_id};
 use crate::problem::Refusal;
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -178,4 +178,13 @@ pub(crate) async fn unmap_lun<P: Pool>(
 pub(crate) async fn sets<P: Pool>(State(service): State<Shared<P>>, _: Administrator) -> Answer<AdminSetsAnswer> {
     let (now_unix_ms, sets) = service.catalog.administered_sets();
     Ok(Json(AdminSetsAnswer { now_unix_ms, sets: sets.into_iter().map(set).collect() }))
+}
+
+pub(crate) async fn delete_set<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(set): Path<String>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.delete_set(set_id(&set)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
 }

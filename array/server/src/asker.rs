@@ -10,7 +10,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use lunshadow_catalog::{Catalog, Name};
 use lunshadow_control::api::REQUEST_BYTES_MAX;
-use lunshadow_control::{Fingerprint, HostId, ProblemCode, Secret};
+use lunshadow_control::{Fingerprint, HostId, ProblemCode, Secret, ShadowSetId};
 use lunshadow_lun::Pool;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -92,6 +92,11 @@ impl<P: Pool, T: DeserializeOwned> FromRequest<Shared<P>> for Body<T> {
 /// An id out of a path.
 pub(crate) fn id<T: FromStr>(text: &str, what: &'static str) -> Result<T, Refusal> {
     text.parse().map_err(|_| Refusal::new(ProblemCode::InvalidRequest, format!("{text:?} is no {what}")))
+}
+
+/// A shadow set's id out of a path.
+pub(crate) fn set_id(text: &str) -> Result<ShadowSetId, Refusal> {
+    id(text, "shadow set id").map(ShadowSetId)
 }
 
 /// A name out of a path or body.

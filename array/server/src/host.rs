@@ -9,20 +9,16 @@ use lunshadow_control::api::{
     ArmRequest, EnrolAnswer, EnrolRequest, LunsRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, ResolveAnswer,
     ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
-use lunshadow_control::{HostOverview, HostRecord, Outcome, ResyncId, ResyncState, ShadowSetId};
+use lunshadow_control::{HostOverview, HostRecord, Outcome, ResyncId, ResyncState};
 use lunshadow_lun::Pool;
 
-use crate::asker::{AskingHost, Body, Shared, id};
+use crate::asker::{AskingHost, Body, Shared, id, set_id};
 use crate::problem::Refusal;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
 /// The longest time that a request waits: clients ask again, and connections do not pile up.
 const WAIT_AT_MOST: Duration = Duration::from_secs(30);
-
-fn set_id(text: &str) -> Result<ShadowSetId, Refusal> {
-    id(text, "shadow set id").map(ShadowSetId)
-}
 
 fn resync_id(text: &str) -> Result<ResyncId, Refusal> {
     id(text, "resync id").map(ResyncId)

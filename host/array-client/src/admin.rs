@@ -6,7 +6,7 @@ use lunshadow_control::api::{
     ADMIN_HOSTS, ADMIN_LUNS, ADMIN_SETS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer,
     EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
 };
-use lunshadow_control::{Outcome, Secret};
+use lunshadow_control::{Outcome, Secret, ShadowSetId};
 
 use crate::ArrayError;
 use crate::https::{Endpoint, Http, HttpsTimeouts, Verb, path_segment};
@@ -103,6 +103,15 @@ impl AdminClient {
     /// [`ArrayError`].
     pub fn sets(&self) -> Result<AdminSetsAnswer, ArrayError> {
         self.http.ask(Verb::Get, ADMIN_SETS)
+    }
+
+    /// Deletes the shadow LUNs of a set, whatever its state and whoever sees them.
+    ///
+    /// # Errors
+    /// `UnknownSet`; [`ArrayError`].
+    pub fn delete_set(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
+        // Ids are written without braces.
+        self.http.ask(Verb::Delete, &format!("{ADMIN_SETS}/{}", set.0)).map(|answer: OutcomeAnswer| answer.outcome)
     }
 }
 

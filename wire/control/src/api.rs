@@ -33,6 +33,7 @@
 //! | DELETE | `/v1/admin/luns/{name}` | → [`OutcomeAnswer`] |
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
+//! | DELETE | `/v1/admin/sets/{set}` | → [`OutcomeAnswer`] |
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

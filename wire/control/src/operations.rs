@@ -166,6 +166,8 @@ operations! {
         answers OutcomeAnswer;
     Sets: Get "/v1/admin/sets", Administrator, "Shadow sets of all hosts, with their leases and timings",
         answers AdminSetsAnswer;
+    DeleteSet: Delete "/v1/admin/sets/{set}", Administrator, "Deletes the shadow LUNs of a set, whoever sees them",
+        answers OutcomeAnswer;
 }
 
 /// The OpenAPI document of the API, as indented JSON.

@@ -103,5 +103,6 @@ pub fn lun(command: &LunCommand) -> anyhow::Result<()> {
 pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
     match command {
         ShadowCommand::List(args) => shadow::list(args),
+        ShadowCommand::Delete(args) => shadow::delete(args),
     }
 }

@@ -2,19 +2,28 @@
 
 use std::time::Duration;
 
-use lunshadow_control::SetPhase;
-use lunshadow_control::api::{AdminSet, AdminSetsAnswer};
+use lunshadow_control::api::{AdminSet, AdminSetsAnswer, OutcomeAnswer};
+use lunshadow_control::{SetPhase, ShadowSetId};
 
-use super::Service;
 use super::lun::seen_by;
 use super::table::{row, table};
-use crate::cli::AdminArgs;
+use super::{Service, told};
+use crate::cli::{AdminArgs, ShadowDeleteArgs};
 use crate::console::{milliseconds, unix_time};
 
 pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
     let service = Service::of(args)?;
     let sets = service.answered(service.client.sets())?;
     service.print(&sets, text)
+}
+
+pub(super) fn delete(args: &ShadowDeleteArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let set = ShadowSetId(args.set);
+    let outcome = service.answered(service.client.delete_set(set))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        format!("shadow set {set} {}", told(answer.outcome, "is deleted", "was over already"))
+    })
 }
 
 fn text(answer: &AdminSetsAnswer) -> String {

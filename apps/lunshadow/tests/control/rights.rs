@@ -73,6 +73,18 @@ fn a_shadow_lun_is_imported_by_the_host_that_may_and_by_no_other() -> anyhow::Re
     ensure!(listed["luns"][0]["used"] == "recovering" && listed["luns"][0]["source_name"] == "data", "{sets}");
     let text = service.admin(&["shadow", "list"])?;
     ensure!(text.contains("kept") && text.contains(" of data") && text.contains("backup:1"), "{text}");
+
+    // Whoever is an administrator gets rid of it, and then nobody has it.
+    let unknown = service.admin_refused(&["shadow", "delete", &Uuid::new_v4().to_string()])?;
+    ensure!(unknown.contains("shadow set"), "{unknown}");
+    for outcome in ["done", "already-so"] {
+        ensure!(service.admin_json(&["shadow", "delete", &set.to_string()])?["outcome"] == outcome);
+    }
+    ensure!(code(backup.map(&[shadow])) == Some(ProblemCode::SetAborted));
+    ensure!(code(sql.targets(set)) == Some(ProblemCode::SetAborted));
+    let text = service.admin(&["shadow", "list"])?;
+    ensure!(text.contains("by an administrator") && !text.contains("backup:1"), "{text}");
+    ensure!(sql.prepare(ShadowSetId(Uuid::new_v4()), &[lun])? == Outcome::Done, "the source is as before");
     Ok(())
 }
 

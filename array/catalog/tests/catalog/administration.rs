@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lunshadow_catalog::AbortReason;
-use lunshadow_control::{SetPhase, ShadowUse};
+use lunshadow_control::{Outcome, ProblemCode, SetPhase, ShadowUse};
 use lunshadow_lun::LunNumber;
 
 use crate::setup::{COMMITTED_LEASE, TestArray, set};
@@ -60,4 +60,38 @@ async fn of_sets_that_are_over_each_hosts_youngest_are_shown() {
     let shown: Vec<_> = sets.iter().map(|found| found.summary.set).collect();
     let expected: Vec<_> = (9..=40).rev().chain([1000]).map(set).collect();
     assert_eq!(shown, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_deletes_a_set_in_any_state_and_whoever_sees_it() {
+    let array = TestArray::new().await;
+    let kept = array.kept(1).await;
+    let shadows = array.shadows_of(kept);
+    array.catalog.map(array.host, &shadows).await.unwrap();
+    let prepared = array.prepared(2).await;
+    for set in [kept, prepared] {
+        assert_eq!(array.catalog.delete_set(set).await.unwrap(), Outcome::Done);
+        assert_eq!(array.catalog.delete_set(set).await.unwrap(), Outcome::AlreadySo);
+        let error = array.catalog.targets(array.host, set).unwrap_err();
+        assert_eq!(error.code(), ProblemCode::SetAborted);
+    }
+    assert_eq!(array.catalog.map(array.host, &shadows).await.unwrap_err().code(), ProblemCode::SetAborted);
+    let (_, sets) = array.catalog.administered_sets();
+    assert!(sets.iter().all(|set| set.reason == Some(AbortReason::Deleted)), "{sets:?}");
+    assert!(sets.iter().flat_map(|set| &set.luns).all(|lun| lun.mappings.is_empty()), "{sets:?}");
+    assert_eq!(array.catalog.delete_set(set(77)).await.unwrap_err().code(), ProblemCode::UnknownSet);
+    let another = array.kept(3).await;
+    assert_eq!(array.shadows_of(another).len(), shadows.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lun_that_has_left_its_set_outlives_the_set() {
+    let array = TestArray::new().await;
+    let kept = array.kept(1).await;
+    let shadows = array.shadows_of(kept);
+    array.catalog.map(array.host, &shadows).await.unwrap();
+    array.catalog.note_use(array.host, &shadows[..1], ShadowUse::ReadWrite).await.unwrap();
+    assert_eq!(array.catalog.delete_set(kept).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.map(array.host, &shadows[..1]).await.unwrap(), [Outcome::AlreadySo]);
+    assert!(array.catalog.map(array.host, &shadows[1..2]).await.is_err());
 }
