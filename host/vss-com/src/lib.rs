@@ -15,6 +15,8 @@ mod ids;
 mod read;
 mod remote;
 mod task_memory;
+#[cfg(test)]
+mod tests;
 mod write_back;
 
 pub use ids::{guid, uuid};

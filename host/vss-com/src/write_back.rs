@@ -1,5 +1,7 @@
 //! Changes of in/out structures, in place.
 
+use std::cmp::Reverse;
+
 use lunshadow_vss::{LunInformation, StorageIdentifier};
 use windows::Win32::Storage::VirtualDiskService::{
     VDS_LUN_INFORMATION, VDS_STORAGE_BUS_TYPE, VDS_STORAGE_IDENTIFIER, VDS_STORAGE_IDENTIFIER_CODE_SET,
@@ -121,17 +123,11 @@ impl Change<'_> {
             descriptor.m_rgIdentifiers = self.blocks.copy(&identifiers)?;
             return Ok(());
         }
-        let new = &after.identifiers;
-        let has_room = |(old, new): (&VDS_STORAGE_IDENTIFIER, &StorageIdentifier)| {
-            old.m_rgbIdentifier.is_null() || length(&new.bytes).is_ok_and(|new| new <= old.m_cbIdentifier)
-        };
         // SAFETY: promised by the caller.
         let old = unsafe { identifiers_of(lun) }?;
-        if new.len() > old.len() || !old.iter().zip(new).all(has_room) {
-            return Ok(());
-        }
+        let Some(new) = placed(old, &after.identifiers) else { return Ok(()) };
         let mut elements = Vec::with_capacity(new.len());
-        for (old, new) in old.iter().zip(new) {
+        for (old, new) in old.iter().zip(&new) {
             let mut element = VDS_STORAGE_IDENTIFIER {
                 m_CodeSet: VDS_STORAGE_IDENTIFIER_CODE_SET(new.code_set.cast_signed()),
                 m_Type: VDS_STORAGE_IDENTIFIER_TYPE(new.kind.cast_signed()),
@@ -150,7 +146,7 @@ impl Change<'_> {
             // SAFETY: there are at least as many elements as before, of which this is one.
             self.identifiers.push((unsafe { descriptor.m_rgIdentifiers.add(index) }, element));
         }
-        descriptor.m_cIdentifiers = length(new)?;
+        descriptor.m_cIdentifiers = length(&new)?;
         Ok(())
     }
 
@@ -165,4 +161,26 @@ impl Change<'_> {
         }
         self.blocks.keep();
     }
+}
+
+/// Which identifier goes where: in their order if they have room, otherwise the longest where most room is. `None` if they have none.
+fn placed<'a>(old: &[VDS_STORAGE_IDENTIFIER], new: &'a [StorageIdentifier]) -> Option<Vec<&'a StorageIdentifier>> {
+    if new.len() > old.len() {
+        return None;
+    }
+    let room = |old: &VDS_STORAGE_IDENTIFIER| if old.m_rgbIdentifier.is_null() { u32::MAX } else { old.m_cbIdentifier };
+    let has_room = |order: &[&StorageIdentifier]| {
+        old.iter().zip(order).all(|(old, new)| length(&new.bytes).is_ok_and(|new| new <= room(old)))
+    };
+    let mut order: Vec<&StorageIdentifier> = new.iter().collect();
+    if !has_room(&order) {
+        let mut roomiest: Vec<usize> = (0..new.len()).collect();
+        roomiest.sort_by_key(|slot| Reverse(room(&old[*slot])));
+        let mut longest = order.clone();
+        longest.sort_by_key(|identifier| Reverse(identifier.bytes.len()));
+        for (slot, identifier) in roomiest.into_iter().zip(longest) {
+            order[slot] = identifier;
+        }
+    }
+    has_room(&order).then_some(order)
 }

@@ -100,3 +100,11 @@ fn wait_for_the_end(provider: &dyn HardwareProvider, presence: &Presence, idle_f
 fn unload(provider: &dyn HardwareProvider, forced: bool) -> std::result::Result<(), HResult> {
     catch_unwind(AssertUnwindSafe(|| provider.on_unload(forced))).unwrap_or(Ok(()))
 }
+
+/// Somebody who needs a server that does not run.
+#[cfg(test)]
+pub(crate) fn held_for_tests() -> Held {
+    let presence = StopSignal::new().presence();
+    presence.open();
+    presence.hold().expect("it is open")
+}

@@ -79,3 +79,89 @@ impl IVssAsync_Impl for Operation_Impl {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::null_mut;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::server::held_for_tests;
+
+    /// An operation that stands as it was made.
+    struct Standing(AsyncStatus);
+
+    impl Async for Standing {
+        fn query_status(&self) -> AsyncStatus {
+            if self.0 == AsyncStatus::Failed(HResult::E_FAIL) { panic!("planted") } else { self.0 }
+        }
+
+        fn cancel(&self) -> AsyncStatus {
+            self.query_status()
+        }
+
+        fn wait(&self, _at_most: Option<Duration>) -> AsyncStatus {
+            self.query_status()
+        }
+    }
+
+    fn operation(status: AsyncStatus) -> (IVssAsync, Arc<Mutex<Vec<String>>>) {
+        let panics = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&panics);
+        let on_panic: OnPanic = Arc::new(move |method| told.lock().push(method.to_owned()));
+        (Operation::new(Box::new(Standing(status)), on_panic, held_for_tests()).into(), panics)
+    }
+
+    /// The answer as it is, which may be a success that is not `S_OK`.
+    fn query_status(operation: &IVssAsync, state: *mut HRESULT) -> HResult {
+        use windows_core::Interface;
+        // SAFETY: the state is NULL or a place of a test, and the other parameter may be NULL.
+        HResult(unsafe { (operation.vtable().QueryStatus)(operation.as_raw(), state, null_mut()) }.0)
+    }
+
+    fn cancel(operation: &IVssAsync) -> HResult {
+        use windows_core::Interface;
+        // SAFETY: nothing is passed.
+        HResult(unsafe { (operation.vtable().Cancel)(operation.as_raw()) }.0)
+    }
+
+    #[test]
+    fn p_110_a_null_result_is_a_bad_argument() {
+        let (operation, panics) = operation(AsyncStatus::Pending);
+        assert_eq!(query_status(&operation, null_mut()), HResult::E_INVALIDARG);
+        assert!(panics.lock().is_empty());
+    }
+
+    #[test]
+    fn p_106_p_107_every_state_has_its_code() {
+        let full = HResult::VSS_E_INSUFFICIENT_STORAGE;
+        for (status, code) in [
+            (AsyncStatus::Pending, HResult::VSS_S_ASYNC_PENDING),
+            (AsyncStatus::Finished, HResult::VSS_S_ASYNC_FINISHED),
+            (AsyncStatus::Cancelled, HResult::VSS_S_ASYNC_CANCELLED),
+            (AsyncStatus::Failed(full), full),
+        ] {
+            let mut state = HRESULT(-1);
+            assert_eq!(query_status(&operation(status).0, &raw mut state), HResult::S_OK);
+            assert_eq!(HResult(state.0), code);
+        }
+    }
+
+    #[test]
+    fn p_109_a_cancellation_that_stops_nothing_is_no_success() {
+        assert_eq!(cancel(&operation(AsyncStatus::Pending).0), HResult::VSS_E_UNEXPECTED);
+        assert_eq!(cancel(&operation(AsyncStatus::Finished).0), HResult::VSS_S_ASYNC_FINISHED);
+        assert_eq!(cancel(&operation(AsyncStatus::Cancelled).0), HResult::VSS_S_ASYNC_CANCELLED);
+    }
+
+    #[test]
+    fn p_017_a_panic_in_an_operation_is_told_and_goes_no_further() {
+        let (operation, panics) = operation(AsyncStatus::Failed(HResult::E_FAIL));
+        let mut state = HRESULT(-1);
+        assert_eq!(query_status(&operation, &raw mut state), HResult::VSS_E_UNEXPECTED);
+        assert_eq!(cancel(&operation), HResult::VSS_E_UNEXPECTED);
+        assert_eq!(*panics.lock(), ["QueryStatus", "Cancel"]);
+    }
+}

@@ -1,6 +1,7 @@
 //! A provider that does what another one does, unless a fault is planted in the method.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lunshadow_provider::Provider;
@@ -27,13 +28,14 @@ pub enum Fault {
 pub struct FaultyProvider {
     inner: Provider,
     faults: Mutex<HashMap<&'static str, Fault>>,
+    delayed: AtomicUsize,
 }
 
 impl FaultyProvider {
     /// No faults yet.
     #[must_use]
     pub fn new(inner: Provider) -> Self {
-        Self { inner, faults: Mutex::default() }
+        Self { inner, faults: Mutex::default(), delayed: AtomicUsize::new(0) }
     }
 
     /// Lets a method fail from now on.
@@ -51,6 +53,11 @@ impl FaultyProvider {
         self.faults.lock().clear();
     }
 
+    /// How many calls are being delayed.
+    pub(super) fn delayed(&self) -> usize {
+        self.delayed.load(Ordering::SeqCst)
+    }
+
     /// What the product does about a panic.
     pub(super) fn record_panic(&self, method: &str) {
         self.inner.record_panic(method);
@@ -64,7 +71,9 @@ impl FaultyProvider {
             Some(Fault::Panic) => panic!("planted in {method}"),
             Some(Fault::Code(bits)) => Err(HResult::from_bits(bits)),
             Some(Fault::DelayMs(delay_ms)) => {
+                self.delayed.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(delay_ms));
+                self.delayed.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             }
         }

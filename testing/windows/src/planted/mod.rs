@@ -59,6 +59,8 @@ pub struct State {
     pub unfinished_sets: usize,
     /// How many times a LUN was deleted.
     pub releases: usize,
+    /// How many calls are being delayed by a fault.
+    pub delayed: usize,
     /// The events since the last answer, by number, in order.
     pub events: Vec<u16>,
     /// The methods that panicked since the last answer.
@@ -157,6 +159,7 @@ impl Planted {
             mapped: counts.mapped,
             unfinished_sets: counts.unfinished_sets,
             releases: counts.releases,
+            delayed: self.provider.delayed(),
             events: self.records.events.lock().drain(..).map(|event| event.id.number()).collect(),
             panics: std::mem::take(&mut self.records.panics.lock()),
         })

@@ -58,8 +58,7 @@ impl PlantedServer {
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// What the process has to show now.
-    #[must_use]
+    /// What the process has to show now. Events and panics are told once.
     pub fn state(&self) -> State {
         self.ask(&Command::Look).expect("the process runs")
     }

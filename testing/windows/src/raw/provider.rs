@@ -70,6 +70,14 @@ impl RawProvider {
     pub fn create(class: GUID) -> Result<Self> {
         // SAFETY: COM runs in every thread of a test.
         let object: IUnknown = unsafe { CoCreateInstance(&class, None, CLSCTX_LOCAL_SERVER) }?;
+        Self::of(&object)
+    }
+
+    /// An object that somebody made.
+    ///
+    /// # Errors
+    /// If it is no provider.
+    pub fn of(object: &IUnknown) -> Result<Self> {
         Ok(Self { hardware: object.cast()?, creation: object.cast()?, notifications: object.cast()? })
     }
 
