@@ -3,6 +3,8 @@
 mod class_object;
 mod lifetime;
 mod security;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

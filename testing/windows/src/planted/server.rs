@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunshadow_provider_com::server::{Lifetime, ProviderClass, StopSignal, initialise_security, serve_and_tell};
 use uuid::Uuid;
@@ -9,16 +10,16 @@ use windows_core::Result;
 
 use super::{Command, Planted};
 
-/// Serves the class until it is told to stop, or the test is gone.
+/// Serves the class until it is told to stop, or the test is gone, or nobody has needed it for `idle_for`.
 ///
 /// # Errors
 /// What COM says when the class cannot be registered.
-pub fn serve(class_id: Uuid) -> Result<()> {
+pub fn serve(class_id: Uuid, idle_for: Option<Duration>) -> Result<()> {
     initialise_security()?;
     let planted = Planted::new();
     let stop = StopSignal::new();
     let class = ProviderClass { class_id, provider: planted.provider(), on_panic: planted.panic_recorder() };
-    let lifetime = Lifetime { idle_for: None, stop: stop.clone() };
+    let lifetime = Lifetime { idle_for, stop: stop.clone() };
     let planted = Arc::new(planted);
     serve_and_tell(class, lifetime, move || {
         std::thread::spawn(move || {

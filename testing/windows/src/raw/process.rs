@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::windows::io::AsRawHandle;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
 
 use lunshadow_vss_com::{apartment, guid};
 use parking_lot::Mutex;
@@ -27,10 +28,23 @@ impl PlantedServer {
     /// # Errors
     /// If it does not start.
     pub fn start(program: &str) -> std::io::Result<Self> {
+        Self::start_with(program, &[])
+    }
+
+    /// As [`start`](Self::start), with a server that ends when nobody has needed it for this long.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_idle(program: &str, idle_for: Duration) -> std::io::Result<Self> {
+        Self::start_with(program, &[idle_for.as_millis().to_string()])
+    }
+
+    fn start_with(program: &str, arguments: &[String]) -> std::io::Result<Self> {
         apartment::join_mta().map_err(std::io::Error::other)?;
         let class = Uuid::new_v4();
         let mut child = std::process::Command::new(program)
             .arg(class.braced().to_string())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -95,6 +109,18 @@ impl PlantedServer {
     pub fn kill(&mut self) {
         self.child.kill().expect("the process runs");
         self.child.wait().expect("it ends");
+    }
+
+    /// Whether it runs no longer.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Waits for its end by itself, and tells whether it was one in good order.
+    #[must_use]
+    pub fn ends_in_good_order(&mut self) -> bool {
+        self.child.wait().is_ok_and(|status| status.success())
     }
 
     /// Ends it in good order: the class is revoked, and the process answers with success.

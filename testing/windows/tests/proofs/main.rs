@@ -7,6 +7,7 @@ mod codes;
 mod crashes;
 mod creation;
 mod disks;
+mod idle;
 mod leaks;
 mod loading;
 mod malformed;
