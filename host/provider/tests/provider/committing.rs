@@ -61,6 +61,19 @@ fn p_015_events_are_not_lost_if_vss_never_comes_back() {
 }
 
 #[test]
+fn p_014_p_015_p_017_a_panic_is_an_event_that_waits_for_writes_to_go_on() {
+    let rig = Rig::new(1);
+    rig.provider.record_panic("AreLunsSupported");
+    assert_eq!(rig.take_events(), [EventId::Panicked]);
+    rig.create(SET, &luns(1), Until::PreCommitted);
+    rig.provider.record_panic("CommitSnapshots");
+    rig.provider.record_panic("QueryStatus");
+    assert_eq!(rig.take_events(), []);
+    assert_eq!(rig.provider.abort_snapshots(SET), Ok(()));
+    assert_eq!(rig.take_events(), [EventId::Panicked, EventId::Panicked]);
+}
+
+#[test]
 fn p_051_a_commit_that_took_too_long_is_vetoed_and_removed() {
     let rig = Rig::new(1);
     rig.array.set_commit_takes(Duration::from_millis(8_001));
