@@ -140,8 +140,11 @@ impl Step for SettingsFolder {
     }
 
     fn undo(&mut self) -> Result<(), InstallError> {
+        if !self.made {
+            return Ok(());
+        }
         match fs::remove_dir(&self.folder) {
-            Err(error) if self.made && error.kind() != ErrorKind::NotFound => Err(failed(&self.folder)(error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&self.folder)(error)),
             _ => Ok(()),
         }
     }
