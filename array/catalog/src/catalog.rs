@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lunshadow_control::{HostId, InitiatorName, LunId, Outcome};
-use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError};
+use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, ReservationStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::database::Database;
 use crate::enrolment::SecretDigest;
 use crate::records::Change;
+use crate::reservations::Reservations;
 use crate::resync::Resyncs;
 use crate::state::State;
 use crate::{CatalogError, OpenError, Settings, reconcile};
@@ -53,6 +54,7 @@ pub(crate) struct Inner<P> {
     inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
     /// Whose credential has which digest. Taken after `state`, if both are; read on its own by every request over the channel.
     pub(crate) credentials: RwLock<HashMap<SecretDigest, HostId>>,
+    pub(crate) reservations: Reservations,
     pub(crate) resyncs: Mutex<Resyncs>,
     /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
     pub(crate) leases_changed: Arc<Notify>,
@@ -73,8 +75,10 @@ impl<P: Pool> Catalog<P> {
     /// # Errors
     /// [`OpenError`]; another catalog may have the file open.
     pub async fn open(pool: Arc<P>, path: &Path, settings: Settings) -> Result<Self, OpenError> {
-        let (database, content) = Database::open(path.to_owned()).await?;
-        let (state, changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
+        let (database, mut content) = Database::open(path.to_owned()).await?;
+        let kept = std::mem::take(&mut content.reservations);
+        let (state, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
+        let reservations = Reservations::of_known(kept, &state, &mut changes);
         database.write(changes).await?;
         let inner = Inner {
             pool,
@@ -85,6 +89,7 @@ impl<P: Pool> Catalog<P> {
             source_luns: tokio::sync::Mutex::new(()),
             inventories: RwLock::new(HashMap::new()),
             credentials: RwLock::new(HashMap::new()),
+            reservations,
             resyncs: Mutex::default(),
             leases_changed: Arc::new(Notify::new()),
             read_only: AtomicBool::new(false),
@@ -126,6 +131,10 @@ impl<P: Pool> Catalog<P> {
 impl<P: Pool> LunMap for Catalog<P> {
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
         self.inner.inventories.read().get(initiator).cloned()
+    }
+
+    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
+        Some(self)
     }
 }
 

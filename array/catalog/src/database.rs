@@ -20,6 +20,7 @@ const LUNS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("luns");
 const HOSTS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("hosts");
 const MAPPINGS: TableDefinition<'_, (u128, u8), u128> = TableDefinition::new("mappings");
 const SETS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("shadow-sets");
+const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
 
 const VERSION_KEY: &str = "version";
 const VERSION: u64 = 1;
@@ -92,6 +93,7 @@ fn initialize(redb: &Redb) -> Result<(), DatabaseError> {
         transaction.open_table(HOSTS).map_err(redb::Error::from)?;
         transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
         transaction.open_table(SETS).map_err(redb::Error::from)?;
+        transaction.open_table(RESERVATIONS).map_err(redb::Error::from)?;
     }
     transaction.commit().map_err(redb::Error::from)?;
     Ok(())
@@ -115,6 +117,9 @@ fn read(redb: &Redb) -> Result<Content, DatabaseError> {
     }
     for (key, bytes) in records(SETS)? {
         content.sets.push((ShadowSetId(Uuid::from_u128(key)), decode(&bytes, "shadow set")?));
+    }
+    for (key, bytes) in records(RESERVATIONS)? {
+        content.reservations.push((LunId::from_u128(key), bytes.into()));
     }
     let mappings = transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
     for entry in mappings.iter().map_err(redb::Error::from)? {
@@ -141,6 +146,8 @@ fn apply(transaction: &redb::WriteTransaction, change: &Change) -> Result<(), Da
         Change::PutSet(set, doc) => put(transaction, SETS, set.0.as_u128(), doc, "shadow set"),
         Change::DropHost(host) => remove(transaction, HOSTS, host.0.as_u128()),
         Change::DropLun(lun) => remove(transaction, LUNS, lun.as_u128()),
+        Change::PutReservations(lun, record) => put_bytes(transaction, RESERVATIONS, lun.as_u128(), record),
+        Change::DropReservations(lun) => remove(transaction, RESERVATIONS, lun.as_u128()),
         Change::DropSet(set) => remove(transaction, SETS, set.0.as_u128()),
         Change::PutMapping(host, number, lun) => {
             let mut mappings = transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
@@ -163,8 +170,17 @@ fn put(
     kind: &'static str,
 ) -> Result<(), DatabaseError> {
     let bytes = serde_json::to_vec(doc).map_err(|source| DatabaseError::Record { kind, source })?;
+    put_bytes(transaction, table, key, &bytes)
+}
+
+fn put_bytes(
+    transaction: &redb::WriteTransaction,
+    table: TableDefinition<'_, u128, &'static [u8]>,
+    key: u128,
+    bytes: &[u8],
+) -> Result<(), DatabaseError> {
     let mut table = transaction.open_table(table).map_err(redb::Error::from)?;
-    table.insert(key, bytes.as_slice()).map_err(redb::Error::from)?;
+    table.insert(key, bytes).map_err(redb::Error::from)?;
     Ok(())
 }
 

@@ -43,6 +43,7 @@ mod prepare;
 mod quiet;
 mod reconcile;
 mod records;
+mod reservations;
 mod resolve;
 mod resync;
 mod settings;

@@ -185,7 +185,8 @@ impl<P: Pool> Inner<P> {
 
     async fn drop_lun(&self, lun: LunId) -> Result<(), CatalogError> {
         let _changes = self.changes.lock().await;
-        self.write(vec![Change::DropLun(lun)]).await?;
+        self.write(vec![Change::DropLun(lun), Change::DropReservations(lun)]).await?;
+        self.reservations.forget(lun);
         let mut state = self.state.lock();
         state.luns.remove(&lun);
         state.forget_id(lun);

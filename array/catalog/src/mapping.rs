@@ -245,7 +245,8 @@ impl<P: Pool> Inner<P> {
             doc
         };
         // Memory first here, since the LUN is gone whatever the database says.
-        self.write(vec![Change::PutSet(set, doc)]).await?;
+        self.reservations.forget(shadow);
+        self.write(vec![Change::PutSet(set, doc), Change::DropReservations(shadow)]).await?;
         Ok(Outcome::Done)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use lunshadow_control::{HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
 use lunshadow_lun::{BlockCount, ShadowMember};
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,9 @@ pub(crate) enum Change {
     DropMapping(HostId, u8),
     PutSet(ShadowSetId, SetDoc),
     DropSet(ShadowSetId),
+    /// What the target keeps of a LUN's persistent reservations.
+    PutReservations(LunId, Bytes),
+    DropReservations(LunId),
 }
 
 /// The whole content.
@@ -139,4 +143,5 @@ pub(crate) struct Content {
     pub(crate) hosts: Vec<(HostId, HostDoc)>,
     pub(crate) mappings: Vec<(HostId, u8, LunId)>,
     pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
+    pub(crate) reservations: Vec<(LunId, Bytes)>,
 }

@@ -3,6 +3,7 @@
 //! * [`Lun`]: the data of one LUN. The SCSI device server in `array/target` knows nothing else of storage.
 //! * [`Pool`]: a set of LUNs that can be captured together at one instant. `array/catalog` drives it.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
+//! * [`ReservationStore`]: keeps the target's persistent reservations over restarts.
 //!
 //! Lengths are counted in blocks of 512 bytes ([`BlockCount`], [`Lba`]); storage works in blocks of 4096 bytes, so that
 //! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
@@ -11,6 +12,7 @@ mod blocks;
 mod lun;
 mod map;
 mod pool;
+mod reservation_store;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use lun::{Lun, LunError, LunHandle, SpaceLevel};
@@ -19,3 +21,4 @@ pub use lunshadow_control::{
 };
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
+pub use reservation_store::{ReservationStore, ReservationStoreError};

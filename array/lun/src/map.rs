@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{InitiatorName, LunHandle};
+use crate::{InitiatorName, LunHandle, ReservationStore};
 
 /// A LUN number as an initiator addresses it: single-level, peripheral device addressing (SAM-5 4.7.7.2). Windows uses 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,4 +25,9 @@ pub struct Inventory {
 pub trait LunMap: Send + Sync + 'static {
     /// The inventory of an initiator, or `None` for one that the array does not know and does not let log in.
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>>;
+
+    /// Where persistent reservations are kept over restarts, if they are.
+    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
+        None
+    }
 }

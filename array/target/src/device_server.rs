@@ -191,7 +191,8 @@ impl DeviceServer {
     /// A device server for the LUNs of `map`, reached through `port`.
     #[must_use]
     pub fn new(map: Arc<dyn LunMap>, port: TargetPort) -> Self {
-        Self { map, port, nexuses: Arc::default(), states: UnitStates::default() }
+        let states = UnitStates::new(map.clone());
+        Self { map, port, nexuses: Arc::default(), states }
     }
 
     /// Makes the nexus of an initiator that has logged in, or `None` if the array does not know the initiator. Its units report
@@ -312,7 +313,8 @@ impl DeviceServer {
                 return capacity::get_lba_status(&disk.lun, lba).map(|data| Work::data(data, allocation_len));
             }
             Command::PersistentReserveIn { action, allocation_len } => {
-                let data = reservation_commands::reserve_in(&disk, action, &self.port);
+                let data =
+                    reservation_commands::reserve_in(&disk, action, &self.port, self.map.reservation_store().is_some());
                 return Ok(data.map_or_else(
                     |refusal| Work::Answer(Completion::refused(refusal)),
                     |data| Work::data(data, allocation_len),
@@ -322,7 +324,8 @@ impl DeviceServer {
             Command::Release(_) => return Ok(reservation_commands::release_unit(&disk, nexus)),
             Command::PersistentReserveOut { action, scope, kind, parameter_len } => {
                 let (nexus, nexuses, relative_port) = (nexus.clone(), self.nexuses.clone(), self.port.relative_port);
-                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port };
+                let map = self.map.clone();
+                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port, map };
                 Operation::reserve_out(disk, scope, reserve)?
             }
             Command::ModeSelect { form, page_format, save, parameter_len } => {

@@ -20,7 +20,10 @@ const OPTIONS: [&str; 6] = ["-d", "-v", "-i", INITIATOR, "-I", SECOND_INITIATOR]
 
 async fn verdict_of(tool: &Peer, test: &str, url: &str) -> Verdict {
     let name = format!("ALL.{test}");
-    match tool.run_within(TEST_AT_MOST, OPTIONS.into_iter().chain(["-t", &name, url])).await {
+    // Tests of several paths need the LUN twice, and get it by two sessions with one portal. Others would only log in for nothing.
+    let paths = if test.starts_with("MultipathIO.") { 2 } else { 1 };
+    let arguments = OPTIONS.into_iter().chain(["-t", &name]).chain(std::iter::repeat_n(url, paths));
+    match tool.run_within(TEST_AT_MOST, arguments).await {
         Ok(finished) => Verdict::of_output(&finished.stdout),
         Err(_) => Verdict::Timeout,
     }

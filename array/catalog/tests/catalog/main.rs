@@ -19,6 +19,8 @@ mod names;
 mod random;
 mod reopen;
 #[cfg(test)]
+mod reservations;
+#[cfg(test)]
 mod resolve;
 #[cfg(test)]
 mod resync;

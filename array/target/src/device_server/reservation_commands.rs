@@ -1,8 +1,10 @@
 //! PERSISTENT RESERVE IN and OUT, RESERVE, RELEASE: commands in, the machine of [`super::reservations`] behind.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lunshadow_lun::LunMap;
 use lunshadow_scsi::{
     AdditionalSense, FieldPointer, MoveParameters, ReservationCapabilities, ReservationKind, ReserveInAction,
     ReserveOutAction, ReserveParameters, Sense, Status,
@@ -11,20 +13,11 @@ use tokio::sync::oneshot;
 
 use super::medium::{Kind, Operation};
 use super::nexus::{InitiatorPort, Nexus, Nexuses};
-use super::reservations::{Effects, Refusal};
+use super::reservations::{Effects, Refusal, Reservations};
 use super::unit::Disk;
 use super::{Completion, TargetPort, Work, illegal_request, invalid_field, invalid_parameter};
 
-/// Registrations live as long as the target runs; PTPL_C says so.
-const CAPABILITIES: ReservationCapabilities = ReservationCapabilities {
-    all_target_ports: true,
-    persist_through_power_loss: false,
-    persist_active: false,
-    kinds: None,
-};
-
 /// A PERSISTENT RESERVE OUT that waits for its parameters.
-#[derive(Debug)]
 pub(super) struct ReserveOut {
     pub(super) action: ReserveOutAction,
     pub(super) kind: ReservationKind,
@@ -32,18 +25,35 @@ pub(super) struct ReserveOut {
     pub(super) nexus: Arc<Nexus>,
     pub(super) nexuses: Arc<Nexuses>,
     pub(super) relative_port: u16,
+    pub(super) map: Arc<dyn LunMap>,
 }
 
-/// PERSISTENT RESERVE IN.
-pub(super) fn reserve_in(disk: &Disk, action: ReserveInAction, port: &TargetPort) -> Result<Vec<u8>, Refusal> {
+impl fmt::Debug for ReserveOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReserveOut").field("action", &self.action).finish_non_exhaustive()
+    }
+}
+
+/// PERSISTENT RESERVE IN. `keeps`: whether reservations can be kept over restarts.
+pub(super) fn reserve_in(
+    disk: &Disk,
+    action: ReserveInAction,
+    port: &TargetPort,
+    keeps: bool,
+) -> Result<Vec<u8>, Refusal> {
     disk.state.with_reservations(|reservations| {
         reservations.check_persistent()?;
         Ok(match action {
             ReserveInAction::ReadKeys => reservations.keys().to_bytes(),
             ReserveInAction::ReadReservation => reservations.report().to_bytes(),
             ReserveInAction::ReportCapabilities => {
-                let kinds = Some(ReservationCapabilities::all_kinds());
-                ReservationCapabilities { kinds, ..CAPABILITIES }.to_bytes()
+                let capabilities = ReservationCapabilities {
+                    all_target_ports: true,
+                    persist_through_power_loss: keeps,
+                    persist_active: reservations.persists(),
+                    kinds: Some(ReservationCapabilities::all_kinds()),
+                };
+                capabilities.to_bytes()
             }
             ReserveInAction::ReadFullStatus => reservations.full_status(port.relative_port).to_bytes(),
         })
@@ -96,12 +106,16 @@ impl Operation {
 /// Far more than a TransportID of iSCSI needs.
 const MOVE_PARAMETERS_MAX: u32 = 4096;
 
+/// A change of reservations that is not made yet.
+type Change = Box<dyn FnOnce(&mut Reservations) -> Result<Effects, Refusal> + Send>;
+
 impl ReserveOut {
     pub(super) async fn run(self, disk: &Disk, list: &[u8]) -> Completion {
-        let done = if self.action == ReserveOutAction::RegisterAndMove {
-            self.register_and_move(disk, list)
-        } else {
-            self.change(disk, list)
+        let change =
+            if self.action == ReserveOutAction::RegisterAndMove { self.moving(list) } else { self.change(list) };
+        let done = match change {
+            Ok(change) => self.make(disk, change).await,
+            Err(refusal) => Err(refusal),
         };
         match done {
             Ok(effects) => {
@@ -112,42 +126,67 @@ impl ReserveOut {
         }
     }
 
-    fn change(&self, disk: &Disk, list: &[u8]) -> Result<Effects, Refusal> {
-        let length_error = || Refusal::Sense(illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR));
-        let parameters = ReserveParameters::parse(list).ok_or_else(length_error)?;
-        let ReserveParameters { key, action_key, specify_initiators, all_target_ports, persist } = parameters;
-        let (port, kind) = (self.nexus.port(), self.kind);
-        let registers =
-            matches!(self.action, ReserveOutAction::Register | ReserveOutAction::RegisterAndIgnoreExistingKey);
-        // SIP_C and PTPL_C say that these are not there.
-        if registers && (specify_initiators || persist) {
-            return Err(Refusal::Sense(invalid_parameter(FieldPointer::bit(
-                20,
-                if specify_initiators { 3 } else { 0 },
-            ))));
-        }
-        if registers && list.len() != ReserveParameters::LEN {
-            return Err(length_error());
-        }
-        disk.state.with_reservations(|reservations| {
+    /// Makes a change when it is kept, or not at all.
+    async fn make(&self, disk: &Disk, change: Change) -> Result<Effects, Refusal> {
+        let _changing = disk.state.changing.lock().await;
+        let (mut changed, before) = disk.state.with_reservations(|reservations| {
             reservations.check_persistent()?;
-            match self.action {
-                ReserveOutAction::Register => reservations.register(port, Some(key), action_key, all_target_ports),
-                ReserveOutAction::RegisterAndIgnoreExistingKey => {
-                    reservations.register(port, None, action_key, all_target_ports)
-                }
-                ReserveOutAction::Reserve => reservations.reserve(port, key, kind),
-                ReserveOutAction::Release => reservations.release(port, key, kind),
-                ReserveOutAction::Clear => reservations.clear(port, key),
-                ReserveOutAction::Preempt | ReserveOutAction::PreemptAndAbort => {
-                    reservations.preempt(port, key, action_key, kind)
-                }
-                ReserveOutAction::RegisterAndMove => unreachable!("it has a list of its own"),
+            let copy = reservations.clone();
+            reservations.hold(true);
+            Ok((copy, reservations.record()))
+        })?;
+        let kept = match change(&mut changed) {
+            Ok(effects) => self.keep(disk, before, &changed).await.map(|()| effects),
+            Err(refusal) => Err(refusal),
+        };
+        disk.state.with_reservations(|reservations| {
+            reservations.hold(false);
+            if kept.is_ok() {
+                *reservations = changed;
             }
+        });
+        kept
+    }
+
+    async fn keep(&self, disk: &Disk, before: Option<Vec<u8>>, changed: &Reservations) -> Result<(), Refusal> {
+        let record = changed.record();
+        let Some(store) = self.map.reservation_store().filter(|_| record != before) else { return Ok(()) };
+        store.keep(disk.lun.id(), record.map(Bytes::from)).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a change of persistent reservations is refused");
+            Refusal::Sense(illegal_request(AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES))
         })
     }
 
-    fn register_and_move(&self, disk: &Disk, list: &[u8]) -> Result<Effects, Refusal> {
+    fn change(&self, list: &[u8]) -> Result<Change, Refusal> {
+        let length_error = || Refusal::Sense(illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR));
+        let parameters = ReserveParameters::parse(list).ok_or_else(length_error)?;
+        let ReserveParameters { key, action_key, specify_initiators, all_target_ports, persist } = parameters;
+        let (port, kind, action) = (self.nexus.port().clone(), self.kind, self.action);
+        if matches!(action, ReserveOutAction::Register | ReserveOutAction::RegisterAndIgnoreExistingKey) {
+            // SIP_C says that this is not there.
+            if specify_initiators {
+                return Err(Refusal::Sense(invalid_parameter(FieldPointer::bit(20, 3))));
+            }
+            self.check_persist(persist, 20)?;
+            if list.len() != ReserveParameters::LEN {
+                return Err(length_error());
+            }
+        }
+        let flags = (all_target_ports, persist);
+        Ok(Box::new(move |reservations| match action {
+            ReserveOutAction::Register => reservations.register(&port, Some(key), action_key, flags),
+            ReserveOutAction::RegisterAndIgnoreExistingKey => reservations.register(&port, None, action_key, flags),
+            ReserveOutAction::Reserve => reservations.reserve(&port, key, kind),
+            ReserveOutAction::Release => reservations.release(&port, key, kind),
+            ReserveOutAction::Clear => reservations.clear(&port, key),
+            ReserveOutAction::Preempt | ReserveOutAction::PreemptAndAbort => {
+                reservations.preempt(&port, key, action_key, kind)
+            }
+            ReserveOutAction::RegisterAndMove => unreachable!("it has a list of its own"),
+        }))
+    }
+
+    fn moving(&self, list: &[u8]) -> Result<Change, Refusal> {
         let parameters = MoveParameters::parse(list).map_err(|field| {
             Refusal::Sense(
                 field.map_or_else(|| illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR), invalid_parameter),
@@ -155,18 +194,24 @@ impl ReserveOut {
         })?;
         let MoveParameters { key, action_key, unregister, persist, relative_port, initiator } = parameters;
         let invalid = |byte| Refusal::Sense(invalid_parameter(FieldPointer::byte(byte)));
-        if persist {
-            return Err(Refusal::Sense(invalid_parameter(FieldPointer::bit(17, 0))));
-        }
+        self.check_persist(persist, 17)?;
         if relative_port != self.relative_port {
             return Err(invalid(18));
         }
         let name = initiator.name.parse().map_err(|_| invalid(24))?;
         let to = InitiatorPort { name, isid: initiator.isid.ok_or_else(|| invalid(24))? };
-        disk.state.with_reservations(|reservations| {
-            reservations.check_persistent()?;
-            reservations.register_and_move(self.nexus.port(), key, (to, action_key), unregister)
-        })
+        let port = self.nexus.port().clone();
+        Ok(Box::new(move |reservations| {
+            reservations.register_and_move(&port, key, (to, action_key), (unregister, persist))
+        }))
+    }
+
+    /// APTPL, the lowest bit of `byte`, needs something that keeps reservations; PTPL_C says whether there is.
+    fn check_persist(&self, persist: bool, byte: usize) -> Result<(), Refusal> {
+        if persist && self.map.reservation_store().is_none() {
+            return Err(Refusal::Sense(invalid_parameter(FieldPointer::bit(byte, 0))));
+        }
+        Ok(())
     }
 
     /// Tells the others, and ends the commands of those that were preempted if that was asked for. They do not touch storage

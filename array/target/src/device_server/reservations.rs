@@ -20,6 +20,10 @@ pub(super) struct Reservations {
     registrations: Vec<Registration>,
     /// INVARIANT: a holder is registered; all registrants are at least one.
     held: Option<Reservation>,
+    /// APTPL of the last registration: all this outlives the target.
+    persist: bool,
+    /// A change of this is being kept.
+    changing: bool,
     /// The holder of RESERVE. INVARIANT: there are no registrations at the same time.
     exclusive: Option<NexusId>,
 }
@@ -85,7 +89,7 @@ impl Reservations {
 
     /// RESERVE. The two kinds of reservations exclude each other (SPC-4 5.9.3, CRH=0).
     pub(super) fn reserve_unit(&mut self, nexus: NexusId) -> Outcome {
-        if !self.registrations.is_empty() || self.exclusive.is_some_and(|holder| holder != nexus) {
+        if self.changing || !self.registrations.is_empty() || self.exclusive.is_some_and(|holder| holder != nexus) {
             return Err(Refusal::Conflict);
         }
         self.exclusive = Some(nexus);
@@ -122,7 +126,7 @@ impl Reservations {
         port: &InitiatorPort,
         expected: Option<u64>,
         key: u64,
-        all_target_ports: bool,
+        (all_target_ports, persist): (bool, bool),
     ) -> Outcome {
         if expected.is_some_and(|expected| expected != self.key_of(port).unwrap_or(0)) {
             return Err(Refusal::Conflict);
@@ -141,6 +145,7 @@ impl Reservations {
                 Effects::default()
             }
         };
+        self.persist = persist;
         self.count();
         Ok(effects)
     }
@@ -218,7 +223,7 @@ impl Reservations {
         port: &InitiatorPort,
         key: u64,
         to: (InitiatorPort, u64),
-        unregister: bool,
+        (unregister, persist): (bool, bool),
     ) -> Outcome {
         self.check_key(port, key)?;
         let kind = match &self.held {
@@ -240,6 +245,7 @@ impl Reservations {
         }
         self.held = Some(Reservation { kind, holder: Some(to) });
         let effects = if unregister { self.unregister(port) } else { Effects::default() };
+        self.persist = persist;
         self.count();
         Ok(effects)
     }
@@ -269,6 +275,38 @@ impl Reservations {
             },
         });
         FullStatus { generation: self.generation, registrations: registrations.collect() }
+    }
+
+    /// What is to be kept over restarts, if APTPL asks for that: the parameter data of READ FULL STATUS, which says it all.
+    pub(super) fn record(&self) -> Option<Vec<u8>> {
+        let keeps = self.persist && !self.registrations.is_empty();
+        // PRGENERATION begins anew after a loss of power (SPC-4 6.15.2).
+        keeps.then(|| FullStatus { generation: 0, ..self.full_status(0) }.to_bytes())
+    }
+
+    /// What a record says; `None` if it is damaged.
+    pub(super) fn restore(record: &[u8]) -> Option<Self> {
+        let status = FullStatus::parse(record).ok()?;
+        let mut restored = Self { persist: true, ..Self::default() };
+        for registration in status.registrations {
+            let IscsiTransportId { name, isid } = registration.initiator;
+            let port = InitiatorPort { name: name.parse().ok()?, isid: isid? };
+            if let Some(kind) = registration.holds {
+                restored.held = Some(Reservation::by(&port, kind));
+            }
+            let (key, all_target_ports) = (registration.key, registration.all_target_ports);
+            restored.add(Registration { port, key, all_target_ports }).ok()?;
+        }
+        (restored.record().as_deref() == Some(record)).then_some(restored)
+    }
+
+    pub(super) const fn persists(&self) -> bool {
+        self.persist
+    }
+
+    /// A change is on its way to where it is kept: RESERVE has to wait for what comes of it.
+    pub(super) const fn hold(&mut self, held: bool) {
+        self.changing = held;
     }
 
     fn key_of(&self, port: &InitiatorPort) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lunshadow_lun::LunId;
+use lunshadow_lun::{LunId, LunMap};
 use lunshadow_scsi::{Access, CachingPage, ControlPage, SenseFormat};
 use parking_lot::Mutex;
 
@@ -19,6 +19,8 @@ pub(super) struct UnitState {
     pub(super) ranges: Arc<Ranges>,
     modes: Modes,
     reservations: Mutex<Reservations>,
+    /// Held by a PERSISTENT RESERVE OUT until what it changes is kept.
+    pub(super) changing: tokio::sync::Mutex<()>,
     /// Whether there is any reservation. Kept beside them, so that the data path only looks here.
     reserved: AtomicBool,
 }
@@ -41,6 +43,7 @@ impl Default for UnitState {
                 descriptor_sense: AtomicBool::new(DEFAULT_CONTROL.descriptor_sense),
             },
             reservations: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
             reserved: AtomicBool::new(false),
         }
     }
@@ -116,21 +119,39 @@ impl UnitState {
 }
 
 /// The states of all LUNs that somebody sees, or that have something to remember.
-#[derive(Debug, Default)]
-pub(super) struct UnitStates(Mutex<HashMap<LunId, Arc<UnitState>>>);
+pub(super) struct UnitStates {
+    /// Where reservations come back from.
+    map: Arc<dyn LunMap>,
+    states: Mutex<HashMap<LunId, Arc<UnitState>>>,
+}
 
 impl UnitStates {
+    pub(super) fn new(map: Arc<dyn LunMap>) -> Self {
+        Self { map, states: Mutex::default() }
+    }
+
     pub(super) fn of(&self, lun: LunId) -> Arc<UnitState> {
-        self.0.lock().entry(lun).or_default().clone()
+        self.states.lock().entry(lun).or_insert_with(|| Arc::new(self.restored(lun))).clone()
+    }
+
+    fn restored(&self, lun: LunId) -> UnitState {
+        let state = UnitState::default();
+        let Some(record) = self.map.reservation_store().and_then(|store| store.kept(lun)) else { return state };
+        match Reservations::restore(&record) {
+            Some(reservations) => state.with_reservations(|empty| *empty = reservations),
+            // Whoever comes registers anew. Keeping everybody out would help nobody.
+            None => tracing::error!(%lun, "the record of persistent reservations is damaged"),
+        }
+        state
     }
 
     /// Forgets what nobody sees and nothing is to be remembered of: shadow LUNs come and go.
     pub(super) fn forget_unused(&self) {
-        self.0.lock().retain(|_, state| Arc::strong_count(state) > 1 || !state.is_forgettable());
+        self.states.lock().retain(|_, state| Arc::strong_count(state) > 1 || !state.is_forgettable());
     }
 
     pub(super) fn reset(&self, lun: Option<LunId>) {
-        let states = self.0.lock();
+        let states = self.states.lock();
         states.iter().filter(|(id, _)| lun.is_none_or(|lun| lun == **id)).for_each(|(_, state)| state.reset());
     }
 }

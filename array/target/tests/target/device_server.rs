@@ -63,7 +63,11 @@ impl Bench {
     }
 
     fn just_connected() -> Self {
-        let map = Arc::new(Map::default());
+        Self::over(Arc::new(Map::default()))
+    }
+
+    /// A new device server over a map, as after a restart.
+    pub(crate) fn over(map: Arc<Map>) -> Self {
         let (disk, controls) = new_disk(DISK_ID);
         map.show(&initiator("one"), [(DISK, disk.clone())]);
         let target_name = "iqn.2026-11.org.example:t".to_owned();

@@ -13,6 +13,8 @@ mod faulty;
 #[cfg(test)]
 mod front_end;
 #[cfg(test)]
+mod kept_reservations;
+#[cfg(test)]
 mod life_cycle;
 #[cfg(test)]
 mod memory;

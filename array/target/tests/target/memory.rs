@@ -1,12 +1,14 @@
 //! LUNs in memory, and a map that shows them to initiators.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lunshadow_lun::{
     BlockCount, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunMap, LunNumber,
+    ReservationStore, ReservationStoreError,
 };
 use parking_lot::Mutex;
 
@@ -66,6 +68,15 @@ impl Lun for MemoryLun {
 pub(crate) struct Map {
     generation: AtomicU64,
     inventories: Mutex<HashMap<InitiatorName, Arc<Inventory>>>,
+    /// What is kept of reservations, if anything is.
+    kept: Option<Kept>,
+}
+
+/// Keeps reservations as long as the process lives.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) records: Mutex<HashMap<LunId, Bytes>>,
+    pub(crate) fails: AtomicBool,
 }
 
 impl Map {
@@ -73,6 +84,17 @@ impl Map {
         let luns: BTreeMap<_, _> = luns.into_iter().map(|(number, lun)| (LunNumber(number), lun)).collect();
         let generation = 1 + self.generation.fetch_add(1, Ordering::Relaxed);
         self.inventories.lock().insert(initiator.clone(), Arc::new(Inventory { generation, luns }));
+    }
+
+    /// A map that keeps reservations.
+    #[cfg(test)]
+    pub(crate) fn keeping() -> Self {
+        Self { kept: Some(Kept::default()), ..Self::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> &Kept {
+        self.kept.as_ref().expect("it keeps them")
     }
 
     #[cfg(test)]
@@ -84,5 +106,35 @@ impl Map {
 impl LunMap for Map {
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
         self.inventories.lock().get(initiator).cloned()
+    }
+
+    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
+        self.kept.as_ref().map(|kept| kept as &dyn ReservationStore)
+    }
+}
+
+impl ReservationStore for Kept {
+    fn kept(&self, lun: LunId) -> Option<Bytes> {
+        self.records.lock().get(&lun).cloned()
+    }
+
+    fn keep(
+        &self,
+        lun: LunId,
+        record: Option<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ReservationStoreError>> + Send + '_>> {
+        Box::pin(async move {
+            // Whoever looks meanwhile sees what was there before.
+            tokio::task::yield_now().await;
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(ReservationStoreError { lun, source: "no space".into() });
+            }
+            let mut records = self.records.lock();
+            match record {
+                Some(record) => records.insert(lun, record),
+                None => records.remove(&lun),
+            };
+            Ok(())
+        })
     }
 }

@@ -11,15 +11,16 @@ use lunshadow_scsi::{
 use lunshadow_target::{Completion, InitiatorPort, Nexus};
 
 use crate::device_server::{Bench, DISK, attention_of, illegal, initiator, invalid_field, port, read, write};
+use crate::memory::Map;
 
 /// Three initiators of one disk. Their power-on unit attentions have been taken.
-struct Cluster {
+pub(crate) struct Cluster {
     bench: Bench,
     nodes: Vec<Arc<Nexus>>,
 }
 
-const KEYS: [u64; 3] = [0xa, 0xb, 0xc];
-const WERO: ReservationKind = ReservationKind::WRITE_EXCLUSIVE_REGISTRANTS_ONLY;
+pub(crate) const KEYS: [u64; 3] = [0xa, 0xb, 0xc];
+pub(crate) const WERO: ReservationKind = ReservationKind::WRITE_EXCLUSIVE_REGISTRANTS_ONLY;
 
 fn node_port(node: u8) -> InitiatorPort {
     InitiatorPort { name: initiator("one"), isid: [0x80, 0, 0, 0, 0, 0x10 + node] }
@@ -27,7 +28,12 @@ fn node_port(node: u8) -> InitiatorPort {
 
 impl Cluster {
     async fn new() -> Self {
-        let bench = Bench::new().await;
+        Self::over(Arc::default()).await
+    }
+
+    /// The initiators of a device server that has just begun over a map.
+    pub(crate) async fn over(map: Arc<Map>) -> Self {
+        let bench = Bench::over(map);
         let nodes = (0..3).map(|node| bench.server.connect(node_port(node)).expect("known")).collect();
         let cluster = Self { bench, nodes };
         for node in 0..3 {
@@ -42,18 +48,28 @@ impl Cluster {
         task.run(data.into()).await
     }
 
-    async fn ask(&self, node: usize, command: Command) -> Completion {
+    pub(crate) async fn ask(&self, node: usize, command: Command) -> Completion {
         self.run(node, command, Bytes::new()).await
     }
 
-    async fn out(
+    pub(crate) async fn out(
         &self,
         node: usize,
         action: ReserveOutAction,
         kind: ReservationKind,
         (key, action_key): (u64, u64),
     ) -> Completion {
-        let list = ReserveParameters { key, action_key, ..ReserveParameters::default() }.to_bytes();
+        self.out_with(node, action, kind, ReserveParameters { key, action_key, ..ReserveParameters::default() }).await
+    }
+
+    pub(crate) async fn out_with(
+        &self,
+        node: usize,
+        action: ReserveOutAction,
+        kind: ReservationKind,
+        parameters: ReserveParameters,
+    ) -> Completion {
+        let list = parameters.to_bytes();
         let parameter_len = u32::try_from(list.len()).expect("short");
         self.run(node, Command::PersistentReserveOut { action, scope: 0, kind, parameter_len }, list).await
     }
@@ -66,24 +82,24 @@ impl Cluster {
         }
     }
 
-    async fn report(&self, action: ReserveInAction) -> Bytes {
+    pub(crate) async fn report(&self, action: ReserveInAction) -> Bytes {
         let done = self.ask(2, Command::PersistentReserveIn { action, allocation_len: 1024 }).await;
         assert_eq!(done.status, Status::GOOD, "{:?}", done.sense);
         done.data_in
     }
 
-    async fn keys(&self) -> (u32, Vec<u64>) {
+    pub(crate) async fn keys(&self) -> (u32, Vec<u64>) {
         let keys = ReservationKeys::parse(&self.report(ReserveInAction::ReadKeys).await).expect("keys");
         (keys.generation, keys.keys)
     }
 
-    async fn reservation(&self) -> Option<(u64, ReservationKind)> {
+    pub(crate) async fn reservation(&self) -> Option<(u64, ReservationKind)> {
         let data = self.report(ReserveInAction::ReadReservation).await;
         ReservationReport::parse(&data).expect("a report").reservation
     }
 
     /// Which of reading and writing a node may.
-    async fn access(&self, node: usize) -> (bool, bool) {
+    pub(crate) async fn access(&self, node: usize) -> (bool, bool) {
         let allowed = |completion: Completion| {
             assert_ne!(completion.status, Status::CHECK_CONDITION, "{:?}", completion.sense);
             completion.status == Status::GOOD
