@@ -15,7 +15,7 @@ mod pool;
 mod reservation_store;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
-pub use lun::{Lun, LunError, LunHandle, SpaceLevel};
+pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
     InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
 };

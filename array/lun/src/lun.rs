@@ -66,6 +66,22 @@ pub trait Lun: Send + Sync + 'static {
         SpaceLevel::Plenty
     }
 
+    /// How much room the LUN takes and how much there is for it, where storage can tell. Cheap, as [`space`](Self::space) is.
+    fn usage(&self) -> Option<LunUsage> {
+        None
+    }
+
+    /// Whether the block at `at` has space of its own, and for how many blocks from there on the answer is the same: all of them, or the
+    /// first of them; never more than `count`, which is at least 1.
+    ///
+    /// A LUN that cannot tell says that all have; those of pools can.
+    fn extent(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Extent, LunError>> + Send {
+        let size = self.block_count();
+        let fits = at.checked_add(count).is_some_and(|end| end.0 <= size.0);
+        let extent = Extent { count, mapped: true };
+        std::future::ready(if fits { Ok(extent) } else { Err(LunError::OutOfRange { at, count, size }) })
+    }
+
     /// Reads `count` blocks. Blocks that were never written, or were discarded, read as zeros.
     fn read(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Bytes, LunError>> + Send;
 
@@ -77,6 +93,24 @@ pub trait Lun: Send + Sync + 'static {
 
     /// Gives blocks back: they read as zeros afterwards. Parts of physical blocks are written with zeros where that is needed.
     fn discard(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<(), LunError>> + Send;
+}
+
+/// Room, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LunUsage {
+    /// What is mapped of the LUN, whether others share it or not.
+    pub mapped_bytes: u64,
+    /// What this LUN and all others of its pool may take in addition.
+    pub available_bytes: u64,
+}
+
+/// Blocks of a LUN that are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// How many they are, at least 1.
+    pub count: BlockCount,
+    /// Whether they have space of their own. Those that have none read as zeros.
+    pub mapped: bool,
 }
 
 /// How much room there is for what a LUN has not written yet. The target tells initiators when it changes (SBC-4 4.7.3.7).
@@ -97,6 +131,8 @@ trait DynLun: Send + Sync {
     fn id(&self) -> LunId;
     fn block_count(&self) -> BlockCount;
     fn space(&self) -> SpaceLevel;
+    fn usage(&self) -> Option<LunUsage>;
+    fn extent(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Extent>;
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
     fn flush(&self) -> LunFuture<'_, ()>;
@@ -112,6 +148,12 @@ impl<L: Lun> DynLun for L {
     }
     fn space(&self) -> SpaceLevel {
         Lun::space(self)
+    }
+    fn usage(&self) -> Option<LunUsage> {
+        Lun::usage(self)
+    }
+    fn extent(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Extent> {
+        Box::pin(Lun::extent(self, at, count))
     }
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
         Box::pin(Lun::read(self, at, count))
@@ -159,6 +201,20 @@ impl LunHandle {
     #[must_use]
     pub fn space(&self) -> SpaceLevel {
         self.0.space()
+    }
+
+    /// See [`Lun::usage`].
+    #[must_use]
+    pub fn usage(&self) -> Option<LunUsage> {
+        self.0.usage()
+    }
+
+    /// See [`Lun::extent`].
+    ///
+    /// # Errors
+    /// [`LunError::OutOfRange`], [`LunError::Damaged`], [`LunError::Gone`].
+    pub async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
+        self.0.extent(at, count).await
     }
 
     /// See [`Lun::read`].

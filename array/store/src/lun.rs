@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, SpaceLevel};
+use lunshadow_lun::{BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel};
 
 use crate::changes::{LeafPlace, Updated};
 use crate::lun_table::LunEntry;
@@ -88,6 +88,27 @@ impl StoreLun {
         drop(reader);
         let start = index(bytes.start - blocks.start * BLOCK_LEN);
         Ok(Bytes::from(buffer).slice(start..start + index(bytes.end - bytes.start)))
+    }
+
+    /// The first blocks that are all mapped or all not, looked at leaf by leaf.
+    fn extent_blocking(&self, bytes: &Range<u64>) -> Result<Extent, LunError> {
+        let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
+        let (mut from, mut unmapped) = (blocks.start, None);
+        while from < blocks.end {
+            let place = LeafPlace::of(from);
+            let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
+            let entries =
+                self.look_up(place, index(end - from)).map_err(|error| self.first_damaged(error, bytes, from))?;
+            let first = *unmapped.get_or_insert_with(|| entries[0].is_unmapped());
+            let alike = entries.iter().take_while(|entry| entry.is_unmapped() == first).count();
+            from += number(alike);
+            if alike < entries.len() {
+                break;
+            }
+        }
+        let end = (from * BLOCK_LEN).min(bytes.end);
+        let count = BlockCount((end - bytes.start) / LOGICAL_LEN);
+        Ok(Extent { count, mapped: unmapped == Some(false) })
     }
 
     fn first_damaged(&self, error: LookUpError, bytes: &Range<u64>, block: u64) -> LunError {
@@ -269,6 +290,19 @@ impl Lun for StoreLun {
 
     fn space(&self) -> SpaceLevel {
         self.shared.space_level()
+    }
+
+    fn usage(&self) -> Option<LunUsage> {
+        let state = self.shared.state.lock();
+        let mapped_blocks = self.entry(&state).map_or(0, |lun| lun.mapped_blocks);
+        let bytes = |blocks: u64| blocks * BLOCK_LEN;
+        Some(LunUsage { mapped_bytes: bytes(mapped_blocks), available_bytes: bytes(state.available_blocks()) })
+    }
+
+    async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
+        let bytes = self.checked(at, count)?;
+        let this = self.clone();
+        blocking(move || this.extent_blocking(&bytes)).await
     }
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {

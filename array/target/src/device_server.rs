@@ -14,6 +14,7 @@ mod atomic;
 mod capacity;
 mod failure;
 mod inquiry;
+mod log;
 mod medium;
 mod mode;
 mod nexus;
@@ -309,9 +310,11 @@ impl DeviceServer {
             Command::ReadCapacity16 { allocation_len } => {
                 return Ok(Work::data(capacity::read_capacity_16(&disk.lun), allocation_len));
             }
-            Command::GetLbaStatus { lba, allocation_len } => {
-                return capacity::get_lba_status(&disk.lun, lba).map(|data| Work::data(data, allocation_len));
+            Command::LogSense { page, subpage, parameter, allocation_len } => {
+                let data = log::log_sense(&disk, (page, subpage), parameter)?;
+                return Ok(Work::data(data, allocation_len));
             }
+            Command::GetLbaStatus { lba, allocation_len } => Operation::get_lba_status(disk, lba, allocation_len)?,
             Command::PersistentReserveIn { action, allocation_len } => {
                 let data =
                     reservation_commands::reserve_in(&disk, action, &self.port, self.map.reservation_store().is_some());

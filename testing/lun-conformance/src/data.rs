@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle};
+use lunshadow_lun::{BlockCount, Extent, Lba, LunError, LunHandle};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -20,6 +20,7 @@ pub async fn requests_outside_a_lun_are_refused(subject: &impl Subject) -> Resul
         let (at, count) = (Lba(at), BlockCount(count));
         ensure!(matches!(lun.read(at, count).await, Err(LunError::OutOfRange { .. })), "read of {count} at {at}");
         ensure!(matches!(lun.discard(at, count).await, Err(LunError::OutOfRange { .. })), "discard of {count} at {at}");
+        ensure!(matches!(lun.extent(at, count).await, Err(LunError::OutOfRange { .. })), "extent of {count} at {at}");
         if count.0 <= 2 {
             let data = blocks(1, 0, count.0);
             ensure!(matches!(lun.write(at, data).await, Err(LunError::OutOfRange { .. })), "write of {count} at {at}");
@@ -74,6 +75,14 @@ pub async fn discarded_blocks_are_zeros(subject: &impl Subject) -> Result<()> {
         model[range(at, count)?].fill(0);
         expect(&lun, &model, &format!("after a discard of {count} blocks at {at}")).await?;
     }
+    // What was discarded in whole physical blocks has no space, and what was written and not discarded has.
+    let (at, count) = (Lba(128), BlockCount(512));
+    let extent = lun.extent(at, count).await?;
+    ensure!(extent == Extent { count, mapped: false }, "discarded blocks are reported as {extent:?}");
+    let extent = lun.extent(Lba(50), BlockCount(6)).await?;
+    let before = lun.extent(Lba(SMALL.0 - 16), BlockCount(8)).await?;
+    ensure!(before == Extent { count: BlockCount(8), mapped: true }, "written blocks are reported as {before:?}");
+    ensure!((1..=6).contains(&extent.count.0), "an extent of {extent:?} in a range of 6 blocks");
     lun.discard(Lba(0), SMALL).await?;
     model.fill(0);
     expect(&lun, &model, "after a discard of everything").await?;

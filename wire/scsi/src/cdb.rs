@@ -25,6 +25,7 @@ pub mod opcode {
     pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
     pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
+    pub const LOG_SENSE: u8 = 0x4d;
     pub const MODE_SELECT_10: u8 = 0x55;
     pub const RESERVE_10: u8 = 0x56;
     pub const RELEASE_10: u8 = 0x57;
@@ -163,6 +164,12 @@ layout!(
 layout!(
     /// SPC-4 6.10, MODE SELECT(10).
     ModeSelectCdb10, 10 { opcode: u8, flags: u8, reserved: [u8; 5], parameter_len: U16, control: u8 }
+);
+layout!(
+    /// SPC-4 6.8, LOG SENSE.
+    LogSenseCdb, 10 {
+        opcode: u8, saving: u8, page: u8, subpage: u8, reserved: u8, parameter: U16, allocation_len: U16, control: u8,
+    }
 );
 layout!(
     /// SPC-2 7.16 and 7.18, RESERVE(10) and RELEASE(10) without third parties.

@@ -70,6 +70,17 @@ pub enum Command {
         /// PARAMETER LIST LENGTH in bytes; at most 255 in MODE SELECT(6).
         parameter_len: u16,
     },
+    /// SPC-4 6.8.
+    LogSense {
+        /// PAGE CODE.
+        page: u8,
+        /// SUBPAGE CODE.
+        subpage: u8,
+        /// PARAMETER POINTER: the first parameter to report.
+        parameter: u16,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u16,
+    },
     /// SPC-4 6.35.
     ReportSupportedOperationCodes {
         /// Which commands to report.

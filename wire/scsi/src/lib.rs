@@ -17,6 +17,7 @@ mod cdb;
 mod command;
 mod inquiry;
 mod lba_status;
+mod log;
 mod mode;
 mod report_luns;
 mod reservation;
@@ -35,6 +36,7 @@ pub use command::{
 };
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
 pub use lba_status::{LbaExtent, LbaStatus, ProvisioningStatus};
+pub use log::{LogPage, ProvisioningParameter, ResourceScope, log_page};
 pub use mode::{
     CachingPage, ControlPage, ListedPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, page_code,
 };

@@ -3,8 +3,8 @@
 use lunshadow_scsi::vpd::ExtendedInquiry;
 use lunshadow_scsi::{
     AccessState, BlockRange, ByteCheck, CdbForm, Command, CommandDescriptor, CommandForm, CommandList, FieldPointer,
-    ModeData, ModeForm, ModeList, ModeListError, ModePage, OneCommand, OperationCodes, Peripheral, TargetPortGroup,
-    TaskManagementFunctions, opcode,
+    LogPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, OneCommand, OperationCodes, Peripheral,
+    ProvisioningParameter, ResourceScope, TargetPortGroup, TaskManagementFunctions, opcode,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -29,6 +29,10 @@ fn cdbs_are_laid_out_as_in_the_standards() {
     check_cdb(
         Command::ReportTargetPortGroups { extended: true, allocation_len: 255 },
         &[0xa3, 0x2a, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0],
+    );
+    check_cdb(
+        Command::LogSense { page: 0x0c, subpage: 0xff, parameter: 0x0102, allocation_len: 0x0304 },
+        &[0x4d, 0, 0x4c, 0xff, 0, 1, 2, 3, 4, 0],
     );
     let select = |form| Command::ModeSelect { form, page_format: true, save: true, parameter_len: 24 };
     check_cdb(select(ModeForm::Six), &[0x15, 0x11, 0, 0, 24, 0]);
@@ -82,12 +86,16 @@ fn the_table_has_each_command_once_and_rows_of_one_code_together() {
         cdb[..2].copy_from_slice(&[form.opcode(), form.service_action.unwrap_or(0)]);
         let by_cdb = CommandForm::of_cdb(&cdb).expect("it is there");
         assert!(std::ptr::eq(by_cdb, form), "{} is read as {}", form.name, by_cdb.name);
+        // LOG SENSE is built to ask for cumulative values.
+        if form.opcode() == opcode::LOG_SENSE {
+            cdb[2] = 0x40;
+        }
         // A CDB of a form is built in the same form.
         if let Ok(command) = form.parse(&cdb) {
             assert_eq!(command.to_cdb().as_bytes(), cdb, "{}", form.name);
         }
     }
-    assert_eq!(seen.len(), 54);
+    assert_eq!(seen.len(), 55);
 }
 
 #[test]
@@ -139,6 +147,17 @@ fn reports_are_laid_out_as_in_spc() {
     let extended = TargetPortGroup::list_to_bytes(&[group], true);
     assert_eq!(extended, [&[0, 0, 0, 16, 0x10, 0, 0, 0][..], &descriptor].concat());
 
+    let parameters = [
+        ProvisioningParameter { code: 1, resource_count: 0x0102_0304, scope: ResourceScope::SHARED },
+        ProvisioningParameter { code: 2, resource_count: 5, scope: ResourceScope::DEDICATED },
+    ];
+    let body = ProvisioningParameter::list_to_bytes(&parameters);
+    let expected = [0, 1, 3, 8, 1, 2, 3, 4, 2, 0, 0, 0, 0, 2, 3, 8, 0, 0, 0, 5, 1, 0, 0, 0];
+    assert_eq!(body, expected);
+    let log = LogPage { page: 0x0c, subpage: 0, body }.to_bytes();
+    assert_eq!(log, [&[0x8c, 0, 0, 24][..], &expected].concat());
+    assert_eq!(LogPage { page: 0, subpage: 0xff, body: vec![0, 0] }.to_bytes(), [0xc0, 0xff, 0, 2, 0, 0]);
+
     let page = ExtendedInquiry { task_attributes: (true, true, true), volatile_cache: true, nexus_wide_clear: true };
     let bytes = page.to_bytes(Peripheral::DISK);
     assert_eq!((bytes.len(), &bytes[..8]), (64, &[0, 0x86, 0, 0x3c, 0, 7, 1, 1][..]));
@@ -176,6 +195,7 @@ proptest! {
         (timeouts, extended) in any::<(bool, bool)>(),
         usage in option::of(vec(any::<u8>(), 6..=16)),
         flags in any::<[bool; 6]>(),
+        (page, subpage, parameters) in (0..64_u8, any::<u8>(), vec((any::<u16>(), any::<u32>(), 0..4_u8), 0..4)),
         groups in vec((any::<(u16, bool, u8)>(), 0..16_u8, vec(any::<u16>(), 0..4)), 0..4),
     ) {
         let commands: Vec<_> = descriptors
@@ -192,6 +212,16 @@ proptest! {
             abort_task, abort_task_set, clear_aca, clear_task_set, logical_unit_reset, target_reset,
         };
         prop_assert_eq!(TaskManagementFunctions::parse(&functions.to_bytes(extended)), Ok(functions));
+        let parameters: Vec<_> = parameters
+            .into_iter()
+            .map(|(code, resource_count, scope)| ProvisioningParameter {
+                code, resource_count, scope: ResourceScope(scope),
+            })
+            .collect();
+        let body = ProvisioningParameter::list_to_bytes(&parameters);
+        prop_assert_eq!(ProvisioningParameter::parse_list(&body), parameters);
+        let log = LogPage { page, subpage, body };
+        prop_assert_eq!(LogPage::parse(&log.to_bytes()), Ok(log));
         let groups: Vec<_> = groups
             .into_iter()
             .map(|((group, preferred, supported_states), state, ports)| TargetPortGroup {
@@ -208,6 +238,8 @@ proptest! {
         prop_assert_eq!(TaskManagementFunctions::parse(&bytes).is_err(), bytes.len() < 4);
         prop_assert_eq!(TargetPortGroup::parse_list(&bytes, false).is_err(), bytes.len() < 4);
         let _ = TargetPortGroup::parse_list(&bytes, true);
+        prop_assert_eq!(LogPage::parse(&bytes).is_err(), bytes.len() < 4);
+        let _ = ProvisioningParameter::parse_list(&bytes);
         let _ = OneCommand::parse(&bytes);
         let _ = ModeList::parse(ModeForm::Six, &bytes);
         let _ = ModeList::parse(ModeForm::Ten, &bytes);

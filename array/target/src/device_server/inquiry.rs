@@ -9,6 +9,7 @@ use lunshadow_scsi::vpd::{
 use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
 
 use super::atomic::COMPARE_AND_WRITE_BLOCKS_MAX;
+use super::log::THRESHOLD_EXPONENT;
 use super::medium::TRANSFER_BLOCKS_MAX;
 use super::unit::Unit;
 use super::unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
@@ -77,7 +78,7 @@ const CHARACTERISTICS: BlockDeviceCharacteristics =
     BlockDeviceCharacteristics { rotation_rate: BlockDeviceCharacteristics::SOLID_STATE, form_factor: 0 };
 
 const PROVISIONING: LogicalBlockProvisioning = LogicalBlockProvisioning {
-    threshold_exponent: 0,
+    threshold_exponent: THRESHOLD_EXPONENT,
     unmap: true,
     write_same: (true, true),
     unmapped_reads_zeros: true,

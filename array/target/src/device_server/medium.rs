@@ -7,10 +7,11 @@ use bytes::Bytes;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunHandle};
 use lunshadow_scsi::{BlockRange, ByteCheck, CdbForm, ModeForm, Power, Sense};
 
+use super::capacity::LBA_STATUS_BYTES_MAX;
 use super::nexus::{Nexus, Nexuses};
 use super::reservation_commands::ReserveOut;
 use super::unit::Disk;
-use super::{Completion, atomic, invalid_field, mode, read_write, sense_of, unmap, write_same};
+use super::{Completion, atomic, capacity, invalid_field, mode, read_write, sense_of, unmap, write_same};
 
 /// MAXIMUM TRANSFER LENGTH: 4 MiB in one command, which bounds the memory that it needs.
 pub const TRANSFER_BLOCKS_MAX: u32 = 4 * 1024 * 1024 / LOGICAL_BLOCK_BYTES;
@@ -37,6 +38,7 @@ pub(super) enum Kind {
     Or { at: Lba, blocks: u32, fua: bool },
     WriteSame { at: Lba, blocks: u32, no_data_out: bool },
     PreFetch { at: Lba, blocks: u32 },
+    LbaStatus { at: Lba, allocation_len: u32 },
     Flush,
     Nothing,
     Unmap { parameter_len: u16 },
@@ -78,6 +80,7 @@ impl Operation {
             | Kind::Verify { .. }
             | Kind::WriteSame { .. }
             | Kind::PreFetch { .. }
+            | Kind::LbaStatus { .. }
             | Kind::Flush
             | Kind::Nothing => 0,
         }
@@ -91,7 +94,11 @@ impl Operation {
 
     /// How many bytes of data-in the command produces.
     pub(super) fn data_in_len(&self) -> u32 {
-        if let Kind::Read { blocks, .. } = self.kind { blocks * LOGICAL_BLOCK_BYTES } else { 0 }
+        match self.kind {
+            Kind::Read { blocks, .. } => blocks * LOGICAL_BLOCK_BYTES,
+            Kind::LbaStatus { allocation_len, .. } => allocation_len.min(LBA_STATUS_BYTES_MAX),
+            _ => 0,
+        }
     }
 
     pub(super) async fn run(self, data_out: Bytes) -> Completion {
@@ -99,6 +106,10 @@ impl Operation {
         let done = match kind {
             Kind::Read { at, blocks, fua } => {
                 return read_write::read(&disk, at, blocks, fua).await.map_or_else(Completion::check, Completion::data);
+            }
+            Kind::LbaStatus { at, allocation_len } => {
+                let data = capacity::get_lba_status(&disk, at, allocation_len).await;
+                return data.map_or_else(Completion::check, Completion::data);
             }
             Kind::ReserveOut(reserve) => return reserve.run(&disk, &data_out).await,
             Kind::Write { at, fua, .. } => read_write::write(&disk, at, data_out, fua).await,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use lunshadow_lun::{BlockCount, InitiatorName, Inventory, LunHandle};
+use lunshadow_lun::{BlockCount, InitiatorName, Inventory, LunHandle, SpaceLevel};
 use lunshadow_scsi::{AdditionalSense, LunAddress};
 use parking_lot::Mutex;
 
@@ -56,6 +56,7 @@ struct UnitSeen {
     /// What all nexuses share of the unit.
     state: Arc<UnitState>,
     block_count: Option<BlockCount>,
+    space: SpaceLevel,
     /// Unit attentions that are pending, in the order in which they are reported (SAM-5 5.14). No code is there twice.
     pending: VecDeque<AdditionalSense>,
 }
@@ -149,6 +150,12 @@ impl Nexus {
             unit.block_count = block_count;
             unit.post(AdditionalSense::CAPACITY_DATA_CHANGED);
         }
+        let space = unit.lun.as_ref().map_or(SpaceLevel::Plenty, LunHandle::space);
+        // Whether there is none at all is said by the writes that fail.
+        if unit.space == SpaceLevel::Plenty && space > SpaceLevel::Plenty {
+            unit.post(AdditionalSense::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED);
+        }
+        unit.space = space;
         unit.pending.pop_front()
     }
 
@@ -178,7 +185,9 @@ impl UnitSeen {
     fn new(lun: Option<LunHandle>, states: &UnitStates) -> Self {
         let block_count = lun.as_ref().map(LunHandle::block_count);
         let state = lun.as_ref().map(|lun| states.of(lun.id())).unwrap_or_default();
-        Self { lun, state, block_count, pending: VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]) }
+        // What began earlier is no news.
+        let space = lun.as_ref().map_or(SpaceLevel::Plenty, LunHandle::space);
+        Self { lun, state, block_count, space, pending: VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]) }
     }
 
     fn post(&mut self, code: AdditionalSense) {

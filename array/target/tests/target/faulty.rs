@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, Lun, LunError, LunId};
+use lunshadow_lun::{BlockCount, Extent, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -21,6 +21,10 @@ pub(crate) struct Controls {
     pub(crate) flushes: AtomicU64,
     /// Blocks that the LUN has grown by.
     pub(crate) growth: AtomicU64,
+    pub(crate) space: Mutex<SpaceLevel>,
+    pub(crate) usage: Mutex<Option<LunUsage>>,
+    /// Blocks that have no space, in the order in which they are reported.
+    pub(crate) holes: Mutex<Vec<std::ops::Range<u64>>>,
 }
 
 pub(crate) struct FaultyLun {
@@ -38,6 +42,9 @@ impl FaultyLun {
             writes_done: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             growth: AtomicU64::new(0),
+            space: Mutex::new(SpaceLevel::Plenty),
+            usage: Mutex::new(None),
+            holes: Mutex::default(),
         });
         (Self { lun, controls: controls.clone() }, controls)
     }
@@ -54,6 +61,26 @@ impl Lun for FaultyLun {
 
     fn block_count(&self) -> BlockCount {
         BlockCount(self.lun.block_count().0 + self.controls.growth.load(Ordering::Relaxed))
+    }
+
+    fn space(&self) -> SpaceLevel {
+        *self.controls.space.lock()
+    }
+
+    fn usage(&self) -> Option<LunUsage> {
+        *self.controls.usage.lock()
+    }
+
+    async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
+        self.check()?;
+        let holes = self.controls.holes.lock();
+        let end = at.0 + count.0;
+        let (mapped, until) = match holes.iter().find(|hole| hole.end > at.0) {
+            Some(hole) if hole.start <= at.0 => (false, hole.end),
+            Some(hole) => (true, hole.start),
+            None => (true, end),
+        };
+        Ok(Extent { count: BlockCount(until.min(end) - at.0), mapped })
     }
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {

@@ -26,3 +26,5 @@ mod oracle;
 mod peer;
 #[cfg(test)]
 mod persistent_reservations;
+#[cfg(test)]
+mod provisioning;

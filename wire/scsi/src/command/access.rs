@@ -24,6 +24,7 @@ impl Command {
             | Self::RequestSense { .. }
             | Self::Inquiry { .. }
             | Self::ReportLuns { .. }
+            | Self::LogSense { .. }
             | Self::ReportTargetPortGroups { .. }
             | Self::StartStopUnit { power: Power::Start, .. }
             | Self::ReadCapacity10

@@ -2,7 +2,7 @@
 
 use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, ReserveForm};
 use crate::cdb::{
-    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, MaintenanceInCdb,
+    BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
     PlainCdb6, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
     service_action,
@@ -55,6 +55,9 @@ impl Command {
             Self::ModeSelect { form, page_format, save, parameter_len } => {
                 mode_select(form, u8::from(page_format) << 4 | u8::from(save), parameter_len)
             }
+            Self::LogSense { page, subpage, parameter, allocation_len } => {
+                log_sense(page, subpage, parameter, allocation_len)
+            }
             Self::ReportSupportedOperationCodes { .. }
             | Self::ReportSupportedTaskManagementFunctions { .. }
             | Self::ReportTargetPortGroups { .. } => self.report(),
@@ -70,12 +73,7 @@ impl Command {
             Self::GetLbaStatus { lba, allocation_len } => {
                 service_action_in(service_action::GET_LBA_STATUS, lba, allocation_len)
             }
-            Self::Unmap { anchor, parameter_len } => Cdb::of(&UnmapCdb {
-                opcode: opcode::UNMAP,
-                anchor: u8::from(anchor),
-                parameter_len: parameter_len.into(),
-                ..UnmapCdb::default()
-            }),
+            Self::Unmap { anchor, parameter_len } => unmap(anchor, parameter_len),
             Self::CompareAndWrite { lba, block_count, fua } => Cdb::of(&CompareAndWriteCdb {
                 opcode: opcode::COMPARE_AND_WRITE,
                 flags: u8::from(fua) << 3,
@@ -216,6 +214,9 @@ fn blocks(forms: &Forms, range: BlockRange, flags: u8) -> Cdb {
     }
 }
 
+/// PC of LOG SENSE for cumulative values.
+const CUMULATIVE: u8 = 0x40;
+
 fn page_byte(control: PageControl, page: u8) -> u8 {
     let control = match control {
         PageControl::Current => 0,
@@ -262,6 +263,26 @@ fn mode_select(form: ModeForm, flags: u8, parameter_len: u16) -> Cdb {
             ..ModeSelectCdb10::default()
         }),
     }
+}
+
+fn log_sense(page: u8, subpage: u8, parameter: u16, allocation_len: u16) -> Cdb {
+    Cdb::of(&LogSenseCdb {
+        opcode: opcode::LOG_SENSE,
+        page: CUMULATIVE | page & 0x3f,
+        subpage,
+        parameter: parameter.into(),
+        allocation_len: allocation_len.into(),
+        ..LogSenseCdb::default()
+    })
+}
+
+fn unmap(anchor: bool, parameter_len: u16) -> Cdb {
+    Cdb::of(&UnmapCdb {
+        opcode: opcode::UNMAP,
+        anchor: u8::from(anchor),
+        parameter_len: parameter_len.into(),
+        ..UnmapCdb::default()
+    })
 }
 
 fn start_stop_unit(power: Power, immediate: bool) -> Cdb {

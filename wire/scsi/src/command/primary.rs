@@ -1,8 +1,8 @@
-//! TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, START STOP UNIT: what a unit is and how it is.
+//! TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, START STOP UNIT, LOG SENSE: what a unit is and how it is.
 
 use super::table::{form, invalid_bit, invalid_byte, layout};
 use super::{CdbError, Command, CommandForm, Power};
-use crate::cdb::{InquiryCdb, ReportLunsCdb, RequestSenseCdb, StartStopCdb, opcode};
+use crate::cdb::{InquiryCdb, LogSenseCdb, ReportLunsCdb, RequestSenseCdb, StartStopCdb, opcode};
 use crate::{SelectReport, SenseFormat};
 
 pub(super) const FORMS: &[CommandForm] = &[
@@ -11,6 +11,7 @@ pub(super) const FORMS: &[CommandForm] = &[
     form!("INQUIRY", [opcode::INQUIRY, 0x01, 0xff, 0xff, 0xff, 0], inquiry),
     form!("REPORT LUNS", [opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], report_luns),
     form!("START STOP UNIT", [opcode::START_STOP_UNIT, 0x01, 0, 0x0f, 0xf7, 0], start_stop_unit),
+    form!("LOG SENSE", [opcode::LOG_SENSE, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0], log_sense),
 ];
 
 fn request_sense(cdb: &[u8]) -> Result<Command, CdbError> {
@@ -49,4 +50,15 @@ fn start_stop_unit(cdb: &[u8]) -> Result<Command, CdbError> {
         (condition, _) => Power::Condition(condition),
     };
     Ok(Command::StartStopUnit { power, immediate: cdb.immed & 1 != 0 })
+}
+
+fn log_sense(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &LogSenseCdb = layout(cdb)?;
+    // PC says which of a counter's values are meant; the pages here have no counters (SPC-4 6.8.1).
+    Ok(Command::LogSense {
+        page: cdb.page & 0x3f,
+        subpage: cdb.subpage,
+        parameter: cdb.parameter.get(),
+        allocation_len: cdb.allocation_len.get(),
+    })
 }

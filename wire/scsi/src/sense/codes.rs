@@ -66,6 +66,8 @@ codes! {
     SPACE_ALLOCATION_FAILED = 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT";
     /// There are as many registrations as the target takes.
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04, "INSUFFICIENT REGISTRATION RESOURCES";
+    /// The pool has less room than the administrator wants to be told of.
+    THIN_PROVISIONING_SOFT_THRESHOLD_REACHED = 0x38, 0x07, "THIN PROVISIONING SOFT THRESHOLD REACHED";
     /// Saved values of mode pages were asked for, and there are none.
     SAVING_PARAMETERS_NOT_SUPPORTED = 0x39, 0x00, "SAVING PARAMETERS NOT SUPPORTED";
     /// The first command after the nexus came into being.
