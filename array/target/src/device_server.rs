@@ -33,7 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lunshadow_lun::{InitiatorName, Inventory, LunMap};
 use lunshadow_scsi::{
-    AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, SelectReport, Sense,
+    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, SelectReport, Sense,
     SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
 };
 
@@ -94,8 +94,15 @@ pub struct Task {
 enum Work {
     /// There is nothing left to do but to answer.
     Answer(Completion),
-    /// The medium has to be read or written.
-    Medium(Operation),
+    /// The medium has to be read or written, as far as reservations let it still be when its data has come.
+    Medium(Operation, Permit),
+}
+
+/// By what right a command uses its unit.
+#[derive(Debug)]
+struct Permit {
+    nexus: Arc<Nexus>,
+    access: Access,
 }
 
 impl Completion {
@@ -126,6 +133,12 @@ impl Work {
     }
 }
 
+impl Permit {
+    fn holds(&self, disk: &unit::Disk) -> bool {
+        disk.state.admits(&self.nexus, self.access, false)
+    }
+}
+
 impl Task {
     /// The unit that the task is for, or `None` if there is none at its LUN.
     #[must_use]
@@ -149,7 +162,7 @@ impl Task {
     #[must_use]
     pub fn offered(self, len: u32) -> Self {
         match &self.work {
-            Work::Medium(operation) if operation.takes_exactly() && len != self.data_out_len => {
+            Work::Medium(operation, _) if operation.takes_exactly() && len != self.data_out_len => {
                 let sense = illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB);
                 Self { data_out_len: 0, work: Work::Answer(Completion::check(sense)), ..self }
             }
@@ -162,7 +175,7 @@ impl Task {
     pub fn data_in_len_max(&self) -> u32 {
         match &self.work {
             Work::Answer(completion) => u32::try_from(completion.data_in.len()).unwrap_or(u32::MAX),
-            Work::Medium(operation) => operation.data_in_len(),
+            Work::Medium(operation, _) => operation.data_in_len(),
         }
     }
 
@@ -173,7 +186,7 @@ impl Task {
     pub fn into_answer(self) -> Result<Completion, Self> {
         match self.work {
             Work::Answer(completion) => Ok(completion),
-            work @ Work::Medium(_) => Err(Self { work, ..self }),
+            work @ Work::Medium(..) => Err(Self { work, ..self }),
         }
     }
 
@@ -183,7 +196,9 @@ impl Task {
         data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
         match self.work {
             Work::Answer(completion) => completion,
-            Work::Medium(operation) => operation.run(data_out).await,
+            // Whoever was preempted meanwhile does not write any more.
+            Work::Medium(Operation { ref disk, .. }, ref permit) if !permit.holds(disk) => Completion::conflict(),
+            Work::Medium(operation, _) => operation.run(data_out).await,
         }
     }
 }
@@ -245,7 +260,7 @@ impl DeviceServer {
         let work = self.admitted(nexus, &inventory, &unit, cdb);
         let work = work.unwrap_or_else(|sense| Work::Answer(Completion::check(sense)));
         let sense_format = if let Unit::Disk(disk) = &unit { disk.state.sense_format() } else { SenseFormat::Fixed };
-        let data_out_len = if let Work::Medium(operation) = &work { operation.data_out_len() } else { 0 };
+        let data_out_len = if let Work::Medium(operation, _) = &work { operation.data_out_len() } else { 0 };
         Task { unit: unit.id(), data_out_len, sense_format, work }
     }
 
@@ -300,6 +315,7 @@ impl DeviceServer {
 
     /// The commands that only disks have.
     fn work_of_disk(&self, nexus: &Arc<Nexus>, disk: unit::Disk, command: Command) -> Result<Work, Sense> {
+        let access = command.access();
         let operation = match command {
             Command::ModeSense { form, without_block_descriptor, control, page, subpage, allocation_len } => {
                 let pages = mode::Selection { control, page, subpage };
@@ -357,7 +373,7 @@ impl DeviceServer {
             | Command::ReportSupportedTaskManagementFunctions { .. }
             | Command::ReportTargetPortGroups { .. } => unreachable!("every unit has these"),
         };
-        Ok(Work::Medium(operation))
+        Ok(Work::Medium(operation, Permit { nexus: nexus.clone(), access }))
     }
 }
 

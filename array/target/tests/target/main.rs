@@ -28,3 +28,5 @@ mod peer;
 mod persistent_reservations;
 #[cfg(test)]
 mod provisioning;
+#[cfg(test)]
+mod reservations_over_tcp;

@@ -172,7 +172,11 @@ impl Peer {
     pub(crate) fn header(&mut self, command: Command, expected_len: u32) -> ScsiCommand {
         let direction = match command {
             _ if expected_len == 0 => 0,
-            Command::Write { .. } | Command::Unmap { .. } | Command::Verify { .. } => ScsiCommand::WRITE,
+            Command::Write { .. }
+            | Command::Unmap { .. }
+            | Command::Verify { .. }
+            | Command::PersistentReserveOut { .. }
+            | Command::ModeSelect { .. } => ScsiCommand::WRITE,
             _ => ScsiCommand::READ,
         };
         ScsiCommand {

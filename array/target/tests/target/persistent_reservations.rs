@@ -446,3 +446,19 @@ async fn reserve_keeps_out_everybody_else_until_release_loss_or_reset() {
     assert_eq!(cluster.ask(0, Command::Reserve(ReserveForm::Six)).await, Completion::conflict());
     assert_eq!(port("one").name, node_port(0).name);
 }
+
+#[tokio::test]
+async fn what_waits_for_data_when_its_initiator_is_preempted_writes_nothing() {
+    let cluster = Cluster::new().await;
+    cluster.register(2).await;
+    assert_eq!(cluster.out(0, ReserveOutAction::Reserve, WERO, (KEYS[0], 0)).await, Completion::good());
+    let cdb = write(0, 1).to_cdb();
+    let accept =
+        |node: usize| cluster.bench.server.accept(&cluster.nodes[node], LunAddress::peripheral(DISK), cdb.as_bytes());
+    let (preempted, own) = (accept(0), accept(1));
+    assert_eq!(preempted.data_out_len(), 512);
+    assert_eq!(cluster.out(1, ReserveOutAction::Preempt, WERO, (KEYS[1], KEYS[0])).await, Completion::good());
+    assert_eq!(preempted.run(vec![1; 512].into()).await, Completion::conflict());
+    assert_eq!(cluster.ask(1, read(0, 1)).await.data_in, vec![0; 512]);
+    assert_eq!(own.run(vec![2; 512].into()).await, Completion::good());
+}
