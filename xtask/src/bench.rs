@@ -113,7 +113,7 @@ fn duration(nanoseconds: f64) -> String {
 }
 
 /// The machine and the date, in one line. What cannot be found out is left out.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     // The benchmarks put their pools where this variable says.

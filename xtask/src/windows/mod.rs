@@ -3,9 +3,13 @@
 //! It makes a fresh Wine prefix below the target folder, with two libraries that Wine lacks ([`mod@libraries`]), compares what Rust takes VSS's structures to be
 //! with the headers of C ([`layouts`]), starts the array's side on Linux, runs the tests, and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
 
+mod array_side;
+mod figures;
 mod layouts;
 mod libraries;
+mod msvc;
 mod prefix;
+mod statements;
 mod verdicts;
 
 use std::fs::File;
@@ -19,20 +23,15 @@ use clap::Args;
 
 use crate::command::{cargo, output_of, program, run};
 use crate::peers;
+use array_side::ArraySide;
 use prefix::Prefix;
 
 /// The target of the Windows programs here.
 pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
 
-/// The target of the programs that users get, for which nothing can be linked here.
-const MSVC: &str = "x86_64-pc-windows-msvc";
-
 /// The packages whose tests are for Windows.
 pub(crate) const TESTED: &[&str] =
     &["lunshadow-vss-com", "lunshadow-provider-com", "lunshadow-array-client", "lunshadow-windows"];
-
-/// The packages that `MSVC` is checked for.
-const CHECKED_FOR_MSVC: &[&str] = &["lunshadow-vss-com", "lunshadow-provider-com"];
 
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
@@ -58,16 +57,15 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
+    let root = metadata.workspace_root.as_std_path();
     let folder = metadata.target_directory.join("wine").into_std_path_buf();
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let profile = if arguments.bench { "release" } else { "windows" };
     if !arguments.bench {
-        timed("check for the compiler of Microsoft", check_msvc)?;
+        timed("check for the compiler of Microsoft", || msvc::check(&folder))?;
     }
     timed("build", || build(profile))?;
-    let libraries = timed("libraries that Wine lacks", || {
-        libraries::build(metadata.workspace_root.as_std_path(), &folder.join("libraries"))
-    })?;
+    let libraries = timed("libraries that Wine lacks", || libraries::build(root, &folder.join("libraries")))?;
     let programs = metadata.target_directory.join(TARGET).join(profile).into_std_path_buf();
     let prefix = timed("prefix", || {
         let prefix = Prefix::make(folder.join("prefix"))?;
@@ -75,18 +73,19 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
         prefix.run(&programs.join("vss-stand-in.exe"), &["register"])?;
         Ok(prefix)
     })?;
-    if !arguments.bench {
-        timed("structures and constants against the headers of C", || {
-            layouts::check(metadata.workspace_root.as_std_path(), &folder, &prefix, &programs)
-        })?;
+    let lunshadow = metadata.target_directory.join(native_folder(profile)).join("lunshadow").into_std_path_buf();
+    let array = timed("array", || ArraySide::start(lunshadow, &folder))?;
+    if arguments.bench {
+        return timed("figures", || figures::run(root, &folder, &prefix, &array, &programs));
     }
+    timed("structures and constants against the headers of C", || layouts::check(root, &folder, &prefix, &programs))?;
     let report = folder.join("tests.txt");
-    let outcome = timed("tests", || test(arguments, profile, &prefix, &report));
-    drop(prefix);
+    let outcome = timed("tests", || test(arguments, profile, &prefix, &array, &report));
+    drop((prefix, array));
     let verdicts = verdicts::read(&report)?;
-    verdicts.print();
+    verdicts.print(&statements::read(root)?);
     outcome?;
-    ensure!(arguments.bench || arguments.filter.is_some() || verdicts.count() > 0, "no test ran");
+    ensure!(arguments.filter.is_some() || verdicts.count() > 0, "no test ran");
     Ok(())
 }
 
@@ -120,26 +119,31 @@ fn cargo_for_windows(command: &str, profile: &str) -> Command {
     cargo
 }
 
-fn check_msvc() -> anyhow::Result<()> {
-    if let Err(reason) = target_library(MSVC) {
-        println!("skipped: check for {MSVC}, because {reason}");
-        return Ok(());
-    }
-    let mut check = cargo(&["check", "--quiet", "--target", MSVC]);
-    for package in CHECKED_FOR_MSVC {
-        check.args(["--package", package]);
-    }
-    run(&mut check)
-}
-
 /// The Windows programs and tests, and the array's side for here.
 fn build(profile: &str) -> anyhow::Result<()> {
     let mut programs = cargo_for_windows("build", profile);
-    run(programs.args(["--package", "lunshadow-provider-com", "--package", "lunshadow-windows", "--bins"]))
+    run(programs.args(["--package", "lunshadow-provider-com", "--package", "lunshadow-windows", "--bins"]))?;
+    run(&mut cargo(&["build", "--profile", native_profile(profile), "--package", "lunshadow", "--bin", "lunshadow"]))
+}
+
+/// The profile of the array's side. Here nothing hands out pointers that debug assertions refuse.
+fn native_profile(profile: &str) -> &str {
+    if profile == "windows" { "dev" } else { profile }
+}
+
+/// The folder that this profile's programs are built into.
+fn native_folder(profile: &str) -> &str {
+    if profile == "windows" { "debug" } else { profile }
 }
 
 /// Runs the tests, with their output in a file: a COM server that a test starts inherits it, and would keep a pipe open.
-fn test(arguments: &WindowsArgs, profile: &str, prefix: &Prefix, report: &Path) -> anyhow::Result<()> {
+fn test(
+    arguments: &WindowsArgs,
+    profile: &str,
+    prefix: &Prefix,
+    array: &ArraySide,
+    report: &Path,
+) -> anyhow::Result<()> {
     let output = File::create(report).with_context(|| report.display().to_string())?;
     let mut tests = cargo_for_windows("test", profile);
     for package in TESTED {
@@ -147,6 +151,7 @@ fn test(arguments: &WindowsArgs, profile: &str, prefix: &Prefix, report: &Path) 
     }
     tests.args(["--lib", "--bins", "--tests", "--no-fail-fast"]);
     prefix.describe_to(&mut tests);
+    array.describe_to(&mut tests);
     tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", peers::WINE);
     // What is registered is the prefix's, so tests take turns.
     tests.args(["--", "--test-threads=1"]);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::statements::Statement;
+
 /// How one test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Verdict {
@@ -46,10 +48,16 @@ fn word_of(text: &str) -> Option<String> {
     ["ok", "FAILED", "ignored"].contains(&word).then(|| word.to_owned())
 }
 
-/// The statement that a test is named after: `p_017_…` or `module::p_017_…`.
-fn statement_of(test: &str) -> Option<u32> {
-    let name = test.rsplit("::").next()?;
-    name.strip_prefix("p_")?.get(..3)?.parse().ok()
+/// The statements that a test is named after: `p_017_…`, `p_030_p_031_…`, or `module::p_017_…`.
+fn statements_of(test: &str) -> Vec<u32> {
+    let mut statements = Vec::new();
+    let mut rest = test.rsplit("::").next().unwrap_or_default();
+    while let Some((number, next)) = rest.strip_prefix("p_").and_then(|rest| rest.split_once('_')) {
+        let Some(number) = number.parse().ok().filter(|_| number.len() == 3) else { break };
+        statements.push(number);
+        rest = next;
+    }
+    statements
 }
 
 impl Verdicts {
@@ -58,11 +66,11 @@ impl Verdicts {
         self.0.len()
     }
 
-    /// Prints the table.
-    pub(super) fn print(&self) {
+    /// Prints the table: what ran here, and of the other statements those that cannot be proved here.
+    pub(super) fn print(&self, all: &[Statement]) {
         let mut statements: BTreeMap<u32, Vec<&Verdict>> = BTreeMap::new();
         for verdict in &self.0 {
-            if let Some(statement) = statement_of(&verdict.test) {
+            for statement in statements_of(&verdict.test) {
                 statements.entry(statement).or_default().push(verdict);
             }
         }
@@ -73,10 +81,20 @@ impl Verdicts {
             let result = if failed { "FAILED" } else { "ok" };
             println!("| P-{statement:02} | {result} | {} |", names.join(", "));
         }
+        let elsewhere = || all.iter().filter(|statement| !statements.contains_key(&statement.number));
+        let reasons = || elsewhere().filter_map(|statement| Some((statement.number, statement.not_here.as_ref()?)));
+        for (number, reason) in reasons() {
+            println!("| P-{number:02} | not here | {reason} |");
+        }
         let count = |word: &str| self.0.iter().filter(|verdict| verdict.word == word).count();
         println!(
-            "\n{} statements; {} tests under Wine: {} ok, {} failed, {} ignored",
+            "\n{} statements under Wine, {} by tests on Linux only, {} that cannot be proved here",
             statements.len(),
+            elsewhere().count() - reasons().count(),
+            reasons().count()
+        );
+        println!(
+            "{} tests under Wine: {} ok, {} failed, {} ignored",
             self.count(),
             count("ok"),
             count("FAILED"),
@@ -99,9 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_named_after_its_statement() {
-        assert_eq!(statement_of("com::p_017_a_panic_ends_as_a_veto"), Some(17));
-        assert_eq!(statement_of("p_126_x"), Some(126));
-        assert_eq!(statement_of("a_test_p_017"), None);
+    fn a_test_is_named_after_its_statements() {
+        assert_eq!(statements_of("com::p_017_a_panic_ends_as_a_veto"), [17]);
+        assert_eq!(statements_of("p_030_p_126_x"), [30, 126]);
+        assert!(statements_of("a_test_p_017").is_empty());
+        assert!(statements_of("p_value_is_small").is_empty());
     }
 }

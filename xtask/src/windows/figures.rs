@@ -1,0 +1,98 @@
+//! `cargo xtask windows --bench`: what the way from VSS to the array costs, into the documentation.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use super::array_side::ArraySide;
+use super::prefix::Prefix;
+use super::windows_path;
+use crate::bench::machine;
+use crate::peers::WINE;
+
+/// The page of the documentation, and its part that is written here.
+const PAGE: &str = "docs/performance.md";
+const HEADING: &str = "## The Windows provider through COM";
+
+/// What the figures mean.
+const EXPLANATION: &str = "\
+Measured by `cargo xtask windows --bench`: release builds; a coordinator in one Windows process, `lunshadow-provider.exe` in another, both \
+under Wine, with COM's proxies and stubs between them; TLS to `lunshadow serve` on the same machine. The array's own time of a commit is \
+the one that it reports for the same commits. Whole sets are created with a simulated host, whose disks come by iSCSI from the same array.
+";
+
+/// Measures, prints the table and writes it into the page.
+pub(super) fn run(
+    root: &Path,
+    folder: &Path,
+    prefix: &Prefix,
+    array: &ArraySide,
+    programs: &Path,
+) -> anyhow::Result<()> {
+    // A file, since the provider that it starts inherits its output and would keep a pipe open.
+    let report = folder.join("figures.txt");
+    let output = File::create(&report).with_context(|| report.display().to_string())?;
+    let mut figures = Command::new(WINE);
+    figures.arg(windows_path(&programs.join("figures.exe")));
+    prefix.describe_to(&mut figures);
+    array.describe_to(&mut figures);
+    let status = figures.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).status();
+    let status = status.with_context(|| format!("cannot start {WINE}"))?;
+    let text = String::from_utf8_lossy(&std::fs::read(&report)?).into_owned();
+    ensure!(status.success(), "the measurement failed: {status}\n{text}");
+    let table = table(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
+    let part = format!("{HEADING}\n\n{EXPLANATION}\n{}\n\n{table}", machine());
+    println!("\n{part}");
+    let page = root.join(PAGE);
+    let before = std::fs::read_to_string(&page).unwrap_or_else(|_| "# Performance\n".to_owned());
+    std::fs::write(&page, with_part(&before, &part)).with_context(|| page.display().to_string())
+}
+
+fn table(figures: impl Iterator<Item = Value>) -> String {
+    let mut table = "| operation | times | p50 | p99 | longest |\n| --- | ---: | ---: | ---: | ---: |\n".to_owned();
+    for figure in figures {
+        let duration = |key: &str| milliseconds(figure[key].as_u64().unwrap_or_default());
+        let (what, count) = (figure["what"].as_str().unwrap_or_default(), &figure["count"]);
+        let durations = ["p50_us", "p99_us", "longest_us"].map(duration).join(" | ");
+        writeln!(table, "| {what} | {count} | {durations} |").expect("strings take everything");
+    }
+    table
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:02} ms", microseconds / 1000, microseconds % 1000 / 10)
+}
+
+/// The page with its part replaced, or added at the end.
+fn with_part(page: &str, part: &str) -> String {
+    let Some(start) = page.find(HEADING) else { return format!("{}\n\n{part}", page.trim_end()) };
+    let rest = &page[start + HEADING.len()..];
+    let after = rest.find("\n## ").map_or("", |next| &rest[next..]);
+    format!("{}{part}{after}", &page[..start])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_replaced_and_the_others_stay() {
+        let part = format!("{HEADING}\n\nnew\n");
+        assert_eq!(with_part("# P\n", &part), format!("# P\n\n{part}"));
+        let page = format!("# P\n\n{HEADING}\n\nold\n\n## Other\n\ntext\n");
+        assert_eq!(with_part(&page, &part), format!("# P\n\n{part}\n## Other\n\ntext\n"));
+    }
+
+    #[test]
+    fn figures_become_rows() {
+        let figure = serde_json::json!({
+            "what": "one COM call", "count": 1000, "p50_us": 1234, "p99_us": 20_009, "longest_us": 7
+        });
+        let table = table(std::iter::once(figure));
+        assert_eq!(table.lines().last(), Some("| one COM call | 1000 | 1.23 ms | 20.00 ms | 0.00 ms |"));
+    }
+}
