@@ -22,6 +22,10 @@ impl Prefix {
             std::fs::remove_dir_all(&prefix.0).with_context(|| prefix.0.display().to_string())?;
         }
         prefix.run_wine(&["wineboot", "--init"])?;
+        // The services that ran while the prefix was made do not know all of what was made.
+        prefix.end();
+        // Otherwise services begin to end whenever no program runs for a moment, and the next program meets half of them.
+        prefix.tell_server("--persistent");
         Ok(prefix)
     }
 
@@ -66,13 +70,15 @@ impl Prefix {
 
     /// Ends every process of the prefix and waits for that.
     fn end(&self) {
-        let server = Path::new(WINE).with_file_name("wineserver");
-        for option in ["--kill", "--wait"] {
-            let mut ending = Command::new(&server);
-            self.describe_to(&mut ending);
-            // Without a server there is nothing to end, which it answers with a failure.
-            ending.arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status().ok();
-        }
+        self.tell_server("--kill");
+        self.tell_server("--wait");
+    }
+
+    /// Runs Wine's server, which talks to the one of the prefix. Without one there is nothing to end, which it answers with a failure.
+    fn tell_server(&self, option: &str) {
+        let mut server = Command::new(Path::new(WINE).with_file_name("wineserver"));
+        self.describe_to(&mut server);
+        server.arg(option).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok();
     }
 }
 

@@ -1,0 +1,150 @@
+//! The array's side, as tests under Wine command it: the real `lunshadow serve` on Linux, which `cargo xtask windows` has started.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lunshadow_control::api::{AdminLunsAnswer, AdminSet, AdminSetsAnswer, NewLunAnswer};
+use lunshadow_control::{LunId, ShadowSetId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// Where `cargo xtask windows` says the address.
+pub const ADDRESS: &str = "LUNSHADOW_ARRAY_SIDE";
+
+/// Who takes commands for the array.
+#[derive(Debug, Clone)]
+pub struct ArraySide {
+    address: String,
+}
+
+/// What came of a command.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    Ok(String),
+    Error(String),
+}
+
+impl From<Answer> for Result<String, String> {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Ok(text) => Ok(text),
+            Answer::Error(error) => Err(error),
+        }
+    }
+}
+
+impl Default for ArraySide {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ArraySide {
+    /// The one of this run.
+    ///
+    /// # Panics
+    /// If there is none: these tests are run by `cargo xtask windows`.
+    #[must_use]
+    pub fn new() -> Self {
+        let address = std::env::var(ADDRESS);
+        Self { address: address.expect("`cargo xtask windows` starts the array and says where it is") }
+    }
+
+    /// The iSCSI portal.
+    #[must_use]
+    pub fn portal(&self) -> SocketAddr {
+        let addresses = self.ask(&["where"]);
+        let portal = addresses.split(' ').next().and_then(|portal| portal.parse().ok());
+        portal.expect("the portal comes first")
+    }
+
+    /// Ends the array at once, in the middle of whatever it does.
+    pub fn kill(&self) {
+        self.ask(&["kill"]);
+    }
+
+    /// Starts it again.
+    pub fn start(&self) {
+        self.ask(&["start"]);
+    }
+
+    /// Has it stand still: requests reach it and are not answered.
+    pub fn pause(&self) {
+        self.ask(&["pause"]);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.ask(&["resume"]);
+    }
+
+    /// Makes a host known, with the initiator that [`iqn_of`] names. Answers its enrolment string.
+    #[must_use]
+    pub fn add_host(&self, name: &str, imports_from: Option<&str>) -> String {
+        let iqn = iqn_of(name);
+        let mut words = vec!["run", "host", "add", name, "--iqn", &iqn];
+        words.extend(imports_from.into_iter().flat_map(|host| ["--imports-from", host]));
+        self.ask(&words).trim().to_owned()
+    }
+
+    /// Makes a LUN and maps it to a host.
+    #[must_use]
+    pub fn add_lun(&self, name: &str, mebibytes: u64, host: &str) -> LunId {
+        let size = format!("{mebibytes}M");
+        let made: NewLunAnswer = self.ask_json(&["run", "lun", "create", name, "--size", &size, "--json"]);
+        self.ask(&["run", "lun", "map", name, host]);
+        made.lun
+    }
+
+    /// Maps a LUN to another host too.
+    pub fn map(&self, lun_name: &str, host: &str) {
+        self.ask(&["run", "lun", "map", lun_name, host]);
+    }
+
+    /// All shadow sets, the youngest first.
+    #[must_use]
+    pub fn sets(&self) -> Vec<AdminSet> {
+        self.ask_json::<AdminSetsAnswer>(&["run", "shadow", "list", "--json"]).sets
+    }
+
+    /// A shadow set.
+    #[must_use]
+    pub fn set(&self, set: ShadowSetId) -> Option<AdminSet> {
+        self.sets().into_iter().find(|it| it.summary.set == set)
+    }
+
+    /// How many shadow LUNs a LUN has.
+    #[must_use]
+    pub fn shadow_count(&self, lun: LunId) -> u32 {
+        let luns = self.ask_json::<AdminLunsAnswer>(&["run", "lun", "list", "--json"]).luns;
+        luns.iter().find(|it| it.lun == lun).map_or(0, |it| it.shadow_count)
+    }
+
+    fn ask_json<T: DeserializeOwned>(&self, words: &[&str]) -> T {
+        serde_json::from_str(&self.ask(words)).expect("the array's answer is what its API says")
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let peer = TcpStream::connect(&self.address).expect("the array's side listens");
+        writeln!(&peer, "{}", serde_json::json!(words)).expect("the array's side hears");
+        let mut line = String::new();
+        BufReader::new(&peer).read_line(&mut line).expect("the array's side answers");
+        let answer: Answer = serde_json::from_str(&line).expect("it answers in JSON");
+        Result::from(answer).expect("the array's side obeys")
+    }
+}
+
+/// The initiator of a host.
+#[must_use]
+pub fn iqn_of(host: &str) -> String {
+    format!("iqn.2026-11.org.lunshadow.test:{host}")
+}
+
+/// A name that no other test of this run has: they share an array.
+#[must_use]
+pub fn new_name(what: &str) -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
