@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lunshadow_control::{Fingerprint, InitiatorName};
+use lunshadow_control::{Fingerprint, InitiatorName, LunId};
 use uuid::Uuid;
 
 use crate::quantity::{duration, size_bytes};
@@ -283,6 +283,19 @@ pub enum ShadowCommand {
     List(AdminArgs),
     /// Delete a shadow set with its shadow LUNs; hosts that see them lose them at once
     Delete(ShadowDeleteArgs),
+    /// Make a shadow LUN a LUN of its own, so that nothing deletes it as a shadow LUN
+    Detach(ShadowDetachArgs),
+}
+
+/// `lunshadow shadow detach`.
+#[derive(Debug, Args)]
+pub struct ShadowDetachArgs {
+    /// The shadow LUN's id, as `shadow list` shows it
+    #[arg(value_name = "LUN")]
+    pub lun: LunId,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// `lunshadow shadow delete`.

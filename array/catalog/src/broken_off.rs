@@ -27,13 +27,22 @@ impl<P: Pool> Catalog<P> {
             let mut outcomes = Vec::with_capacity(shadows.len());
             for shadow in shadows {
                 outcomes.push(match used {
-                    ShadowUse::ReadWrite => inner.break_off(host, shadow).await?,
+                    ShadowUse::ReadWrite => inner.break_off(Some(host), shadow).await?,
                     ShadowUse::Recovering | ShadowUse::Recovered => inner.note(host, shadow, used).await?,
                 });
             }
             Ok(outcomes)
         })
         .await
+    }
+
+    /// Makes a shadow LUN a LUN of its own at an administrator's word, when the host could not tell that it uses it as one.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongState`, `Database`.
+    pub async fn detach(&self, shadow: LunId) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.break_off(None, shadow).await }).await
     }
 }
 
@@ -42,7 +51,7 @@ impl<P: Pool> Inner<P> {
         let _changes = self.changes.lock().await;
         let (set, doc) = {
             let state = self.state.lock();
-            let set = set_of_visible_shadow(&state, host, shadow)?.ok_or(CatalogError::NotAShadow(shadow))?;
+            let set = set_of_visible_shadow(&state, Some(host), shadow)?.ok_or(CatalogError::NotAShadow(shadow))?;
             let found = state.sets.get(&set).ok_or(CatalogError::UnknownSet(set))?;
             if found.uses.get(&shadow) == Some(&used) {
                 return Ok(Outcome::AlreadySo);
@@ -58,14 +67,16 @@ impl<P: Pool> Inner<P> {
         Ok(Outcome::Done)
     }
 
-    async fn break_off(&self, host: HostId, shadow: LunId) -> Result<Outcome, CatalogError> {
+    async fn break_off(&self, host: Option<HostId>, shadow: LunId) -> Result<Outcome, CatalogError> {
         let _source_luns = self.source_luns.lock().await;
         let _changes = self.changes.lock().await;
+        // A LUN of its own was broken off before.
+        let Some(set) = set_of_visible_shadow(&self.state.lock(), host, shadow)? else {
+            return Ok(Outcome::AlreadySo);
+        };
         let handle = self.pool.open(shadow).map_err(|error| self.pool_failed(error))?;
-        let (set, set_doc, lun_doc) = {
+        let (set_doc, lun_doc) = {
             let state = self.state.lock();
-            // A LUN of its own that this host sees was broken off before.
-            let Some(set) = set_of_visible_shadow(&state, host, shadow)? else { return Ok(Outcome::AlreadySo) };
             let found = state.sets.get(&set).ok_or(CatalogError::UnknownSet(set))?;
             found.check_breakable()?;
             let mut set_doc = found.to_doc();
@@ -74,7 +85,7 @@ impl<P: Pool> Inner<P> {
             if set_doc.members.is_empty() {
                 set_doc.ended.get_or_insert(state.next_ended);
             }
-            (set, set_doc, lun_doc(&state, shadow, handle.block_count()))
+            (set_doc, lun_doc(&state, shadow, handle.block_count()))
         };
         self.write(vec![Change::PutLun(shadow, lun_doc.clone()), Change::PutSet(set, set_doc)]).await?;
         self.make_own(&mut self.state.lock(), set, shadow, lun_doc, handle);
@@ -98,10 +109,11 @@ impl<P: Pool> Inner<P> {
     }
 }
 
-/// The set of a shadow LUN that the host may see; `None` for a LUN of its own that it may see.
-fn set_of_visible_shadow(state: &State, host: HostId, lun: LunId) -> Result<Option<ShadowSetId>, CatalogError> {
-    state.host(host)?;
-    let visible = |role: &LunRole| !state.releasing.contains(&lun) && state.may_see(host, lun, *role);
+/// The set of a shadow LUN that the host may see, or an administrator, who may see all; `None` for a LUN of its own.
+fn set_of_visible_shadow(state: &State, host: Option<HostId>, lun: LunId) -> Result<Option<ShadowSetId>, CatalogError> {
+    host.map(|host| state.host(host)).transpose()?;
+    let visible =
+        |role: &LunRole| !state.releasing.contains(&lun) && host.is_none_or(|host| state.may_see(host, lun, *role));
     match state.role_of(lun).filter(visible) {
         None => Err(CatalogError::UnknownLun(lun)),
         Some(LunRole::Source) => Ok(None),

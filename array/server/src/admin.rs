@@ -12,7 +12,7 @@ use lunshadow_control::api::{
 use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
 
-use crate::asker::{Administrator, Body, Service, Shared, name, set_id};
+use crate::asker::{Administrator, Body, Service, Shared, id, name, set_id};
 use crate::problem::Refusal;
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -186,5 +186,14 @@ pub(crate) async fn delete_set<P: Pool>(
     Path(set): Path<String>,
 ) -> Answer<OutcomeAnswer> {
     let outcome = service.catalog.delete_set(set_id(&set)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn detach<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.detach(id(&lun, "LUN id")?).await?;
     Ok(Json(OutcomeAnswer { outcome }))
 }

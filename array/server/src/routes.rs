@@ -68,5 +68,6 @@ fn route<P: Pool>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),
         Operation::Sets => by(operation, admin::sets::<P>),
         Operation::DeleteSet => by(operation, admin::delete_set::<P>),
+        Operation::Detach => by(operation, admin::detach::<P>),
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_SETS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer,
-    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_SETS, ADMIN_SHADOW_LUNS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer,
+    AssignedAnswer, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
+    OutcomeAnswer,
 };
-use lunshadow_control::{Outcome, Secret, ShadowSetId};
+use lunshadow_control::{LunId, Outcome, Secret, ShadowSetId};
 
 use crate::ArrayError;
 use crate::https::{Endpoint, Http, HttpsTimeouts, Verb, path_segment};
@@ -112,6 +113,15 @@ impl AdminClient {
     pub fn delete_set(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
         // Ids are written without braces.
         self.http.ask(Verb::Delete, &format!("{ADMIN_SETS}/{}", set.0)).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// Makes a shadow LUN a LUN of its own, which no host takes for a shadow LUN any more.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongState` when its set is not kept; [`ArrayError`].
+    pub fn detach(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
+        let path = format!("{ADMIN_SHADOW_LUNS}/{shadow}/detach");
+        self.http.ask(Verb::Post, &path).map(|answer: OutcomeAnswer| answer.outcome)
     }
 }
 

@@ -101,7 +101,7 @@ situations! {
     /// The array does not know this host or does not let it do this.
     HostNotAllowed = 11, Error,
         "the array does not allow this host to do this",
-        "Register this host's initiator at the array and give it the LUN, then repeat the operation.";
+        "Add this host with its initiator at the array and give it the LUN: `lunshadow host add`, `lunshadow lun map`; then repeat the operation.";
     /// The array failed.
     ArrayFailed = 12, Error,
         "the array failed",
@@ -177,7 +177,7 @@ situations! {
     /// Shadow LUNs that VSS may have forgotten.
     OrphanCandidate = 40, Warning,
         "the shadow LUNs of an ended creation were kept",
-        "If no backup uses them, delete the set's shadow LUNs at the array.";
+        "If no backup uses them, delete the set at the array: `lunshadow shadow delete`.";
     /// An abort has still to reach the array.
     RemovalPending = 41, Warning,
         "an unfinished shadow copy set could not be removed from the array yet",
@@ -197,7 +197,7 @@ situations! {
     /// The array still takes a LUN for a shadow LUN that is none any more.
     UseNotNoted = 45, Warning,
         "the array could not be told that shadow LUNs are used as ordinary ones now",
-        "Tell the array by hand that these LUNs are ordinary ones, since shadow LUNs may be deleted.";
+        "Make them LUNs of their own at the array, since shadow LUNs may be deleted: `lunshadow shadow detach`.";
     /// The settings were changed to something that cannot be used.
     SettingsRefused = 47, Warning,
         "the settings of this host's provider cannot be used, so the last good ones stay in force",

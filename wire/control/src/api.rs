@@ -34,6 +34,7 @@
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
 //! | DELETE | `/v1/admin/sets/{set}` | → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/shadow-luns/{lun}/detach` | → [`OutcomeAnswer`] |
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -69,6 +70,8 @@ pub const ADMIN_HOSTS: &str = "/v1/admin/hosts";
 pub const ADMIN_LUNS: &str = "/v1/admin/luns";
 /// Shadow sets of all hosts, for administrators.
 pub const ADMIN_SETS: &str = "/v1/admin/sets";
+/// Shadow LUNs, by id, for administrators.
+pub const ADMIN_SHADOW_LUNS: &str = "/v1/admin/shadow-luns";
 
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";

@@ -168,6 +168,8 @@ operations! {
         answers AdminSetsAnswer;
     DeleteSet: Delete "/v1/admin/sets/{set}", Administrator, "Deletes the shadow LUNs of a set, whoever sees them",
         answers OutcomeAnswer;
+    Detach: Post "/v1/admin/shadow-luns/{lun}/detach", Administrator, "Makes a shadow LUN a LUN of its own",
+        answers OutcomeAnswer;
 }
 
 /// The OpenAPI document of the API, as indented JSON.

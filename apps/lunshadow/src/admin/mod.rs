@@ -104,5 +104,6 @@ pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
     match command {
         ShadowCommand::List(args) => shadow::list(args),
         ShadowCommand::Delete(args) => shadow::delete(args),
+        ShadowCommand::Detach(args) => shadow::detach(args),
     }
 }

@@ -8,7 +8,7 @@ use lunshadow_control::{SetPhase, ShadowSetId};
 use super::lun::seen_by;
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, ShadowDeleteArgs};
+use crate::cli::{AdminArgs, ShadowDeleteArgs, ShadowDetachArgs};
 use crate::console::{milliseconds, unix_time};
 
 pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
@@ -23,6 +23,15 @@ pub(super) fn delete(args: &ShadowDeleteArgs) -> anyhow::Result<()> {
     let outcome = service.answered(service.client.delete_set(set))?;
     service.print(&OutcomeAnswer { outcome }, |answer| {
         format!("shadow set {set} {}", told(answer.outcome, "is deleted", "was over already"))
+    })
+}
+
+pub(super) fn detach(args: &ShadowDetachArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let outcome = service.answered(service.client.detach(args.lun))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        let outcome = told(answer.outcome, "is a LUN of its own now", "was a LUN of its own already");
+        format!("{} {outcome}; `lunshadow lun list` shows its name", args.lun)
     })
 }
 

@@ -95,3 +95,18 @@ async fn a_lun_that_has_left_its_set_outlives_the_set() {
     assert_eq!(array.catalog.map(array.host, &shadows[..1]).await.unwrap(), [Outcome::AlreadySo]);
     assert!(array.catalog.map(array.host, &shadows[1..2]).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_makes_a_shadow_lun_a_lun_of_its_own() {
+    let array = TestArray::new().await;
+    let kept = array.kept(1).await;
+    let shadows = array.shadows_of(kept);
+    array.catalog.map(array.host, &shadows).await.unwrap();
+    assert_eq!(array.catalog.detach(shadows[0]).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.detach(shadows[0]).await.unwrap(), Outcome::AlreadySo);
+    assert_eq!(array.catalog.release(array.host, shadows[0]).await.unwrap_err().code(), ProblemCode::WrongRole);
+    let luns = array.catalog.administered_luns();
+    assert!(luns.iter().any(|lun| lun.lun == shadows[0] && lun.name.starts_with("shadow-")), "{luns:?}");
+    assert_eq!(array.catalog.delete_set(kept).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.detach(shadows[1]).await.unwrap_err().code(), ProblemCode::UnknownLun);
+}
