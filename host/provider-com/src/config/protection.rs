@@ -12,8 +12,8 @@ use windows::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
 };
 use windows::Win32::Security::{
-    ACL, DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl, PROTECTED_DACL_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES,
+    ACL, DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
 };
 use windows::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateDirectoryW, CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_SHARE_MODE,
@@ -23,8 +23,8 @@ use windows_core::{BOOL, HSTRING};
 /// A file for SYSTEM and Administrators; nothing is inherited (P).
 const FILE: &str = "D:P(A;;FA;;;SY)(A;;FA;;;BA)";
 
-/// A folder for them, with what will be in it.
-const FOLDER: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+/// A folder for them, with what will be in it. It belongs to Administrators, since an owner can always let himself in.
+const FOLDER: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
 /// A security descriptor of the system's heap.
 pub(crate) struct Descriptor {
@@ -69,6 +69,13 @@ impl Descriptor {
         unsafe { GetSecurityDescriptorDacl(self.descriptor, &raw mut is_present, &raw mut list, &raw mut is_default) }?;
         Ok(list)
     }
+
+    fn owner(&self) -> io::Result<PSID> {
+        let (mut owner, mut is_default) = (PSID::default(), BOOL(0));
+        // SAFETY: the descriptor is valid, and the results have room.
+        unsafe { GetSecurityDescriptorOwner(self.descriptor, &raw mut owner, &raw mut is_default) }?;
+        Ok(owner)
+    }
 }
 
 impl Drop for Descriptor {
@@ -96,10 +103,11 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     let made = unsafe { CreateDirectoryW(&name, Some(&raw const attributes)) };
     match made {
         Err(error) if error.code() == ERROR_ALREADY_EXISTS.to_hresult() => {
-            let list = descriptor.access_list()?;
-            let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
-            // SAFETY: the name ends with a zero, and the list belongs to the descriptor, which outlives the call.
-            let status = unsafe { SetNamedSecurityInfoW(&name, SE_FILE_OBJECT, what, None, None, Some(list), None) };
+            let (list, owner) = (descriptor.access_list()?, descriptor.owner()?);
+            let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+            // SAFETY: the name ends with a zero; list and owner belong to the descriptor, which outlives the call.
+            let status =
+                unsafe { SetNamedSecurityInfoW(&name, SE_FILE_OBJECT, what, Some(owner), None, Some(list), None) };
             status.ok().map_err(io::Error::from)
         }
         made => made.map_err(io::Error::from),

@@ -1,5 +1,7 @@
 //! The installed program, started by COM as VSS would.
 
+use std::time::{Duration, Instant};
+
 use lunshadow_control::{LunId, identity_of};
 use lunshadow_provider::lun_information;
 use lunshadow_provider_com::ids::{CLASS_ID, SERVICE_NAME};
@@ -11,6 +13,9 @@ use windows_service::service::{ServiceAccess, ServiceState};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use crate::machine::{Machine, braced};
+
+/// Far longer than a server takes to end.
+const ENDED_AFTER: Duration = Duration::from_secs(120);
 
 fn service_state() -> ServiceState {
     let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT).expect("it answers");
@@ -55,14 +60,21 @@ fn com_starts_the_program_as_a_local_server() {
     machine.succeed(&["install", "--local-server"]);
     // As installed, but it ends soon: as long as it runs, COM gives out its class, whatever is installed then.
     let server = format!(r"Software\Classes\CLSID\{}\LocalServer32", braced(CLASS_ID));
-    let command = format!("\"{}\" serve --idle-after 1", machine.layout.program.display());
+    let command = format!("\"{}\" serve --idle-after 10", machine.layout.program.display());
     LOCAL_MACHINE.create(server).and_then(|key| key.set_string("", command)).expect("the registry takes it");
     use_provider();
-    // The program that still runs is set aside, and removed when it has ended.
+    // The program that still runs is set aside. When it has ended it can be removed, and COM does not give out its class any more.
     machine.succeed(&["install", "--local-server"]);
     let folder = machine.layout.program.parent().expect("it has one");
-    let files: Vec<_> = std::fs::read_dir(folder).expect("it is there").flatten().map(|file| file.path()).collect();
-    assert_eq!(files, std::slice::from_ref(&machine.layout.program));
+    let files = || std::fs::read_dir(folder).expect("it is there").flatten().map(|file| file.path());
+    let began = Instant::now();
+    for older in files().filter(|file| *file != machine.layout.program) {
+        while std::fs::remove_file(&older).is_err() {
+            assert!(began.elapsed() < ENDED_AFTER, "{} still runs", older.display());
+            std::thread::yield_now();
+        }
+    }
+    assert!(files().eq([machine.layout.program.clone()]));
 }
 
 #[test]
