@@ -193,8 +193,9 @@ async fn write_once(bench: &Bench, lun: &LunHandle, fresh_snapshot: bool, writes
     let taken = begin.elapsed();
     if fresh_snapshot {
         bench.delete(&members).await;
-        bench.pool.wait_reclaimed().await.expect("space");
     }
+    // With a snapshot or without, the next measurement begins with nothing left to do.
+    bench.pool.wait_reclaimed().await.expect("space");
     taken
 }
 

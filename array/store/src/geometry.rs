@@ -134,6 +134,12 @@ impl Geometry {
             .sum()
     }
 
+    /// Cuts blocks that can hold data or map pages where one is in another region than the next.
+    pub(crate) fn by_region<'a>(&self, blocks: &'a [u64]) -> impl Iterator<Item = &'a [u64]> + use<'a> {
+        let start = self.data_start();
+        blocks.chunk_by(move |one, next| (one - start) / REGION_BLOCKS == (next - start) / REGION_BLOCKS)
+    }
+
     /// The region and the place in it of a block that can hold data or a map page.
     pub(crate) fn place(&self, block: u64) -> Option<(u64, usize)> {
         if block >= self.total_blocks {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::{Cache, PageKind};
-use crate::page::{BLOCK_NUMBER_END, CHILDREN, CHILDREN_LEN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, index};
+use crate::page::{BLOCK_NUMBER_END, CHILDREN, CHILDREN_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::space::{At, Fault, Faults, Purpose, Space};
 
 /// The most map pages that one operation makes: a page of each level.
@@ -42,6 +42,17 @@ impl Tree {
 /// The place in the page at `level` of the path to the leaf with the number `leaf`.
 fn place_in(level: u8, leaf: u64) -> usize {
     index(leaf / CHILDREN_LEN.pow(u32::from(level) - 1) % CHILDREN_LEN)
+}
+
+/// The blocks that a page refers to, in ascending order, so that those whose counts are on one page come together. The second copies of pages
+/// do not count.
+fn referred(page: &Page, level: u8) -> Vec<u64> {
+    let mut blocks: Vec<u64> = match level {
+        0 => page.entries().map(Entry::block).filter(|block| *block != 0).collect(),
+        _ => page.children().map(PageRef::block).filter(|block| *block != 0).collect(),
+    };
+    blocks.sort_unstable();
+    blocks
 }
 
 /// What a look-up found.
@@ -106,11 +117,9 @@ impl Pages {
                 spare.extend(space.claim(cache, purpose, PATH_LEN_MAX - spare.len(), faults)?);
             }
         }
-        let mut resident = true;
-        for block in spare.iter() {
-            resident &= space.touch(cache, *block, faults);
-        }
-        resident.then_some(spare.len() >= PATH_LEN_MAX)
+        let before = faults.len();
+        space.touch_all(cache, spare, faults);
+        (faults.len() == before).then_some(spare.len() >= PATH_LEN_MAX)
     }
 
     fn page(&mut self, page: PageRef, level: u8, faults: &mut Faults) -> Option<Arc<Page>> {
@@ -182,12 +191,12 @@ impl Pages {
             }
             let Some(page) = self.page(entry, level, faults) else { return };
             if level == 0 {
-                let touched = if shared { 0..FANOUT } else { range.clone() };
-                touched.for_each(|place| self.touch_count(page.entry(place), faults));
-            } else {
-                if shared {
-                    page.children().for_each(|child| self.touch_count(child.first(), faults));
-                }
+                range.clone().for_each(|place| self.touch_count(page.entry(place), faults));
+            }
+            if shared {
+                self.space.touch_all(&mut self.cache, &referred(&page, level), faults);
+            }
+            if level > 0 {
                 entry = page.child(place_in(level, leaf));
                 self.touch_page(entry, faults);
             }
@@ -291,14 +300,8 @@ impl Pages {
             return old;
         }
         let page = Page::clone(self.cache.get(old.block()).expect("touched before"));
-        if shared && level == 0 {
-            for data in page.entries().filter(|data| !data.is_unmapped()) {
-                self.space.increment(&mut self.cache, data.block());
-            }
-        } else if shared {
-            for child in page.children().filter(|child| !child.is_unmapped()) {
-                self.space.increment(&mut self.cache, child.block());
-            }
+        if shared {
+            self.space.increment_all(&mut self.cache, &referred(&page, level));
         }
         self.drop_page(old);
         self.new_page(level, page)
@@ -351,13 +354,12 @@ impl Pages {
             }
             let page = self.page(entry, level, faults)?;
             if level == 0 {
-                page.entries().for_each(|data| self.touch_count(data, faults));
+                let data = referred(&page, level);
+                self.space.touch_all(&mut self.cache, &data, faults);
                 if !faults.is_empty() {
                     return None;
                 }
-                for data in page.entries().filter(|data| !data.is_unmapped()) {
-                    self.space.decrement(&mut self.cache, data.block());
-                }
+                self.space.decrement_all(&mut self.cache, &data);
                 return Some(self.give_back_path(&path, end));
             }
             let span = entry_span(level);

@@ -18,7 +18,7 @@ use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
 
 /// Brings a pool back to what was last made durable, and makes a checkpoint of it.
 pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared, Roots), OpenError> {
-    let (superblock, geometry) = newest_superblock(&*media)?;
+    let Newest { superblock, geometry, all_whole } = newest_superblock(&*media)?;
     let mut luns = LunTable::default();
     let (table, regions, counts) = load_roots(&*media, &superblock, &geometry, &mut luns)?;
     let place = LogPlace {
@@ -57,13 +57,25 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
     let batches = find_batches(&shared, &roots.superblock, place)?;
     replay(&shared, &mut roots, &batches)?;
     checkpoint::run(&shared, &mut roots, Some(place.epoch + 1)).map_err(OpenError::Io)?;
+    if !all_whole {
+        // One more, for the other slot, so that there are two copies of both again.
+        checkpoint::run(&shared, &mut roots, None).map_err(OpenError::Io)?;
+    }
     Ok((shared, roots))
 }
 
-pub(crate) fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geometry), OpenError> {
+/// The superblock that counts.
+pub(crate) struct Newest {
+    pub(crate) superblock: Superblock,
+    pub(crate) geometry: Geometry,
+    /// All copies of both slots are whole.
+    all_whole: bool,
+}
+
+pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> {
     let len_bytes = media.len_bytes().map_err(OpenError::Io)?;
     let mut newest: Option<Superblock> = None;
-    let (mut valid_slots, mut damaged) = ([false; 2], false);
+    let (mut valid_slots, mut damaged, mut copies_whole) = ([false; 2], false, 0);
     for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
         let mut bytes = [0; BLOCK_BYTES];
         if len_bytes >= (block + 1) * BLOCK_LEN {
@@ -72,6 +84,7 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geomet
         match Superblock::parse(&bytes) {
             Slot::Valid(superblock) if Geometry::superblock(superblock.generation.get()).contains(&block) => {
                 valid_slots[index(superblock.generation.get() % 2)] = true;
+                copies_whole += 1;
                 if newest.as_ref().is_none_or(|other| other.generation.get() < superblock.generation.get()) {
                     newest = Some(*superblock);
                 }
@@ -96,7 +109,7 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<(Superblock, Geomet
     if valid_slots != [true; 2] {
         refuse_if_older(media, &superblock, &geometry)?;
     }
-    Ok((superblock, geometry))
+    Ok(Newest { superblock, geometry, all_whole: copies_whole == 4 })
 }
 
 /// With only one slot readable, the other one was either torn by a crash while it was written, which is harmless, or it was

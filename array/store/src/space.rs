@@ -227,22 +227,58 @@ impl Space {
         }
     }
 
+    /// [`Space::touch`] for many blocks in ascending order, whose counts are mostly on the same pages.
+    pub(crate) fn touch_all(&self, cache: &mut Cache, blocks: &[u64], faults: &mut Faults) {
+        for blocks in self.geometry.by_region(blocks) {
+            self.touch(cache, blocks[0], faults);
+        }
+    }
+
+    /// [`Space::increment`] for many blocks in ascending order, which all have a reference already.
+    pub(crate) fn increment_all(&mut self, cache: &mut Cache, blocks: &[u64]) {
+        for blocks in self.geometry.by_region(blocks) {
+            let (_, key, _) = self.count_slot(blocks[0]);
+            let page = cache.page_mut(key);
+            for block in blocks {
+                let (.., at) = self.count_slot(*block);
+                let count = page.count(at);
+                debug_assert!(count > 0, "block {block} is referred to");
+                page.set_count(at, count.saturating_add(1));
+            }
+        }
+    }
+
     /// Takes a reference away; true if it was the last.
     pub(crate) fn decrement(&mut self, cache: &mut Cache, block: u64) -> bool {
         let (_, key, at) = self.count_slot(block);
-        let page = cache.page_mut(key);
-        let count = page.count(at);
-        if count == 0 || count == u16::MAX {
-            tracing::error!(block, count, "a reference count is wrong; the block stays in use");
-            return false;
+        let was_last = take_one(cache.page_mut(key), at, block);
+        if was_last {
+            self.free(block);
         }
-        page.set_count(at, count - 1);
-        if count == 1 {
-            self.used_count = self.used_count.saturating_sub(1);
-            self.hold(block);
-            self.freed.push(block);
+        was_last
+    }
+
+    /// [`Space::decrement`] for many blocks in ascending order.
+    pub(crate) fn decrement_all(&mut self, cache: &mut Cache, blocks: &[u64]) {
+        let mut last = Vec::new();
+        for blocks in self.geometry.by_region(blocks) {
+            let (_, key, _) = self.count_slot(blocks[0]);
+            let page = cache.page_mut(key);
+            for block in blocks {
+                let (.., at) = self.count_slot(*block);
+                if take_one(page, at, *block) {
+                    last.push(*block);
+                }
+            }
         }
-        count == 1
+        last.into_iter().for_each(|block| self.free(block));
+    }
+
+    /// A block has lost its last reference.
+    fn free(&mut self, block: u64) {
+        self.used_count = self.used_count.saturating_sub(1);
+        self.hold(block);
+        self.freed.push(block);
     }
 
     /// Holds a block back. False if it was held already.
@@ -374,4 +410,15 @@ impl Space {
     pub(crate) fn is_draining(&self) -> bool {
         !self.draining.is_empty()
     }
+}
+
+/// Takes one from a count; true if it was the last.
+fn take_one(page: &mut Page, at: usize, block: u64) -> bool {
+    let count = page.count(at);
+    if count == 0 || count == u16::MAX {
+        tracing::error!(block, count, "a reference count is wrong; the block stays in use");
+        return false;
+    }
+    page.set_count(at, count - 1);
+    count == 1
 }

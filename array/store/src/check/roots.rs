@@ -6,7 +6,7 @@ use crate::lun_table::LunTable;
 use crate::media::Media;
 use crate::page::{BLOCK_LEN, Entry, FANOUT_LEN, Page, index};
 use crate::pool::OpenError;
-use crate::recovery::newest_superblock;
+use crate::recovery::{Newest, newest_superblock};
 use crate::superblock::Superblock;
 
 const TABLE: &str = "table of LUNs";
@@ -34,7 +34,7 @@ pub(super) struct Roots {
 impl Roots {
     /// Reads what is there. Damaged copies are written again if `repair` says so.
     pub(super) fn read(media: &dyn Media, repair: bool, report: &mut CheckReport) -> Result<Self, OpenError> {
-        let (superblock, geometry) = newest_superblock(media)?;
+        let Newest { superblock, geometry, .. } = newest_superblock(media)?;
         let mut roots = Self {
             superblock,
             geometry,

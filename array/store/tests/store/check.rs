@@ -207,6 +207,31 @@ async fn empty_used_bytes() -> u64 {
 }
 
 #[test]
+fn opening_brings_back_damaged_superblocks() {
+    runtime().block_on(async {
+        let (image, world, ..) = pool_with_places().await;
+        for lost in [vec![0], vec![1], vec![1028], vec![1029], vec![0, 1029]] {
+            let mut damaged = image.clone();
+            lost.iter().for_each(|block| damaged.flip(block * 4096 + 3000, 1));
+            let media = SimMedia::with(damaged);
+            let pool = StorePool::open_on(media.clone(), &small_config(4096)).unwrap();
+            assert_eq!(observe(&pool).await, world.model, "{lost:?}");
+            drop(pool);
+            for slot in [0, 1] {
+                let content = |block: u64| {
+                    let mut bytes = [0; 4096];
+                    media.image().read(block * 4096, &mut bytes);
+                    bytes
+                };
+                assert_eq!(content(slot), content(slot + 1028), "{lost:?}");
+                let crc = crc32c::crc32c(&content(slot)[..4092]);
+                assert_eq!(content(slot)[4092..], crc.to_le_bytes(), "{lost:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn nothing_is_freed_as_long_as_a_map_is_unreadable() {
     runtime().block_on(async {
         let (image, world, free, _) = pool_with_places().await;

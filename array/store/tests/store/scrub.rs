@@ -85,8 +85,10 @@ fn what_is_stopped_goes_on_after_reopening() {
         world.pool.close().await.unwrap();
         drop(world);
         let pool = StorePool::open_on(media.clone(), &small_config(64)).unwrap();
-        let rest = pool.scrub(ScrubOptions { resume: true, ..ScrubOptions::default() }, |_| ()).await.unwrap();
-        assert!(rest.data_blocks < all.data_blocks, "{rest:?} is not a part of {all:?}");
+        let mut visited = Vec::new();
+        let resume = ScrubOptions { resume: true, ..ScrubOptions::default() };
+        let rest = pool.scrub(resume, |report| visited.extend(report.at)).await.unwrap();
+        assert!(visited.iter().all(|lun| Some(*lun) >= half.at), "{visited:?} begins before {half:?}");
         assert!(rest.data_blocks + half.data_blocks >= all.data_blocks, "{half:?} and {rest:?} are not {all:?}");
         assert_eq!(rest.at, None);
         // What is done is done, for good.
