@@ -50,7 +50,7 @@ pub enum LunError {
 /// The data of one LUN.
 ///
 /// The implementation checks every range, since only it knows the size at the moment of the request; callers need not. Requests
-/// run concurrently. A write that has not been answered yet may be seen or not seen, per block of 512 bytes; one that has been
+/// run concurrently. A write that has not been answered yet may be seen or not seen, physical block by physical block; one that has been
 /// answered is seen by every later read and is part of every later snapshot. It survives a crash once a [`Lun::flush`] that began
 /// after the answer has been answered.
 pub trait Lun: Send + Sync + 'static {

@@ -357,6 +357,9 @@ impl DeviceServer {
             Command::CompareAndWrite { lba, block_count, fua } => {
                 Operation::compare_and_write(disk, lba, block_count, fua)?
             }
+            Command::WriteAtomic { lba, boundary, block_count, fua } => {
+                Operation::write_atomic(disk, lba, (boundary, block_count), fua)?
+            }
             Command::OrWrite { range, fua } => Operation::or_write(disk, range, fua)?,
             Command::WriteSame { range, anchor, no_data_out, .. } => {
                 Operation::write_same(disk, range, anchor, no_data_out)?

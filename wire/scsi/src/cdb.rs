@@ -41,6 +41,7 @@ pub mod opcode {
     pub const PRE_FETCH_16: u8 = 0x90;
     pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     pub const WRITE_SAME_16: u8 = 0x93;
+    pub const WRITE_ATOMIC_16: u8 = 0x9c;
     pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub const REPORT_LUNS: u8 = 0xa0;
     pub const MAINTENANCE_IN: u8 = 0xa3;
@@ -191,6 +192,10 @@ layout!(
         opcode: u8, action: u8, options: u8, asked_opcode: u8, asked_action: U16, allocation_len: U32, reserved: u8,
         control: u8,
     }
+);
+layout!(
+    /// SBC-4 5.48, WRITE ATOMIC(16).
+    WriteAtomicCdb, 16 { opcode: u8, flags: u8, lba: U64, boundary: U16, count: U16, group: u8, control: u8 }
 );
 layout!(
     /// SBC-3 5.2, COMPARE AND WRITE.

@@ -184,6 +184,17 @@ pub enum Command {
         /// FUA: answer when the data is durable.
         fua: bool,
     },
+    /// SBC-4 5.48: all of it is written or nothing, also over a loss of power.
+    WriteAtomic {
+        /// LOGICAL BLOCK ADDRESS.
+        lba: u64,
+        /// ATOMIC BOUNDARY: pieces of so many blocks are atomic, each for itself; 0 if the whole is to be.
+        boundary: u16,
+        /// TRANSFER LENGTH in blocks.
+        block_count: u16,
+        /// FUA: answer when the data is durable.
+        fua: bool,
+    },
     /// SBC-3 5.43 and 5.44. The data-out is one block.
     WriteSame {
         /// What to write. A count of 0 means up to the end.

@@ -8,7 +8,7 @@ mod extended_inquiry;
 mod identification;
 mod provisioning;
 
-pub use block_limits::BlockLimits;
+pub use block_limits::{AtomicLimits, BlockLimits};
 pub use characteristics::BlockDeviceCharacteristics;
 pub use extended_inquiry::ExtendedInquiry;
 pub use identification::DeviceIdentification;

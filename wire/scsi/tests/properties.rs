@@ -2,8 +2,8 @@
 
 use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind};
 use lunshadow_scsi::vpd::{
-    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning, ProvisioningType,
-    SupportedPages, UnitSerialNumber,
+    AtomicLimits, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, LogicalBlockProvisioning,
+    ProvisioningType, SupportedPages, UnitSerialNumber,
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbForm, Command, ControlPage,
@@ -84,6 +84,8 @@ fn block_commands() -> impl Strategy<Value = Command> {
             Command::WriteAndVerify { range, check }
         }),
         any::<(u64, u8, bool)>().prop_map(|(lba, block_count, fua)| Command::CompareAndWrite { lba, block_count, fua }),
+        any::<(u64, u16, u16, bool)>()
+            .prop_map(|(lba, boundary, block_count, fua)| { Command::WriteAtomic { lba, boundary, block_count, fua } }),
         (ten_or_sixteen(), any::<(bool, bool, bool)>()).prop_map(|(range, (unmap, anchor, no_data_out))| {
             let no_data_out = no_data_out && range.form() == CdbForm::Sixteen;
             Command::WriteSame { range, unmap, anchor, no_data_out }
@@ -270,10 +272,14 @@ proptest! {
         (write_same_nonzero, prefetch_max) in any::<(bool, u32)>(),
         (unmap_blocks_max, unmap_descriptors_max, unmap_granularity, write_same_max) in any::<(u32, u32, u32, u64)>(),
         unmap_alignment in option::of(0..1_u32 << 31),
+        (transfer_max_atomic, alignment, granularity, bounded_transfer_max, boundary_max) in any::<(u32, u32, u32, u32, u32)>(),
     ) {
+        let atomic = AtomicLimits {
+            transfer_max: transfer_max_atomic, alignment, granularity, bounded_transfer_max, boundary_max,
+        };
         let limits = BlockLimits {
             compare_and_write_max, transfer_granularity, transfer_max, transfer_optimal, unmap_blocks_max,
-            unmap_descriptors_max, unmap_granularity, unmap_alignment, write_same_max, write_same_nonzero, prefetch_max,
+            unmap_descriptors_max, unmap_granularity, unmap_alignment, write_same_max, write_same_nonzero, prefetch_max, atomic,
         };
         prop_assert_eq!(BlockLimits::parse(&limits.to_bytes(Peripheral::DISK)), Ok(limits));
     }

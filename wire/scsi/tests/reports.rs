@@ -41,6 +41,10 @@ fn cdbs_are_laid_out_as_in_the_standards() {
         Command::CompareAndWrite { lba: 0x0102_0304_0506_0708, block_count: 9, fua: true },
         &[0x89, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9, 0, 0],
     );
+    check_cdb(
+        Command::WriteAtomic { lba: 8, boundary: 0x0102, block_count: 0x0304, fua: true },
+        &[0x9c, 8, 0, 0, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 0, 0],
+    );
     let ten = BlockRange::new(1, 2);
     check_cdb(
         Command::WriteSame { range: ten, unmap: true, anchor: true, no_data_out: false },
@@ -95,7 +99,7 @@ fn the_table_has_each_command_once_and_rows_of_one_code_together() {
             assert_eq!(command.to_cdb().as_bytes(), cdb, "{}", form.name);
         }
     }
-    assert_eq!(seen.len(), 55);
+    assert_eq!(seen.len(), 56);
 }
 
 #[test]

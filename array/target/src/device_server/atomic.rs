@@ -1,22 +1,46 @@
-//! COMPARE AND WRITE, ORWRITE: commands that read, decide and write as one action. Other commands do not write to their blocks
+//! COMPARE AND WRITE, ORWRITE, WRITE ATOMIC. The first two are commands that read, decide and write as one action. Other commands do not write to their blocks
 //! meanwhile; see [`super::ranges`].
 
 use bytes::Bytes;
-use lunshadow_lun::Lba;
+use lunshadow_lun::{LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 use lunshadow_scsi::{AdditionalSense, BlockRange, Sense, SenseKey};
 
-use super::illegal_request;
 use super::medium::{BLOCK_BYTES, Kind, Operation, blocks, check_range, range_of, report, start_transfer, written};
 use super::unit::Disk;
+use super::{illegal_request, invalid_field};
 
 /// MAXIMUM COMPARE AND WRITE LENGTH: what the byte in the CDB counts.
 pub(super) const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = u8::MAX;
+
+/// What WRITE ATOMIC writes: a physical block.
+pub(super) const ATOMIC_BLOCKS: u32 = PHYSICAL_BLOCK_BYTES / LOGICAL_BLOCK_BYTES;
 
 impl Operation {
     pub(super) fn compare_and_write(disk: Disk, lba: u64, block_count: u8, fua: bool) -> Result<Self, Sense> {
         let (at, blocks) = (Lba(lba), u32::from(block_count));
         check_range(&disk.lun, at, super::medium::blocks(blocks))?;
         Ok(Self { disk: disk.writable()?, kind: Kind::CompareAndWrite { at, blocks, fua } })
+    }
+
+    /// The same as WRITE: storage writes a physical block whole or not at all. Nothing longer is, nor what lies in two of them.
+    pub(super) fn write_atomic(
+        disk: Disk,
+        lba: u64,
+        (boundary, block_count): (u16, u16),
+        fua: bool,
+    ) -> Result<Self, Sense> {
+        let (at, blocks) = (Lba(lba), u32::from(block_count));
+        check_range(&disk.lun, at, super::medium::blocks(blocks))?;
+        if boundary != 0 {
+            return Err(invalid_field(10));
+        }
+        if blocks != 0 && blocks != ATOMIC_BLOCKS {
+            return Err(invalid_field(12));
+        }
+        if !lba.is_multiple_of(u64::from(ATOMIC_BLOCKS)) {
+            return Err(invalid_field(2));
+        }
+        Ok(Self { disk: disk.writable()?, kind: Kind::Write { at, blocks, fua } })
     }
 
     pub(super) fn or_write(disk: Disk, range: BlockRange, fua: bool) -> Result<Self, Sense> {

@@ -3,12 +3,12 @@
 use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind};
 use lunshadow_lun::{LunHandle, PRODUCT, REVISION, VENDOR, identity_of};
 use lunshadow_scsi::vpd::{
-    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, ExtendedInquiry, LogicalBlockProvisioning,
-    ProvisioningType, SupportedPages, UnitSerialNumber, page,
+    AtomicLimits, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, ExtendedInquiry,
+    LogicalBlockProvisioning, ProvisioningType, SupportedPages, UnitSerialNumber, page,
 };
 use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
 
-use super::atomic::COMPARE_AND_WRITE_BLOCKS_MAX;
+use super::atomic::{ATOMIC_BLOCKS, COMPARE_AND_WRITE_BLOCKS_MAX};
 use super::log::THRESHOLD_EXPONENT;
 use super::medium::TRANSFER_BLOCKS_MAX;
 use super::unit::Unit;
@@ -72,6 +72,14 @@ const BLOCK_LIMITS: BlockLimits = BlockLimits {
     unmap_granularity: UNMAP_GRANULARITY_BLOCKS,
     unmap_alignment: Some(0),
     write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
+    // A physical block and nothing else.
+    atomic: AtomicLimits {
+        transfer_max: ATOMIC_BLOCKS,
+        alignment: ATOMIC_BLOCKS,
+        granularity: ATOMIC_BLOCKS,
+        bounded_transfer_max: 0,
+        boundary_max: 0,
+    },
 };
 
 const CHARACTERISTICS: BlockDeviceCharacteristics =

@@ -151,6 +151,30 @@ async fn compare_and_write_writes_only_what_it_found() {
 }
 
 #[tokio::test]
+async fn write_atomic_writes_a_physical_block_and_nothing_else() {
+    let bench = Bench::new().await;
+    let limits = bench.data(DISK, Command::Inquiry { page: Some(page::BLOCK_LIMITS), allocation_len: 255 }).await;
+    let limits = BlockLimits::parse(&limits).expect("the page").atomic;
+    assert_eq!((limits.transfer_max, limits.alignment, limits.granularity), (8, 8, 8));
+    let atomic = |lba, boundary, block_count| Command::WriteAtomic { lba, boundary, block_count, fua: false };
+    let block = vec![3; 4096];
+    assert_eq!(bench.run(DISK, atomic(16, 0, 8), block.clone()).await, Completion::good());
+    assert_eq!(bench.data(DISK, read(15, 10)).await, [vec![0; 512], block, vec![0; 512]].concat());
+    assert_eq!(bench.run(DISK, atomic(LUN_BLOCKS - 8, 0, 8), vec![4; 4096]).await, Completion::good());
+    assert_eq!(bench.ask(DISK, atomic(LUN_BLOCKS, 0, 0)).await, Completion::good());
+    let refused = [
+        (atomic(16, 8, 8), invalid_field(FieldPointer::byte(10))),
+        (atomic(16, 0, 7), invalid_field(FieldPointer::byte(12))),
+        (atomic(16, 0, 16), invalid_field(FieldPointer::byte(12))),
+        (atomic(17, 0, 8), invalid_field(FieldPointer::byte(2))),
+        (atomic(LUN_BLOCKS - 7, 0, 8), illegal(AdditionalSense::LBA_OUT_OF_RANGE)),
+    ];
+    for (command, expected) in refused {
+        assert_eq!(bench.ask(DISK, command).await, expected, "{command:?}");
+    }
+}
+
+#[tokio::test]
 async fn another_amount_of_data_than_the_command_takes_is_refused() {
     let bench = Bench::new().await;
     let commands = [

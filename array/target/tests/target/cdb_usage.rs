@@ -77,7 +77,7 @@ async fn addresses_beyond_the_end_are_refused_by_every_block_command() {
             assert_eq!(completion, out_of_range, "{} at {lba}", form.name);
         }
     }
-    assert_eq!(block_commands, 23);
+    assert_eq!(block_commands, 24);
 }
 
 async fn one_command(bench: &Bench, lun: u8, which: OperationCodes) -> Option<Vec<u8>> {

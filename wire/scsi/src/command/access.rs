@@ -40,6 +40,7 @@ impl Command {
             | Self::Write { .. }
             | Self::WriteAndVerify { .. }
             | Self::CompareAndWrite { .. }
+            | Self::WriteAtomic { .. }
             | Self::WriteSame { .. }
             | Self::OrWrite { .. }
             | Self::SynchronizeCache { .. }

@@ -4,8 +4,8 @@ use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, Reserve
 use crate::cdb::{
     BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
-    PlainCdb6, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, UnmapCdb, opcode,
-    service_action,
+    PlainCdb6, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, UnmapCdb,
+    WriteAtomicCdb, opcode, service_action,
 };
 use crate::{ModeForm, OperationCodes, SenseFormat};
 
@@ -74,13 +74,8 @@ impl Command {
                 service_action_in(service_action::GET_LBA_STATUS, lba, allocation_len)
             }
             Self::Unmap { anchor, parameter_len } => unmap(anchor, parameter_len),
-            Self::CompareAndWrite { lba, block_count, fua } => Cdb::of(&CompareAndWriteCdb {
-                opcode: opcode::COMPARE_AND_WRITE,
-                flags: u8::from(fua) << 3,
-                lba: lba.into(),
-                count: block_count,
-                ..CompareAndWriteCdb::default()
-            }),
+            Self::CompareAndWrite { lba, block_count, fua } => compare_and_write(lba, block_count, fua),
+            Self::WriteAtomic { lba, boundary, block_count, fua } => write_atomic(lba, (boundary, block_count), fua),
             Self::Read { range, fua } => blocks(&READ, range, u8::from(fua) << 3),
             Self::Write { range, fua } => blocks(&WRITE, range, u8::from(fua) << 3),
             Self::Verify { range, check } => blocks(&VERIFY, range, byte_check(check)),
@@ -212,6 +207,27 @@ fn blocks(forms: &Forms, range: BlockRange, flags: u8) -> Cdb {
             Cdb::of(&BlockCdb16 { opcode, flags, lba, count, ..BlockCdb16::default() })
         }
     }
+}
+
+fn compare_and_write(lba: u64, count: u8, fua: bool) -> Cdb {
+    Cdb::of(&CompareAndWriteCdb {
+        opcode: opcode::COMPARE_AND_WRITE,
+        flags: u8::from(fua) << 3,
+        lba: lba.into(),
+        count,
+        ..CompareAndWriteCdb::default()
+    })
+}
+
+fn write_atomic(lba: u64, (boundary, count): (u16, u16), fua: bool) -> Cdb {
+    Cdb::of(&WriteAtomicCdb {
+        opcode: opcode::WRITE_ATOMIC_16,
+        flags: u8::from(fua) << 3,
+        lba: lba.into(),
+        boundary: boundary.into(),
+        count: count.into(),
+        ..WriteAtomicCdb::default()
+    })
 }
 
 /// PC of LOG SENSE for cumulative values.

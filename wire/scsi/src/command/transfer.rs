@@ -2,7 +2,7 @@
 
 use super::table::{form, invalid_bit, layout};
 use super::{BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm};
-use crate::cdb::{BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, CompareAndWriteCdb, opcode};
+use crate::cdb::{BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, CompareAndWriteCdb, WriteAtomicCdb, opcode};
 
 /// The usage data of the forms; `$flags` are the bits of byte 1 that count. GROUP NUMBER is taken
 /// as it is: it only says what to count together, and nothing is counted.
@@ -54,6 +54,7 @@ pub(super) const FORMS: &[CommandForm] = &[
         [opcode::COMPARE_AND_WRITE, 0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x1f, 0],
         compare_and_write
     ),
+    sixteen!("WRITE ATOMIC(16)", WRITE_ATOMIC_16, 0x18, write_atomic),
 ];
 
 fn read(cdb: &[u8]) -> Result<Command, CdbError> {
@@ -111,6 +112,13 @@ fn compare_and_write(cdb: &[u8]) -> Result<Command, CdbError> {
     let cdb: &CompareAndWriteCdb = layout(cdb)?;
     let fua = Flags(cdb.flags).without_protection()?.fua();
     Ok(Command::CompareAndWrite { lba: cdb.lba.get(), block_count: cdb.count, fua })
+}
+
+fn write_atomic(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &WriteAtomicCdb = layout(cdb)?;
+    let fua = Flags(cdb.flags).without_protection()?.fua();
+    let (boundary, block_count) = (cdb.boundary.get(), cdb.count.get());
+    Ok(Command::WriteAtomic { lba: cdb.lba.get(), boundary, block_count, fua })
 }
 
 /// Byte 1 of a command on blocks.

@@ -32,6 +32,23 @@ pub struct BlockLimits {
     pub unmap_alignment: Option<u32>,
     /// MAXIMUM WRITE SAME LENGTH.
     pub write_same_max: u64,
+    /// What WRITE ATOMIC does.
+    pub atomic: AtomicLimits,
+}
+
+/// SBC-4 6.6.4, the limits of WRITE ATOMIC, in logical blocks. All 0 if there is no such command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AtomicLimits {
+    /// MAXIMUM ATOMIC TRANSFER LENGTH, of a write without boundaries.
+    pub transfer_max: u32,
+    /// ATOMIC ALIGNMENT, of the first block.
+    pub alignment: u32,
+    /// ATOMIC TRANSFER LENGTH GRANULARITY.
+    pub granularity: u32,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY.
+    pub bounded_transfer_max: u32,
+    /// MAXIMUM ATOMIC BOUNDARY SIZE.
+    pub boundary_max: u32,
 }
 
 impl BlockLimits {
@@ -50,7 +67,11 @@ impl BlockLimits {
             unmap_granularity: self.unmap_granularity.into(),
             unmap_alignment: self.unmap_alignment.map_or(0, |blocks| ALIGNMENT_VALID | blocks).into(),
             write_same_max: self.write_same_max.into(),
-            reserved: [0; 20],
+            atomic_transfer_max: self.atomic.transfer_max.into(),
+            atomic_alignment: self.atomic.alignment.into(),
+            atomic_granularity: self.atomic.granularity.into(),
+            atomic_bounded_transfer_max: self.atomic.bounded_transfer_max.into(),
+            atomic_boundary_max: self.atomic.boundary_max.into(),
         };
         with_header(peripheral, page::BLOCK_LIMITS, bytes.as_bytes())
     }
@@ -74,6 +95,13 @@ impl BlockLimits {
             unmap_granularity: data.unmap_granularity.get(),
             unmap_alignment: (alignment & ALIGNMENT_VALID != 0).then_some(alignment & !ALIGNMENT_VALID),
             write_same_max: data.write_same_max.get(),
+            atomic: AtomicLimits {
+                transfer_max: data.atomic_transfer_max.get(),
+                alignment: data.atomic_alignment.get(),
+                granularity: data.atomic_granularity.get(),
+                bounded_transfer_max: data.atomic_bounded_transfer_max.get(),
+                boundary_max: data.atomic_boundary_max.get(),
+            },
         })
     }
 }
@@ -95,6 +123,10 @@ struct Bytes {
     unmap_granularity: U32,
     unmap_alignment: U32,
     write_same_max: U64,
-    reserved: [u8; 20],
+    atomic_transfer_max: U32,
+    atomic_alignment: U32,
+    atomic_granularity: U32,
+    atomic_bounded_transfer_max: U32,
+    atomic_boundary_max: U32,
 }
 const _: () = assert!(size_of::<Bytes>() == 0x3c);
