@@ -1,6 +1,6 @@
 //! What the tests said, by statement of the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
@@ -48,14 +48,18 @@ fn word_of(text: &str) -> Option<String> {
     ["ok", "FAILED", "ignored"].contains(&word).then(|| word.to_owned())
 }
 
-/// The statements that a test is named after: `p_017_…`, `p_030_p_031_…`, or `module::p_017_…`.
-fn statements_of(test: &str) -> Vec<u32> {
-    let mut statements = Vec::new();
-    let mut rest = test.rsplit("::").next().unwrap_or_default();
-    while let Some((number, next)) = rest.strip_prefix("p_").and_then(|rest| rest.split_once('_')) {
-        let Some(number) = number.parse().ok().filter(|_| number.len() == 3) else { break };
-        statements.push(number);
-        rest = next;
+/// The statements that a test is named after: `p_017_…`, `p_030_p_032_…`, `p_030_to_032_…`, or `module::p_017_…`.
+fn statements_of(test: &str) -> BTreeSet<u32> {
+    let mut statements = BTreeSet::new();
+    let (mut rest, mut first) = (test.rsplit("::").next().unwrap_or_default().strip_prefix("p_"), None);
+    while let Some((number, text)) = rest.and_then(|rest| rest.split_at_checked(3)) {
+        let Ok(number) = number.parse::<u32>() else { break };
+        statements.extend(first.take().unwrap_or(number)..=number);
+        if let Some(last) = text.strip_prefix("_to_") {
+            (rest, first) = (Some(last), Some(number));
+        } else {
+            rest = text.strip_prefix("_p_");
+        }
     }
     statements
 }
@@ -118,9 +122,11 @@ mod tests {
 
     #[test]
     fn a_test_is_named_after_its_statements() {
-        assert_eq!(statements_of("com::p_017_a_panic_ends_as_a_veto"), [17]);
-        assert_eq!(statements_of("p_030_p_126_x"), [30, 126]);
-        assert!(statements_of("a_test_p_017").is_empty());
-        assert!(statements_of("p_value_is_small").is_empty());
+        let of = |test| statements_of(test).into_iter().collect::<Vec<_>>();
+        assert_eq!(of("com::p_017_a_panic_ends_as_a_veto"), [17]);
+        assert_eq!(of("p_030_p_126_x"), [30, 126]);
+        assert_eq!(of("p_030_to_032_p_044_x"), [30, 31, 32, 44]);
+        assert!(of("a_test_p_017").is_empty());
+        assert!(of("p_value_is_small").is_empty());
     }
 }
