@@ -100,9 +100,15 @@ impl Bench {
         Self { provider, host, luns, disks, array, _product: product, _identity: identity }
     }
 
-    /// The shortest call that there is: from process to process and back, with nothing done there.
+    /// The shortest call that there is: from process to process and back, with nothing done there. The method is a reserved one, so the
+    /// answer is that it is not implemented.
     fn calls(&self) -> Result<Figure, HResult> {
-        let call = || timed(|| self.provider.get_provider_capabilities().map(drop));
+        let call = || {
+            timed(|| match self.provider.get_provider_capabilities() {
+                Ok(_) | Err(HResult::E_NOTIMPL) => Ok(()),
+                Err(code) => Err(code),
+            })
+        };
         let durations = (0..CALLS).map(|_| call()).collect::<Result<_, _>>()?;
         Ok(Figure::of("one COM call", durations))
     }
