@@ -1,9 +1,13 @@
 //! Child processes: run one, or say which failed and how.
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+
+/// How often a child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The cargo that runs us, so that the pinned toolchain is used throughout.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
@@ -29,8 +33,41 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits for a child, and ends it when it takes too long: a program that hangs must not hang whoever waits for the results of all.
+///
+/// # Errors
+/// If it had to be ended, or cannot be waited for.
+pub(crate) fn wait_at_most(child: &mut Child, at_most: Duration) -> anyhow::Result<ExitStatus> {
+    let until = Instant::now() + at_most;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            bail!("it was not done after {} s and was ended", at_most.as_secs());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// What a command prints on standard output, or `None` if it cannot be started or fails.
 pub(crate) fn output_of(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_hangs_is_ended() {
+        let mut child = program("sleep", &["600"]).spawn().expect("it starts");
+        let error = wait_at_most(&mut child, Duration::ZERO).expect_err("it hangs");
+        assert!(error.to_string().contains("was ended"), "{error}");
+        let mut child = program("true", &[]).spawn().expect("it starts");
+        assert!(wait_at_most(&mut child, Duration::from_secs(600)).expect("it ends").success());
+    }
 }

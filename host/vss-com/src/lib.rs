@@ -1,7 +1,7 @@
 //! VSS across COM, for both ends.
 //!
-//! For a provider's shells: structures are copied in within bounds ([`read_luns`]), changed in place without growing, and empty ones filled
-//! with task memory ([`write_back`]). For whoever plays VSS: [`RemoteProvider`], a provider in another process as a `HardwareProvider`.
+//! For a provider's shells: structures are copied in within bounds (`read_luns`), changed in place without growing, and empty ones filled
+//! with task memory (`write_back`). For whoever plays VSS: `RemoteProvider`, a provider in another process as a `HardwareProvider`.
 //!
 //! The rule about memory is the same at both ends. What came in through a stub lies in the stub's buffer, so it is neither freed nor given
 //! more than it has room for: on return the client's stub writes into what the client passed. NULL members are filled with task memory,

@@ -1,7 +1,7 @@
 //! The contract between the Volume Shadow Copy Service and a hardware provider, as safe Rust.
 //!
 //! Only types and rules live here: no I/O, no clock, no threads, nothing that needs Windows. `host/provider` implements
-//! [`HardwareProvider`], `host/coordinator` drives it, `host/provider-com` will expose it over COM. Names are VSS words.
+//! [`HardwareProvider`], `host/coordinator` drives it, `host/provider-com` exposes it over COM. Names are VSS words.
 
 mod attributes;
 mod hresult;

@@ -1,8 +1,8 @@
 //! The Windows provider, proven through COM between processes.
 //!
-//! Two programs stand beside the product: a stand-in for the part of VSS that registers providers ([`stand_in`]), and the provider
-//! with planted faults ([`planted`]). [`raw`] is a client that can misuse a provider's interfaces. [`layout`] holds what is compared with
-//! the headers of C, and [`rig`] the whole system with the real array and the product itself.
+//! Two programs stand beside the product: a stand-in for the part of VSS that registers providers (`stand_in`), and the provider
+//! with planted faults ([`planted`]). `raw` is a client that can misuse a provider's interfaces. `layout` holds what is compared with
+//! the headers of C, and `rig` the whole system with the real array and the product itself.
 #![cfg_attr(windows, expect(unsafe_code, reason = "COM's interfaces are unsafe to call and to implement"))]
 
 #[cfg(windows)]

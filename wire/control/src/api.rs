@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | POST | [`ENROL`] | [`EnrolRequest`] → [`EnrolAnswer`]; the one request without a credential |
 //! | GET | [`HOST`] | → [`HostRecord`] |
-//! | GET | [`OVERVIEW`] | → [`HostOverview`] |
+//! | GET | [`OVERVIEW`] | → [`HostOverview`](crate::HostOverview) |
 //! | POST | [`RESOLVE`] | [`ResolveRequest`] → [`ResolveAnswer`] |
 //! | POST | [`MAP`], [`UNMAP`] | [`LunsRequest`] → [`OutcomesAnswer`] |
 //! | POST | [`NOTE_USE`] | [`NoteUseRequest`] → [`OutcomesAnswer`] |

@@ -14,14 +14,14 @@ mod verdicts;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 
-use crate::command::{cargo, output_of, program, run};
+use crate::command::{cargo, output_of, program, run, wait_at_most};
 use crate::peers;
 use array_side::ArraySide;
 use prefix::Prefix;
@@ -35,6 +35,9 @@ pub(crate) const TESTED: &[&str] =
 
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
+
+/// How long all tests under Wine may take together. On two idle processors they take a fifth of it.
+const TESTS_AT_MOST: Duration = Duration::from_secs(40 * 60);
 
 /// What to do besides.
 #[derive(Debug, Default, Args)]
@@ -157,12 +160,13 @@ fn test(
     tests.args(["--", "--test-threads=1"]);
     tests.args(&arguments.filter);
     tests.stdout(output.try_clone()?).stderr(output);
-    let status = tests.status().context("cannot start cargo")?;
-    if !status.success() {
+    let mut running = tests.spawn().context("cannot start cargo")?;
+    let ended = wait_at_most(&mut running, TESTS_AT_MOST);
+    if !ended.as_ref().is_ok_and(ExitStatus::success) {
         let text = std::fs::read(report)?;
         print!("{}", String::from_utf8_lossy(&text));
     }
-    ensure!(status.success(), "tests under Wine failed");
+    ensure!(ended?.success(), "tests under Wine failed");
     Ok(())
 }
 

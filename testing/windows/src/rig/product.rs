@@ -112,6 +112,16 @@ impl Product {
         }
     }
 
+    /// Runs one of the product's commands, as an administrator does, and answers what it printed.
+    ///
+    /// # Panics
+    /// If the program does not start.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = run(Command::new(built_program()).args(arguments), "");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// An object of the provider's class, by way of the registry. COM starts a process if none serves.
     ///
     /// # Panics

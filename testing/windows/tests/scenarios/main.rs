@@ -6,4 +6,5 @@
 mod creation;
 mod failures;
 mod recovery;
+mod reports;
 mod transport;
