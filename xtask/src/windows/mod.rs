@@ -36,7 +36,7 @@ pub(crate) const TESTED: &[&str] =
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
 
-/// How long all tests under Wine may take together. On two idle processors they take a fifth of it.
+/// How long all tests under Wine may take together. On two processors they took 6 minutes.
 const TESTS_AT_MOST: Duration = Duration::from_secs(40 * 60);
 
 /// What to do besides.
