@@ -114,6 +114,27 @@ impl Drop for Only {
     }
 }
 
+/// Where a scrub looks: a block of a LUN, with the map that the LUN has at the moment.
+#[derive(Clone, Copy)]
+struct Place {
+    lun: LunId,
+    length: BlockCount,
+    tree: Tree,
+    block: u64,
+}
+
+impl Place {
+    /// How many blocks the LUN has.
+    fn block_end(&self) -> u64 {
+        self.length.0.div_ceil(SECTORS_PER_BLOCK)
+    }
+
+    /// Whether the LUN has no such block.
+    fn is_behind(&self) -> bool {
+        self.block >= self.block_end()
+    }
+}
+
 /// A page above the leaves that the scrub is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Open {
@@ -152,29 +173,36 @@ impl Scrub {
     fn look(&mut self, shared: &Shared, (from, block): ScrubCursor) -> u64 {
         // From before the look-up until the last read, so that no block becomes something else.
         let reader = shared.reader(&shared.state.lock());
-        let found = {
-            let state = shared.state.lock();
-            state.luns.live_from(from).map(|lun| (lun.id, lun.length, lun.tree))
-        };
-        let Some((lun, length, tree)) = found else {
+        let mut place = None;
+        let path = shared.with_pages(|state, faults| {
+            // Looked up anew in each round: a root that a LUN had before may be a page that never was on the medium and is gone.
+            place = state.luns.live_from(from).map(|lun| Place {
+                lun: lun.id,
+                length: lun.length,
+                tree: lun.tree,
+                block: if lun.id == from { block } else { 0 },
+            });
+            let Some(place) = place.filter(|place| !place.is_behind()) else { return Some(Vec::new()) };
+            state.pages.path(&place.tree, place.block, faults, |page| self.is_done(page))
+        });
+        let Some(place) = place else {
             self.cursor = None;
             return 0;
         };
-        let block = if lun == from { block } else { 0 };
+        let Place { lun, length, tree, block } = place;
         if block == 0 {
             self.open.clear();
         }
-        if block >= length.0.div_ceil(SECTORS_PER_BLOCK) {
+        if place.is_behind() {
             self.cursor = lun.as_u128().checked_add(1).map(|next| (LunId::from_u128(next), 0));
             return 0;
         }
-        let path = shared.with_pages(|state, faults| state.pages.path(&tree, block, faults, |page| self.is_done(page)));
         let (bytes, next) = match path {
             Ok(steps) => self.look_at(shared, lun, &tree, block, &steps),
             // Both copies of some page are damaged. What is below is looked for leaf by leaf, since which page it is is not known.
             Err(_) => {
                 let leaf = block / FANOUT_LEN * FANOUT_LEN;
-                let end = (leaf + FANOUT_LEN).min(length.0.div_ceil(SECTORS_PER_BLOCK));
+                let end = (leaf + FANOUT_LEN).min(place.block_end());
                 self.name(lun, length, block, end - block);
                 (2 * BLOCK_LEN, leaf + FANOUT_LEN)
             }
