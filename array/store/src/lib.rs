@@ -43,6 +43,7 @@ mod space;
 mod state;
 mod superblock;
 mod usage;
+mod verify;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage, Repair, check, check_on};

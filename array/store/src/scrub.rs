@@ -15,6 +15,7 @@ use crate::check::{BlockSet, LunDamage};
 use crate::map::{PathStep, Tree, entry_span};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::state::Shared;
+use crate::verify::verify_run;
 
 const SECTORS_PER_BLOCK: u64 = 8;
 /// After so many bytes the scrub lets go of its thread, and waits if it is to be slow.
@@ -301,18 +302,8 @@ impl Scrub {
     }
 
     fn verify(&mut self, shared: &Shared, run: &[Entry], buffer: &mut Vec<u8>) -> u64 {
-        buffer.resize(run.len() * BLOCK_BYTES, 0);
-        let whole = shared.media.read_at(run[0].block() * BLOCK_LEN, buffer);
-        for (entry, content) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)) {
-            if !self.verified.insert(entry.block()) {
-                continue;
-            }
-            let read = if whole.is_ok() { Ok(()) } else { shared.media.read_at(entry.block() * BLOCK_LEN, content) };
-            self.report.data_blocks += 1;
-            if read.is_err() || !entry.matches(content) {
-                self.bad.insert(entry.block());
-            }
-        }
+        let bad = |block| self.bad.extend([block]);
+        self.report.data_blocks += verify_run(&*shared.media, run, buffer, &mut self.verified, bad);
         u64::try_from(run.len() * BLOCK_BYTES).expect("at most a leaf")
     }
 

@@ -11,8 +11,9 @@ use crate::check::{CheckOptions, CheckProgress, CheckReport, LunDamage, Metadata
 use crate::lun_table::{Life, LunEntry};
 use crate::map::entry_span;
 use crate::media::Media;
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, Page, PageRef, index};
+use crate::page::{BLOCK_LEN, Entry, Page, PageRef, index};
 use crate::pool::OpenError;
+use crate::verify::verify_run;
 
 const SECTORS_PER_BLOCK: u64 = BLOCK_LEN / LOGICAL_BLOCK_BYTES as u64;
 /// How many ranges of damaged blocks a report names.
@@ -184,18 +185,10 @@ impl Pass<'_> {
     }
 
     fn verify(&mut self, run: &[Entry], buffer: &mut Vec<u8>) {
-        buffer.resize(run.len() * BLOCK_BYTES, 0);
-        let whole = self.media.read_at(run[0].block() * BLOCK_LEN, buffer);
-        for (entry, content) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)) {
-            if !self.verified.insert(entry.block()) {
-                continue;
-            }
-            let read = if whole.is_ok() { Ok(()) } else { self.media.read_at(entry.block() * BLOCK_LEN, content) };
-            self.so_far.verified_blocks += 1;
-            if read.is_err() || !entry.matches(content) {
-                self.damage.data.insert(entry.block());
-            }
-        }
+        let bad = |block| {
+            self.damage.data.insert(block);
+        };
+        self.so_far.verified_blocks += verify_run(self.media, run, buffer, &mut self.verified, bad);
         (self.progress)(*self.so_far);
     }
 
