@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use lunshadow_control::{LunId, identity_of};
 use lunshadow_provider::{Event, EventLog, Provider, ProviderConfig, lun_information};
-use lunshadow_vss::{HResult, LunInformation};
+use lunshadow_vss::LunInformation;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -163,15 +163,5 @@ impl Planted {
             events: self.records.events.lock().drain(..).map(|event| event.id.number()).collect(),
             panics: std::mem::take(&mut self.records.panics.lock()),
         })
-    }
-}
-
-/// The code of a planted fault.
-impl From<Fault> for Option<HResult> {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Code(bits) => Some(HResult::from_bits(bits)),
-            Fault::Panic | Fault::DelayMs(_) => None,
-        }
     }
 }
