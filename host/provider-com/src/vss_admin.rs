@@ -1,17 +1,15 @@
 //! `IVssAdmin`: which providers VSS knows.
 
 use lunshadow_vss::ProviderType;
-use lunshadow_vss_com::{guid, uuid};
+use lunshadow_vss_com::{activate, guid, uuid};
 use uuid::Uuid;
 use windows::Win32::Foundation::S_FALSE;
 use windows::Win32::Storage::Vss::{IVssAdmin, VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER, VSS_PROVIDER_TYPE};
-use windows::Win32::System::Com::{
-    CLSCTX_LOCAL_SERVER, COINIT_MULTITHREADED, CoCreateInstance, CoInitializeEx, CoTaskMemFree,
-};
-use windows_core::{GUID, HSTRING, PCWSTR, Result};
+use windows::Win32::System::Com::CoTaskMemFree;
+use windows_core::{HSTRING, Interface, PCWSTR, Result};
 
 /// The coordinator of VSS.
-const COORDINATOR: GUID = GUID::from_u128(0xe579_ab5f_1cc4_44b4_bed9_de09_91ff_0623);
+const COORDINATOR: Uuid = Uuid::from_u128(0xe579_ab5f_1cc4_44b4_bed9_de09_91ff_0623);
 
 /// One registered provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +28,7 @@ pub(crate) struct VssAdmin(IVssAdmin);
 impl VssAdmin {
     /// Starts VSS if it does not run.
     pub(crate) fn connect() -> Result<Self> {
-        // SAFETY: it may be called at any time; that it was called before is no error.
-        unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) }.ok()?;
-        // SAFETY: COM runs on this thread.
-        unsafe { CoCreateInstance(&COORDINATOR, None, CLSCTX_LOCAL_SERVER) }.map(Self)
+        activate(COORDINATOR, Interface::cast).map(Self)
     }
 
     pub(crate) fn register(&self, registration: &Registration) -> Result<()> {

@@ -9,6 +9,7 @@
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "structures that come through COM are pointers and counts")]
 
+mod activation;
 pub mod apartment;
 mod build;
 mod ids;
@@ -19,6 +20,7 @@ mod task_memory;
 mod tests;
 mod write_back;
 
+pub use activation::activate;
 pub use ids::{guid, uuid};
 pub use read::{LUNS_AT_MOST, StructureError, read_device, read_devices, read_lun, read_luns};
 pub use remote::RemoteProvider;

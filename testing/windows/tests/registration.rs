@@ -2,14 +2,14 @@
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "COM's interfaces are unsafe to call")]
 
+use lunshadow_vss_com::{activate, uuid};
 use lunshadow_windows::stand_in::{COORDINATOR_CLASS, PRETENCE_KEY};
 use windows::Win32::Foundation::{E_INVALIDARG, S_FALSE};
 use windows::Win32::Storage::Vss::{
     IVssAdmin, VSS_E_PROVIDER_ALREADY_REGISTERED, VSS_E_PROVIDER_IN_USE, VSS_E_PROVIDER_NOT_REGISTERED,
     VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER, VSS_PROV_HARDWARE,
 };
-use windows::Win32::System::Com::{CLSCTX_LOCAL_SERVER, COINIT_MULTITHREADED, CoCreateInstance, CoInitializeEx};
-use windows_core::{GUID, HSTRING, PCWSTR, Result, w};
+use windows_core::{GUID, HSTRING, Interface, PCWSTR, Result, w};
 use windows_registry::LOCAL_MACHINE;
 
 const PROVIDER: GUID = GUID::from_u128(0x0a1d_5d0e_6f2f_4a55_a1c5_64a4_7a3c_1f01);
@@ -17,11 +17,8 @@ const CLASS: GUID = GUID::from_u128(0x0a1d_5d0e_6f2f_4a55_a1c5_64a4_7a3c_1f02);
 const VERSION: GUID = GUID::from_u128(0x0a1d_5d0e_6f2f_4a55_a1c5_64a4_7a3c_1f03);
 
 fn admin() -> IVssAdmin {
-    // SAFETY: it may be called at any time.
-    unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) }.ok().expect("COM starts");
     let class = GUID::try_from(COORDINATOR_CLASS.trim_matches(['{', '}'])).expect("a GUID");
-    // SAFETY: COM runs on this thread.
-    unsafe { CoCreateInstance(&class, None, CLSCTX_LOCAL_SERVER) }.expect("the stand-in starts")
+    activate(uuid(&class), Interface::cast).expect("the stand-in starts")
 }
 
 fn register(admin: &IVssAdmin) -> Result<()> {

@@ -12,10 +12,9 @@ use uuid::Uuid;
 use windows::Win32::Storage::Vss::{
     IVssAsync, IVssHardwareSnapshotProviderEx, IVssProviderCreateSnapshotSet, IVssProviderNotifications,
 };
-use windows::Win32::System::Com::{CLSCTX_LOCAL_SERVER, CoCreateInstance};
-use windows_core::{BOOL, HRESULT, HSTRING, IUnknown, Interface, Result};
+use windows_core::{BOOL, HRESULT, HSTRING, Interface, Result};
 
-use crate::{apartment, guid};
+use crate::{activate, guid};
 use arrays::{Devices, LunArray};
 use operation::RemoteOperation;
 
@@ -40,10 +39,9 @@ impl RemoteProvider {
     /// # Errors
     /// What COM says.
     pub fn create(class: Uuid) -> Result<Self> {
-        apartment::join_mta()?;
-        // SAFETY: COM runs, by the line above.
-        let object: IUnknown = unsafe { CoCreateInstance(&guid(class), None, CLSCTX_LOCAL_SERVER) }?;
-        Ok(Self { hardware: object.cast()?, creation: object.cast()?, notifications: object.cast()? })
+        activate(class, |object| {
+            Ok(Self { hardware: object.cast()?, creation: object.cast()?, notifications: object.cast()? })
+        })
     }
 
     /// One of the calls of the creation that have a set's id only.

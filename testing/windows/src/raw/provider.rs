@@ -3,13 +3,12 @@
 use std::ptr::{null, null_mut};
 
 use lunshadow_vss::HResult;
-use lunshadow_vss_com::guid;
+use lunshadow_vss_com::{activate, guid, uuid};
 use uuid::Uuid;
 use windows::Win32::Storage::VirtualDiskService::VDS_LUN_INFORMATION;
 use windows::Win32::Storage::Vss::{
     IVssAsync, IVssHardwareSnapshotProviderEx, IVssProviderCreateSnapshotSet, IVssProviderNotifications,
 };
-use windows::Win32::System::Com::{CLSCTX_LOCAL_SERVER, CoCreateInstance};
 use windows_core::{BOOL, GUID, HSTRING, IUnknown, Interface, Result};
 
 use super::LunArray;
@@ -68,9 +67,7 @@ impl RawProvider {
     /// # Errors
     /// What COM says.
     pub fn create(class: GUID) -> Result<Self> {
-        // SAFETY: COM runs in every thread of a test.
-        let object: IUnknown = unsafe { CoCreateInstance(&class, None, CLSCTX_LOCAL_SERVER) }?;
-        Self::of(&object)
+        activate(uuid(&class), Self::of)
     }
 
     /// An object that somebody made.
