@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use lunshadow_array_client::{HttpsArray, HttpsTimeouts, NamedArray, SeveralArrays};
 use lunshadow_provider::{Clock, EventId, EventLog, Provider, ProviderConfig};
-use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, SnapshotId,
-    SnapshotSetId, SnapshotState,
-};
+use lunshadow_vss::{HResult, Interceptor, Method, SnapshotState};
 use parking_lot::Mutex;
 
 use crate::config::{ArraySettings, Settings, SettingsError};
@@ -23,6 +20,18 @@ pub struct ConfiguredProvider {
     provider: Provider,
     known: Mutex<Known>,
 }
+
+/// The calls with which something begins.
+const BEGINNINGS: &[Method] = &[
+    Method::AreLunsSupported,
+    Method::FillInLunInfo,
+    Method::BeginPrepareSnapshot,
+    Method::LocateLuns,
+    Method::OnLunEmpty,
+    Method::OnLunStateChange,
+    Method::ResyncLuns,
+    Method::OnLoad,
+];
 
 /// What was read last.
 #[derive(Default)]
@@ -43,12 +52,6 @@ impl ConfiguredProvider {
         let provider = Self { path, arrays, provider, known: Mutex::default() };
         provider.refresh(Method::OnLoad);
         provider
-    }
-
-    /// The provider itself.
-    #[must_use]
-    pub fn provider(&self) -> &Provider {
-        &self.provider
     }
 
     /// The names of the arrays that are in use.
@@ -153,110 +156,18 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-impl HardwareProvider for ConfiguredProvider {
-    fn are_luns_supported(
-        &self,
-        context: Context,
-        devices: &[DeviceName],
-        luns: &mut [LunInformation],
-    ) -> Result<bool, HResult> {
-        self.refresh(Method::AreLunsSupported);
-        self.provider.are_luns_supported(context, devices, luns)
+impl Interceptor for ConfiguredProvider {
+    type Provider = Provider;
+
+    fn provider(&self) -> &Provider {
+        &self.provider
     }
 
-    fn fill_in_lun_info(&self, device: &DeviceName, lun: &mut LunInformation) -> (HResult, bool) {
-        self.refresh(Method::FillInLunInfo);
-        self.provider.fill_in_lun_info(device, lun)
-    }
-
-    fn begin_prepare_snapshot(
-        &self,
-        set: SnapshotSetId,
-        snapshot: SnapshotId,
-        context: Context,
-        devices: &[DeviceName],
-        luns: &mut [LunInformation],
-    ) -> Result<(), HResult> {
-        self.refresh(Method::BeginPrepareSnapshot);
-        self.provider.begin_prepare_snapshot(set, snapshot, context, devices, luns)
-    }
-
-    fn get_target_luns(
-        &self,
-        devices: &[DeviceName],
-        sources: &[LunInformation],
-    ) -> Result<Vec<LunInformation>, HResult> {
-        self.provider.get_target_luns(devices, sources)
-    }
-
-    fn locate_luns(&self, shadows: &[LunInformation]) -> Result<(), HResult> {
-        self.refresh(Method::LocateLuns);
-        self.provider.locate_luns(shadows)
-    }
-
-    fn on_lun_empty(&self, device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
-        self.refresh(Method::OnLunEmpty);
-        self.provider.on_lun_empty(device, lun)
-    }
-
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.end_prepare_snapshots(set)
-    }
-
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.pre_commit_snapshots(set)
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.commit_snapshots(set)
-    }
-
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult> {
-        self.provider.post_commit_snapshots(set, snapshot_count)
-    }
-
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.pre_final_commit_snapshots(set)
-    }
-
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.post_final_commit_snapshots(set)
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.provider.abort_snapshots(set)
-    }
-
-    fn get_provider_capabilities(&self) -> Result<u64, HResult> {
-        self.provider.get_provider_capabilities()
-    }
-
-    fn on_lun_state_change(
-        &self,
-        shadows: &[LunInformation],
-        originals: &[LunInformation],
-        change: LunStateChange,
-    ) -> Result<(), HResult> {
-        self.refresh(Method::OnLunStateChange);
-        self.provider.on_lun_state_change(shadows, originals, change)
-    }
-
-    fn resync_luns(&self, shadows: &[LunInformation], targets: &[LunInformation]) -> Result<Box<dyn Async>, HResult> {
-        self.refresh(Method::ResyncLuns);
-        self.provider.resync_luns(shadows, targets)
-    }
-
-    fn on_reuse_luns(&self, shadows: &[LunInformation], originals: &[LunInformation]) -> Result<(), HResult> {
-        self.provider.on_reuse_luns(shadows, originals)
-    }
-
-    fn on_load(&self) -> Result<(), HResult> {
-        self.refresh(Method::OnLoad);
-        self.provider.on_load()
-    }
-
-    fn on_unload(&self, forced: bool) -> Result<(), HResult> {
-        self.provider.on_unload(forced)
+    fn around<T>(&self, method: Method, call: impl FnOnce() -> Result<T, HResult>) -> Result<T, HResult> {
+        if BEGINNINGS.contains(&method) {
+            self.refresh(method);
+        }
+        call()
     }
 }
 
@@ -266,6 +177,7 @@ mod tests {
 
     use lunshadow_control::{Fingerprint, Secret};
     use lunshadow_provider::Event;
+    use lunshadow_vss::{Context, HardwareProvider as _};
 
     use super::*;
     use crate::config::store;

@@ -6,6 +6,7 @@
 mod attributes;
 mod hresult;
 mod ids;
+mod interceptor;
 mod lifecycle;
 mod lun_information;
 mod method;
@@ -15,6 +16,7 @@ mod provider;
 pub use attributes::{BreakOptions, Context, LunStateChange, RecoveryOptions};
 pub use hresult::HResult;
 pub use ids::{ProviderId, SnapshotId, SnapshotSetId};
+pub use interceptor::Interceptor;
 pub use lifecycle::{Call, Lifecycle, ShadowLuns, Transition, Verdict};
 pub use lun_information::{
     BusType, DeviceName, DiskSignature, Interconnect, LUN_INFORMATION_VERSION, LunInformation, MatchLevel,
