@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lunshadow_lun::{Lba, LunId, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_lun::{BlockCount, Lba, LunId, Pool as _, ShadowMember, ShadowSetId};
 use lunshadow_store::{CheckOptions, ScrubError, ScrubOptions, ScrubReport, StorePool};
 
 use crate::check::checked;
 use crate::foreign::{rich_world, runtime};
-use crate::model::{observe, small_config};
+use crate::model::{observe, small_config, small_pool};
 use crate::sim_media::SimMedia;
 
 /// The first block that can hold data in these pools.
@@ -163,5 +163,53 @@ fn a_scrub_finds_nothing_wrong_with_a_pool_that_is_busy() {
             scrubs += 1;
         }
         busy.await.unwrap();
+    });
+}
+
+/// A pool that was just opened, with two LUNs of two leaves each. Of the one that is first in the order of ids, the root has changed since and the
+/// first leaf is on the medium only.
+async fn changed_root() -> (SimMedia, StorePool, [LunId; 2]) {
+    let (media, pool) = small_pool(4096);
+    let mut luns = [LunId::random(), LunId::random()];
+    luns.sort_unstable();
+    for id in luns {
+        let lun = pool.create(id, BlockCount(8 * 5000)).await.unwrap();
+        for block in [0, 600] {
+            lun.write(Lba(block * 8), Bytes::from(vec![9; 4096])).await.unwrap();
+        }
+    }
+    pool.close().await.unwrap();
+    drop(pool);
+    let pool = StorePool::open_on(media.clone(), &small_config(4096)).unwrap();
+    pool.open(luns[0]).unwrap().write(Lba(600 * 8), Bytes::from(vec![10; 4096])).await.unwrap();
+    (media, pool, luns)
+}
+
+#[test]
+fn a_lun_that_goes_while_the_scrub_reads_its_map_is_not_damaged() {
+    runtime().block_on(async {
+        let (media, pool, luns) = changed_root().await;
+        let pool = Arc::new(pool);
+        media.hang_next_read();
+        let scrub = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { scrubbed(&pool).await }
+        });
+        // It has looked the root up, which is in memory only, and reads the leaf.
+        media.wait_for_hanging_read();
+        pool.delete(luns[0]).await.unwrap();
+        let other_bytes = 2 * 4096;
+        while pool.usage().data_bytes > other_bytes {
+            // A checkpoint comes between two steps of reclaiming.
+            pool.close().await.unwrap();
+        }
+        // The LUN's slot is used again, and its root's block is nobody's.
+        let heir = pool.create(LunId::random(), BlockCount(8 * 5000)).await.unwrap();
+        for block in 0..900 {
+            heir.write(Lba(block * 8), Bytes::from(vec![11; 4096])).await.unwrap();
+        }
+        media.let_read_go();
+        let report = scrub.await.unwrap();
+        assert_eq!((report.damage.as_slice(), report.healed_copies), (&[][..], 0), "{report:?}");
     });
 }

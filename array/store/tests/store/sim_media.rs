@@ -45,6 +45,18 @@ struct Inner {
     fault: Option<Fault>,
     hanging: bool,
     waiting: usize,
+    read: HangingRead,
+}
+
+/// A single read that is made to hang.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum HangingRead {
+    #[default]
+    None,
+    /// The next one will.
+    Next,
+    /// It does.
+    Now,
 }
 
 /// See the module. All clones are one medium.
@@ -207,6 +219,23 @@ impl SimMedia {
         drop(self.shared.1.wait_while(inner, |inner| inner.waiting == 0).expect("no test panics while it holds this"));
     }
 
+    /// Lets the next read hang, and no other.
+    pub(crate) fn hang_next_read(&self) {
+        self.lock().read = HangingRead::Next;
+    }
+
+    /// Blocks until that read hangs.
+    pub(crate) fn wait_for_hanging_read(&self) {
+        let hangs = |inner: &mut Inner| inner.read != HangingRead::Now;
+        drop(self.shared.1.wait_while(self.lock(), hangs).expect("no test panics while it holds this"));
+    }
+
+    /// Lets it go on.
+    pub(crate) fn let_read_go(&self) {
+        self.lock().read = HangingRead::None;
+        self.shared.1.notify_all();
+    }
+
     fn attempt(inner: &mut Inner, attempt: Attempt) -> io::Result<()> {
         inner.fault.as_mut().and_then(|fault| fault(attempt)).map_or(Ok(()), Err)
     }
@@ -215,6 +244,12 @@ impl SimMedia {
 impl Media for SimMedia {
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         let mut inner = self.lock();
+        if inner.read == HangingRead::Next {
+            inner.read = HangingRead::Now;
+            self.shared.1.notify_all();
+            let hangs = |inner: &mut Inner| inner.read == HangingRead::Now;
+            inner = self.shared.1.wait_while(inner, hangs).expect("no test panics while it holds this");
+        }
         Self::attempt(&mut inner, Attempt::Read { offset_bytes, len_bytes: buffer.len() as u64 })?;
         if offset_bytes + buffer.len() as u64 > inner.image.len_bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
