@@ -1,5 +1,10 @@
 //! The thread that writes checkpoints and gives back what deleted LUNs had.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::budget::Budget;
 use crate::checkpoint::{self, Roots};
 use crate::record::LunSlot;
 use crate::state::Shared;
@@ -12,21 +17,37 @@ enum Task {
     GiveBack(LunSlot),
 }
 
-/// Runs until the pool stops or is poisoned.
-pub(crate) fn run(shared: &Shared, mut roots: Roots) {
-    while let Some(task) = next_task(shared) {
+/// What giving back has cost since there was nothing to give back.
+#[derive(Default)]
+struct Spent {
+    steps: u64,
+    time: Duration,
+}
+
+/// Runs until the pool stops or is poisoned. Giving back keeps to its budget; checkpoints do not wait, since others wait for them.
+pub(crate) fn run(shared: &Shared, mut roots: Roots, mut budget: Budget) {
+    let mut spent = Spent::default();
+    while let Some(task) = next_task(shared, &mut budget) {
         match task {
             Task::Checkpoint => {
                 if let Err(error) = checkpoint::run(shared, &mut roots, None) {
                     return shared.poison(&error);
                 }
             }
-            Task::GiveBack(slot) => give_back(shared, slot),
+            Task::GiveBack(slot) => {
+                let begin = Instant::now();
+                give_back(shared, slot);
+                let (now, step) = (Instant::now(), begin.elapsed());
+                budget.spend(now, step);
+                spent.steps += 1;
+                spent.time += step;
+                end_step(shared, &mut spent);
+            }
         }
     }
 }
 
-fn next_task(shared: &Shared) -> Option<Task> {
+fn next_task(shared: &Shared, budget: &mut Budget) -> Option<Task> {
     let mut state = shared.state.lock();
     loop {
         if !state.running || state.poisoned {
@@ -36,11 +57,13 @@ fn next_task(shared: &Shared) -> Option<Task> {
         if state.wanted_generation >= state.generation {
             return Some(Task::Checkpoint);
         }
-        let deleted = state.luns.deleted().map(|(slot, _)| slot).find(|slot| !state.stuck.contains(slot));
-        if let Some(slot) = deleted {
-            return Some(Task::GiveBack(slot));
+        match state.reclaimable() {
+            Some(slot) => match budget.wait(Instant::now(), &shared.requests, state.space_wanted) {
+                Some(rest) => drop(shared.house_wake.wait_for(&mut state, rest)),
+                None => return Some(Task::GiveBack(slot)),
+            },
+            None => shared.house_wake.wait(&mut state),
         }
-        shared.house_wake.wait(&mut state);
     }
 }
 
@@ -58,5 +81,17 @@ fn give_back(shared: &Shared, slot: LunSlot) {
         tracing::warn!(slot, error = %error, "a deleted LUN's map cannot be read; its space stays in use");
         shared.state.lock().stuck.insert(slot);
     }
-    shared.publish(&shared.state.lock());
+}
+
+/// Tells who waits for space, and what it has cost when there is no more to give back.
+fn end_step(shared: &Shared, spent: &mut Spent) {
+    let mut state = shared.state.lock();
+    // Who still waits says so again.
+    state.space_wanted = false;
+    shared.publish(&state);
+    if state.reclaimable().is_none() {
+        let Spent { steps, time } = std::mem::take(spent);
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(steps, time_us, "what deleted LUNs had is given back");
+    }
 }

@@ -18,6 +18,7 @@
 //! * Errors of reading concern the blocks that were read. A failed sync, or a failed write of log or checkpoint, poisons the pool: it
 //!   reads, and refuses the rest until it is reopened.
 
+mod budget;
 mod cache;
 mod changes;
 mod check;

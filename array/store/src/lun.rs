@@ -175,24 +175,34 @@ impl StoreLun {
         work: impl Fn(&Self) -> Result<Option<T>, LunError> + Send + Sync + 'static,
     ) -> Result<T, LunError> {
         let work = Arc::new(work);
-        for _ in 0..SPACE_ROUNDS_MAX {
+        let mut rounds = 0;
+        while rounds < SPACE_ROUNDS_MAX {
             self.shared.admitted().await.map_err(refused)?;
             let (this, work) = (self.clone(), Arc::clone(&work));
             if let Some(done) = blocking(move || work(&this)).await? {
                 return Ok(done);
             }
+            let mut watch = self.shared.watch();
             let generation = {
                 let mut state = self.shared.state.lock();
-                if state.pages.space.returning_count() == 0 {
-                    // What was on its way back may have come just now.
-                    if state.pages.space.free_count() >= state.limits.reserve_blocks + blocks {
-                        continue;
-                    }
+                // What is being reclaimed comes in any case, so that waiting for it is no attempt.
+                let is_reclaiming = self.shared.hurry_reclaim(&mut state);
+                rounds += usize::from(!is_reclaiming);
+                if state.pages.space.returning_count() > 0 {
+                    Some(self.shared.want_checkpoint(&mut state))
+                } else if state.pages.space.free_count() >= state.limits.reserve_blocks + blocks {
+                    // What was on its way back has come just now.
+                    continue;
+                } else if is_reclaiming {
+                    None
+                } else {
                     return Err(LunError::OutOfSpace);
                 }
-                self.shared.want_checkpoint(&mut state)
             };
-            self.shared.checkpointed(generation).await.map_err(refused)?;
+            match generation {
+                Some(generation) => self.shared.checkpointed(generation).await.map_err(refused)?,
+                None => watch.changed().await.map_err(|_| LunError::Poisoned)?,
+            }
         }
         Err(LunError::OutOfSpace)
     }
@@ -300,24 +310,28 @@ impl Lun for StoreLun {
     }
 
     async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
+        let _request = self.shared.requests.begin();
         let bytes = self.checked(at, count)?;
         let this = self.clone();
         blocking(move || this.extent_blocking(&bytes)).await
     }
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        let _request = self.shared.requests.begin();
         let bytes = self.checked(at, count)?;
         let this = self.clone();
         blocking(move || this.read_blocking(&bytes)).await
     }
 
     async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
+        let _request = self.shared.requests.begin();
         let count = BlockCount::from_bytes(number(data.len()));
         let count = count.ok_or(LunError::NotWholeBlocks { byte_len: data.len() })?;
         self.write_bytes(self.checked(at, count)?, data).await
     }
 
     async fn flush(&self) -> Result<(), LunError> {
+        let _request = self.shared.requests.begin();
         let sequence = {
             let mut state = self.shared.state.lock();
             self.entry(&state)?;
@@ -330,6 +344,7 @@ impl Lun for StoreLun {
     }
 
     async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
+        let _request = self.shared.requests.begin();
         // Again if the LUN has got another length meanwhile.
         while !self.discard_as_long(at, count, self.length()).await? {}
         Ok(())

@@ -12,6 +12,9 @@ use lunshadow_lun::{
     ShadowMember, ShadowSetId,
 };
 
+use tokio::time::Instant;
+
+use crate::budget::Budget;
 use crate::checkpoint::Roots;
 use crate::enlarge::EnlargeError;
 use crate::geometry::Geometry;
@@ -39,12 +42,15 @@ pub struct StoreConfig {
     /// How much of the medium the pool may use in all, its own records included, fixed when the pool is made. The file is
     /// sparse: it takes what is used.
     pub capacity_bytes: u64,
+    /// How much of the time reclaiming and scrubbing may take each while requests are under way, in per cent: 1 to 100. They take all
+    /// that they need when there are none, and reclaiming also while a write waits for space.
+    pub background_percent: u8,
 }
 
 impl Default for StoreConfig {
-    /// 256 MiB of map pages, a log of 64 MiB, 1 TiB of capacity.
+    /// 256 MiB of map pages, a log of 64 MiB, 1 TiB of capacity, a tenth of the time for each kind of work in the background.
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20, log_bytes: 64 << 20, capacity_bytes: 1 << 40 }
+        Self { cache_bytes: 256 << 20, log_bytes: 64 << 20, capacity_bytes: 1 << 40, background_percent: 10 }
     }
 }
 
@@ -115,6 +121,7 @@ impl From<FileMediaError> for OpenError {
 pub struct StorePool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    background_percent: u8,
 }
 
 impl StorePool {
@@ -157,14 +164,16 @@ impl StorePool {
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
         let cache_pages = usize::try_from(config.cache_bytes / BLOCK_LEN).unwrap_or(usize::MAX);
         let (shared, roots) = recovery::open(Box::new(media), cache_pages)?;
-        Self::start(Arc::new(shared), roots).map_err(OpenError::Io)
+        Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
     }
 
-    fn start(shared: Arc<Shared>, roots: Roots) -> io::Result<Self> {
+    fn start(shared: Arc<Shared>, roots: Roots, background_percent: u8) -> io::Result<Self> {
         shared.state.lock().running = true;
-        let mut pool = Self { shared, threads: Vec::new() };
+        let mut pool = Self { shared, threads: Vec::new(), background_percent };
         pool.run("store-log", log_writer::run)?;
-        pool.run("store-house", move |shared| housekeeper::run(shared, roots))?;
+        pool.run("store-house", move |shared| {
+            housekeeper::run(shared, roots, Budget::new(background_percent, Instant::now()));
+        })?;
         Ok(pool)
     }
 
@@ -198,8 +207,9 @@ impl StorePool {
                 if state.medium_full {
                     return Err(PoolError::OutOfSpace);
                 }
-                let giving_back = state.luns.deleted().any(|(slot, _)| !state.stuck.contains(&slot));
-                if checkpoint.is_none() && !giving_back {
+                if self.shared.hurry_reclaim(&mut state) {
+                    // News come with each step.
+                } else if checkpoint.is_none() {
                     checkpoint = Some(self.shared.want_checkpoint(&mut state));
                 }
                 if checkpoint.is_some_and(|generation| state.pages.space.released_generation() >= generation) {
@@ -227,7 +237,8 @@ impl StorePool {
         options: ScrubOptions,
         progress: impl FnMut(&ScrubReport),
     ) -> Result<ScrubReport, ScrubError> {
-        scrub::run(&self.shared, options, progress).await
+        let budget = Budget::new(self.background_percent, Instant::now());
+        scrub::run(&self.shared, options, budget, progress).await
     }
 
     /// Says from how little room on LUNs answer that the pool is low on space. It is a tenth of the capacity until somebody says so.
@@ -253,7 +264,11 @@ impl StorePool {
 
 impl Drop for StorePool {
     fn drop(&mut self) {
-        self.shared.state.lock().running = false;
+        {
+            let mut state = self.shared.state.lock();
+            state.running = false;
+            self.shared.publish(&state);
+        }
         self.shared.log_wake.notify_all();
         self.shared.house_wake.notify_all();
         for thread in self.threads.drain(..) {

@@ -50,6 +50,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         poisoned: false,
         stuck: std::collections::BTreeSet::new(),
         medium_full: false,
+        space_wanted: false,
         running: false,
     };
     let shared = Shared::new(media, state);

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lunshadow_lun::{BlockCount, Lba, LunId};
+use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::check::{BlockSet, LunDamage};
 use crate::map::{PathStep, Tree, entry_span};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
@@ -69,6 +71,7 @@ pub(crate) type ScrubCursor = (LunId, u64);
 pub(crate) async fn run(
     shared: &Arc<Shared>,
     options: ScrubOptions,
+    mut budget: Budget,
     mut progress: impl FnMut(&ScrubReport),
 ) -> Result<ScrubReport, ScrubError> {
     let _only = Only::begin(shared)?;
@@ -79,18 +82,23 @@ pub(crate) async fn run(
         let step = {
             let shared = Arc::clone(shared);
             tokio::task::spawn_blocking(move || {
+                let begin = Instant::now();
                 let bytes = scrub.step(&shared);
-                (scrub, bytes)
+                (scrub, bytes, begin.elapsed())
             })
         };
-        let bytes;
-        (scrub, bytes) = step.await.map_err(ScrubError::Failed)?;
+        let (bytes, took);
+        (scrub, bytes, took) = step.await.map_err(ScrubError::Failed)?;
         shared.state.lock().scrub_cursor = scrub.cursor;
         scrub.report.healed_copies = shared.healed_pages.load(Ordering::Relaxed) - healed_before;
         scrub.report.at = scrub.cursor.map(|(lun, _)| lun);
         progress(&scrub.report);
         if let Some(rate) = options.bytes_per_second {
             tokio::time::sleep(Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate)).await;
+        }
+        budget.spend(Instant::now(), took);
+        while let Some(rest) = budget.wait(Instant::now(), &shared.requests, false) {
+            tokio::time::sleep(rest).await;
         }
     }
     Ok(scrub.report)

@@ -12,6 +12,7 @@ use lunshadow_lun::SpaceLevel;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use crate::budget::Requests;
 use crate::cache::PageKind;
 use crate::geometry::Geometry;
 use crate::log::Log;
@@ -42,6 +43,8 @@ pub(crate) struct State {
     pub(crate) poisoned: bool,
     /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
     pub(crate) stuck: BTreeSet<LunSlot>,
+    /// Somebody waits for what deleted LUNs have; said anew after each step of reclaiming.
+    pub(crate) space_wanted: bool,
     /// Where the scrub is, or the last one was stopped.
     pub(crate) scrub_cursor: Option<ScrubCursor>,
     pub(crate) scrubbing: bool,
@@ -141,12 +144,19 @@ pub(crate) struct Shared {
     pub(crate) healed_pages: AtomicU64,
     /// A [`SpaceLevel`], to be read without the lock.
     space_level: AtomicU8,
+    /// What background work is to make room for.
+    pub(crate) requests: Requests,
 }
 
 impl State {
     /// How many blocks of data can be written now, without what may come back.
     pub(crate) fn available_blocks(&self) -> u64 {
         self.pages.space.free_count().saturating_sub(self.limits.reserve_blocks)
+    }
+
+    /// A deleted LUN of which something can be given back.
+    pub(crate) fn reclaimable(&self) -> Option<LunSlot> {
+        self.luns.deleted().map(|(slot, _)| slot).find(|slot| !self.stuck.contains(slot))
     }
 
     /// How much room there is. What is low stays low until there is an eighth more than what makes it so.
@@ -180,6 +190,7 @@ impl Shared {
             readers_awaited: AtomicBool::new(false),
             healed_pages: AtomicU64::new(0),
             space_level: AtomicU8::new(SpaceLevel::Plenty as u8),
+            requests: Requests::default(),
         }
     }
 
@@ -242,6 +253,15 @@ impl Shared {
         }
         self.house_wake.notify_one();
         state.wanted_generation
+    }
+
+    /// Lets what deleted LUNs have be given back without pauses, until the next step has ended; false if there is nothing.
+    pub(crate) fn hurry_reclaim(&self, state: &mut State) -> bool {
+        let is_reclaiming = state.running && !state.poisoned && state.reclaimable().is_some();
+        if is_reclaiming && !std::mem::replace(&mut state.space_wanted, true) {
+            self.house_wake.notify_one();
+        }
+        is_reclaiming
     }
 
     /// Asks for everything up to now to be made durable by the log; the sequence number to wait for.

@@ -29,7 +29,12 @@ impl RunningArray {
     /// Starts the array; things that are there already are found again, since every action can be repeated.
     fn start(folder: &Path) -> Result<Self> {
         let runtime = Runtime::new()?;
-        let config = StoreConfig { cache_bytes: 4 << 20, log_bytes: 1 << 20, capacity_bytes: 256 << 20 };
+        let config = StoreConfig {
+            cache_bytes: 4 << 20,
+            log_bytes: 1 << 20,
+            capacity_bytes: 256 << 20,
+            ..StoreConfig::default()
+        };
         let (catalog, host, luns) = runtime.block_on(async {
             let pool = match StorePool::open(folder, &config) {
                 Ok(pool) => pool,

@@ -11,7 +11,12 @@ struct InDirectory {
 
 impl InDirectory {
     fn new(cache_pages: u64) -> Self {
-        let config = StoreConfig { cache_bytes: cache_pages * 4096, log_bytes: 1 << 20, capacity_bytes: 128 << 20 };
+        let config = StoreConfig {
+            cache_bytes: cache_pages * 4096,
+            log_bytes: 1 << 20,
+            capacity_bytes: 128 << 20,
+            ..StoreConfig::default()
+        };
         Self { parent: tempfile::tempdir().expect("a folder for the test"), config }
     }
 

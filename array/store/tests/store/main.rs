@@ -17,6 +17,8 @@ mod model;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
+mod reclaim;
+#[cfg(test)]
 mod scrub;
 #[cfg(test)]
 mod sim_media;

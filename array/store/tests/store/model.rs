@@ -336,7 +336,12 @@ pub(crate) fn stamp_of(found: &[u8], number: u64) -> u32 {
 
 /// The smallest pool that the histories fit into: a log of 64 blocks, so that checkpoints are frequent.
 pub(crate) fn small_config(cache_pages: u64) -> StoreConfig {
-    StoreConfig { cache_bytes: cache_pages * 4096, log_bytes: 64 * 4096, capacity_bytes: 28 << 20 }
+    StoreConfig {
+        cache_bytes: cache_pages * 4096,
+        log_bytes: 64 * 4096,
+        capacity_bytes: 28 << 20,
+        ..StoreConfig::default()
+    }
 }
 
 /// A pool on a medium in memory.
