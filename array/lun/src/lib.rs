@@ -3,18 +3,21 @@
 //! * [`Lun`]: the data of one LUN. The SCSI device server in `array/target` knows nothing else of storage.
 //! * [`Pool`]: a set of LUNs that can be captured together at one instant. `array/catalog` drives it.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
+//! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
 //! * [`ReservationStore`]: keeps the target's persistent reservations over restarts.
 //!
 //! Lengths are counted in blocks of 512 bytes ([`BlockCount`], [`Lba`]); storage works in blocks of 4096 bytes, so that
 //! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
 
 mod blocks;
+mod buffer;
 mod lun;
 mod map;
 mod pool;
 mod reservation_store;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
+pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
 pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
     InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
