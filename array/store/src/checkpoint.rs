@@ -4,15 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use lunshadow_lun::AlignedBuffer;
 use zerocopy::little_endian::U64;
 
 use crate::cache::{BlockMap, FrozenPage, PageKind};
 use crate::geometry::{Geometry, Places, TABLE_PAGES};
 use crate::log::LogPlace;
 use crate::lun_table::{LunEntry, encode_page};
-use crate::media;
+use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::scrub::ScrubCursor;
 use crate::state::{Shared, State};
@@ -27,7 +29,8 @@ pub(crate) struct Roots {
     pub(crate) regions: Vec<Entry>,
 }
 
-const WRITE_RUN_BYTES: usize = 1 << 20;
+/// How many pages are written at the same time.
+const BATCH_PAGES: usize = 256;
 
 /// What a checkpoint writes, as it was at one moment.
 struct Frozen {
@@ -236,28 +239,28 @@ fn fill_checks(page: &mut Page, checks: &BlockMap<u32>) {
     }
 }
 
-/// Writes the pages, runs of neighbours at once.
+/// Writes the pages, runs of neighbours as one part, and many parts at the same time.
 fn write_pages(shared: &Shared, writes: &BTreeMap<u64, Arc<Page>>) -> io::Result<()> {
-    let mut run: Vec<u8> = Vec::new();
-    let mut run_start = 0;
-    for (block, page) in writes {
-        let run_end = run_start + u64::try_from(run.len()).unwrap_or(u64::MAX) / BLOCK_LEN;
-        if *block != run_end || run.len() + BLOCK_BYTES > WRITE_RUN_BYTES {
-            write_run(shared, run_start, &run)?;
-            run.clear();
-            run_start = *block;
+    let mut batch = AlignedBuffer::of_len(BATCH_PAGES * BLOCK_BYTES);
+    let mut pages = writes.iter().peekable();
+    while pages.peek().is_some() {
+        let mut runs: Vec<(u64, Range<usize>)> = Vec::new();
+        for (at, (block, page)) in (0..).step_by(BLOCK_BYTES).zip(pages.by_ref().take(BATCH_PAGES)) {
+            batch[at..at + BLOCK_BYTES].copy_from_slice(page.bytes());
+            match runs.last_mut() {
+                Some((start, run)) if *start + (run.len() / BLOCK_BYTES) as u64 == *block => run.end = at + BLOCK_BYTES,
+                _ => runs.push((*block, at..at + BLOCK_BYTES)),
+            }
         }
-        run.extend_from_slice(page.bytes());
+        let part = |(start, run): (u64, Range<usize>)| WritePart { offset_bytes: start * BLOCK_LEN, data: &batch[run] };
+        write_parts(shared, &runs.into_iter().map(part).collect::<Vec<_>>())?;
     }
-    write_run(shared, run_start, &run)
+    Ok(())
 }
 
-fn write_run(shared: &Shared, start: u64, bytes: &[u8]) -> io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
+fn write_parts(shared: &Shared, parts: &[WritePart<'_>]) -> io::Result<()> {
     loop {
-        let Err(error) = shared.media.write_at(start * BLOCK_LEN, bytes) else { return Ok(()) };
+        let Err(error) = shared.media.write_many(parts) else { return Ok(()) };
         let mut state = shared.state.lock();
         if !media::is_full(&error) || !state.running || state.poisoned {
             return Err(error);

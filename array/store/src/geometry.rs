@@ -74,6 +74,11 @@ impl Geometry {
         (LOG_START + position % self.log_blocks) * BLOCK_LEN
     }
 
+    /// The bytes of the log on the medium.
+    pub(crate) const fn log_bytes(&self) -> std::ops::Range<u64> {
+        LOG_START * BLOCK_LEN..self.data_start() * BLOCK_LEN
+    }
+
     /// The first block of the first region.
     pub(crate) const fn data_start(&self) -> u64 {
         LOG_START + self.log_blocks

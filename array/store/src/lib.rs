@@ -28,6 +28,7 @@ mod enlarge;
 mod geometry;
 mod housekeeper;
 mod log;
+mod log_reader;
 mod log_writer;
 mod lun;
 mod lun_table;
@@ -49,6 +50,6 @@ mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage, Repair, check, check_on};
 pub use enlarge::EnlargeError;
-pub use media::{FileMedia, FileMediaError, Media};
+pub use media::{FileMedia, FileMediaError, IoMode, Media, ReadPart, WritePart};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};
 pub use scrub::{ScrubError, ScrubOptions, ScrubReport};

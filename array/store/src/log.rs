@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lunshadow_lun::AlignedBuffer;
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -84,7 +85,7 @@ pub(crate) struct Batch {
     pub(crate) sequence: u64,
     pub(crate) position: u64,
     /// Whole blocks.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: AlignedBuffer,
 }
 
 /// The log's state in memory.
@@ -160,10 +161,11 @@ impl Log {
             head_crc: 0.into(),
         };
         head.head_crc = crc32c::crc32c(&head.as_bytes()[..HEAD_CRC_AT]).into();
-        let mut bytes = Vec::with_capacity((HEAD_BYTES + payload.len()).next_multiple_of(BLOCK_BYTES));
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(&payload);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
+        let end = HEAD_BYTES + payload.len();
+        let mut bytes = AlignedBuffer::of_len(end.next_multiple_of(BLOCK_BYTES));
+        bytes[..HEAD_BYTES].copy_from_slice(head.as_bytes());
+        bytes[HEAD_BYTES..end].copy_from_slice(&payload);
+        bytes[end..].fill(0);
         self.queued_bytes += bytes.len();
         let (sequence, position) = (self.next.sequence, self.next.position);
         self.queue.push_back(Arc::new(Batch { sequence, position, bytes }));

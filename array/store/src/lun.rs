@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel};
+use lunshadow_lun::{
+    AlignedBuffer, BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel,
+};
 
 use crate::changes::{LeafPlace, Updated};
 use crate::lun_table::LunEntry;
 use crate::map::Leaf;
+use crate::media::ReadPart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
 use crate::record::LunSlot;
 use crate::state::{PageError, Refusal, Shared, State};
@@ -72,7 +75,7 @@ impl StoreLun {
 
     fn read_blocking(&self, bytes: &Range<u64>) -> Result<Bytes, LunError> {
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
-        let mut buffer = vec![0; index((blocks.end - blocks.start) * BLOCK_LEN)];
+        let mut buffer = AlignedBuffer::of_len(index((blocks.end - blocks.start) * BLOCK_LEN));
         let reader = self.shared.reader(&self.shared.state.lock());
         let mut from = blocks.start;
         while from < blocks.end {
@@ -87,7 +90,7 @@ impl StoreLun {
         }
         drop(reader);
         let start = index(bytes.start - blocks.start * BLOCK_LEN);
-        Ok(Bytes::from(buffer).slice(start..start + index(bytes.end - bytes.start)))
+        Ok(buffer.freeze().slice(start..start + index(bytes.end - bytes.start)))
     }
 
     /// The first blocks that are all mapped or all not, looked at leaf by leaf.
@@ -140,27 +143,32 @@ impl StoreLun {
         looked_up.map_err(LookUpError::Page)?
     }
 
-    /// Reads and verifies what `entries` refer to; the first damaged one is the error.
+    /// Reads and verifies what `entries` refer to, all runs of neighbours at the same time; the first damaged one is the error.
     pub(crate) fn fetch(&self, entries: &[Entry], buffer: &mut [u8]) -> Result<(), u64> {
-        let mut from = 0;
-        while from < entries.len() {
-            let head = entries[from];
-            let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
-            let run = if head.is_unmapped() { 1 } else { (0..).zip(&entries[from..]).take_while(next).count() };
-            if !head.is_unmapped() {
-                let part = &mut buffer[from * BLOCK_BYTES..(from + run) * BLOCK_BYTES];
-                self.fetch_run(&entries[from..from + run], part).map_err(|at| number(from + at))?;
+        let (mut runs, mut parts) = (Vec::new(), Vec::new());
+        let (mut rest, mut first) = (buffer, 0);
+        for run in entries.chunk_by(Entry::is_followed_by) {
+            let (buffer, others) = rest.split_at_mut(run.len() * BLOCK_BYTES);
+            rest = others;
+            if run[0].is_unmapped() {
+                buffer.fill(0);
+            } else {
+                runs.push((first, run));
+                parts.push(ReadPart { offset_bytes: run[0].block() * BLOCK_LEN, buffer });
             }
-            from += run;
+            first += run.len();
+        }
+        let is_read = self.shared.media.read_many(&mut parts).is_ok();
+        for ((first, run), part) in runs.into_iter().zip(parts) {
+            self.verify_run(run, part.buffer, is_read).map_err(|at| number(first + at))?;
         }
         Ok(())
     }
 
-    fn fetch_run(&self, entries: &[Entry], buffer: &mut [u8]) -> Result<(), usize> {
-        let whole = self.shared.media.read_at(entries[0].block() * BLOCK_LEN, buffer);
-        for (at, (entry, block)) in entries.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)).enumerate() {
-            // If the run could not be read at once, its blocks are tried one by one, to tell the bad one from the others.
-            let read = if whole.is_ok() { Ok(()) } else { self.shared.media.read_at(entry.block() * BLOCK_LEN, block) };
+    /// If not all could be read, blocks are tried one by one, to tell the bad one from the others.
+    fn verify_run(&self, run: &[Entry], buffer: &mut [u8], is_read: bool) -> Result<(), usize> {
+        for (at, (entry, block)) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)).enumerate() {
+            let read = if is_read { Ok(()) } else { self.shared.media.read_at(entry.block() * BLOCK_LEN, block) };
             if read.is_err() || !entry.matches(block) {
                 return Err(at);
             }

@@ -1,9 +1,17 @@
 //! The medium under a pool: the only place where bytes leave the process.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek as _};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+mod file;
+mod measure;
+mod ring;
+mod transfer;
+
+use std::io;
+
+use lunshadow_lun::AlignedBuffer;
+
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page};
+
+pub use file::{FileMedia, FileMediaError, IoMode};
 
 /// A medium: an array of bytes that survives a crash once it is synced.
 ///
@@ -23,6 +31,22 @@ pub trait Media: Send + Sync + 'static {
     /// What the operating system answers. `StorageFull` and `QuotaExceeded` mean that nothing is wrong with the medium.
     fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()>;
 
+    /// Fills several buffers, at the same time if the medium can.
+    ///
+    /// # Errors
+    /// As [`Media::read_at`], for any of them; the others may be filled or not.
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> io::Result<()> {
+        parts.iter_mut().try_for_each(|part| self.read_at(part.offset_bytes, part.buffer))
+    }
+
+    /// Writes several parts, at the same time and in any order if the medium can.
+    ///
+    /// # Errors
+    /// As [`Media::write_at`], for any of them; the others may be written or not.
+    fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+        parts.iter().try_for_each(|part| self.write_at(part.offset_bytes, part.data))
+    }
+
     /// Makes durable all writes that ended before the call.
     ///
     /// # Errors
@@ -40,76 +64,50 @@ pub trait Media: Send + Sync + 'static {
     /// # Errors
     /// What the operating system answers.
     fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()>;
+
+    /// How requests reach the medium, in words for an administrator.
+    fn engine(&self) -> String {
+        "plain calls".to_owned()
+    }
+
+    /// How many bytes of requests were copied on their way because the medium cannot take them from, or to, where they lie.
+    fn bounced_bytes(&self) -> u64 {
+        0
+    }
 }
 
-/// A sparse file, locked against a second opener as long as it lives.
+/// A part of [`Media::read_many`].
 #[derive(Debug)]
-pub struct FileMedia {
-    file: File,
+pub struct ReadPart<'a> {
+    /// Where it lies on the medium.
+    pub offset_bytes: u64,
+    /// What is to be filled.
+    pub buffer: &'a mut [u8],
 }
 
-/// Why a file could not become a medium.
-#[derive(Debug, thiserror::Error)]
-pub enum FileMediaError {
-    /// Another process, or another pool in this one, has the file open.
-    #[error("the file is in use")]
-    InUse,
-    /// The operating system refused.
-    #[error("the file cannot be opened")]
-    Io(#[source] io::Error),
-}
-
-impl FileMedia {
-    /// Makes a new file and locks it.
-    ///
-    /// # Errors
-    /// [`FileMediaError::Io`] with `AlreadyExists` if there is one.
-    pub fn create(path: &Path) -> Result<Self, FileMediaError> {
-        Self::lock(OpenOptions::new().read(true).write(true).create_new(true).open(path))
-    }
-
-    /// Opens a file and locks it.
-    ///
-    /// # Errors
-    /// [`FileMediaError::InUse`], or [`FileMediaError::Io`] with `NotFound` if there is none.
-    pub fn open(path: &Path) -> Result<Self, FileMediaError> {
-        Self::lock(OpenOptions::new().read(true).write(true).open(path))
-    }
-
-    fn lock(file: io::Result<File>) -> Result<Self, FileMediaError> {
-        let file = file.map_err(FileMediaError::Io)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
-            Err(TryLockError::WouldBlock) => Err(FileMediaError::InUse),
-            Err(TryLockError::Error(error)) => Err(FileMediaError::Io(error)),
-        }
-    }
-}
-
-impl Media for FileMedia {
-    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset_bytes)
-    }
-
-    fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset_bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn len_bytes(&self) -> io::Result<u64> {
-        // The end, and not what the file's metadata says: that of a block device has no length.
-        (&self.file).seek(io::SeekFrom::End(0))
-    }
-
-    fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()> {
-        self.file.set_len(len_bytes)
-    }
+/// A part of [`Media::write_many`].
+#[derive(Debug, Clone, Copy)]
+pub struct WritePart<'a> {
+    /// Where it belongs on the medium.
+    pub offset_bytes: u64,
+    /// What is to be written.
+    pub data: &'a [u8],
 }
 
 /// Whether a failed write only means that the medium is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Reads a page from a block. In memory pages lie close together, not where direct I/O could fill them.
+pub(crate) fn read_page(media: &dyn Media, block: u64, page: &mut Page) -> io::Result<()> {
+    let mut content = AlignedBuffer::of_len(BLOCK_BYTES);
+    media.read_at(block * BLOCK_LEN, &mut content)?;
+    page.bytes_mut().copy_from_slice(&content);
+    Ok(())
+}
+
+/// Writes a page to a block.
+pub(crate) fn write_page(media: &dyn Media, block: u64, page: &Page) -> io::Result<()> {
+    media.write_at(block * BLOCK_LEN, &AlignedBuffer::copy_of(page.bytes()))
 }

@@ -56,6 +56,11 @@ impl Entry {
         u32::try_from(self.0 & CHECK_MASK).expect("28 bits")
     }
 
+    /// Whether `next` refers to the block behind this one's, or to nothing as this one does.
+    pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
+        if self.is_unmapped() { next.is_unmapped() } else { next.block() == self.block() + 1 }
+    }
+
     /// Whether `content` is what this entry refers to.
     pub(crate) fn matches(self, content: &[u8]) -> bool {
         u64::from(check_of(content)) == self.0 & CHECK_MASK

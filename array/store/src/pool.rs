@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lunshadow_lun::{
-    BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage, RevertPair,
-    ShadowMember, ShadowSetId,
+    AlignedBuffer, BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage,
+    RevertPair, ShadowMember, ShadowSetId,
 };
 
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::enlarge::EnlargeError;
 use crate::geometry::Geometry;
 use crate::lun::StoreLun;
 use crate::lun_table::{LUNS_MAX, tree_for};
-use crate::media::{FileMedia, FileMediaError, Media};
+use crate::media::{FileMedia, FileMediaError, IoMode, Media};
 use crate::page::{BLOCK_LEN, index};
 use crate::record::Record;
 use crate::scrub::{ScrubError, ScrubOptions, ScrubReport};
@@ -144,7 +144,21 @@ impl StorePool {
     /// # Errors
     /// Any [`OpenError`] but `Exists` and `UnsupportedSize`.
     pub fn open(directory: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
-        Self::open_on(FileMedia::open(&directory.join(POOL_FILE))?, config)
+        Self::open_with(directory, config, IoMode::default())
+    }
+
+    /// Opens the pool in a directory and says how requests are to reach its file.
+    ///
+    /// # Errors
+    /// As [`StorePool::open`].
+    pub fn open_with(directory: &Path, config: &StoreConfig, mode: IoMode) -> Result<Self, OpenError> {
+        let mut media = FileMedia::open_as(&directory.join(POOL_FILE), mode)?;
+        if mode == IoMode::Auto {
+            // The log's blocks are all allocated, so that reading them is reading the medium.
+            let log = recovery::newest_superblock(&media)?.geometry.log_bytes();
+            media = media.choose(&log);
+        }
+        Self::open_on(media, config)
     }
 
     /// Makes an empty pool on a medium, whatever that holds, and opens it.
@@ -254,6 +268,18 @@ impl StorePool {
         self.shared.healed_pages.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// How requests reach the medium, in words for an administrator.
+    #[must_use]
+    pub fn io_engine(&self) -> String {
+        self.shared.media.engine()
+    }
+
+    /// How many bytes of requests were copied on their way to and from the medium, since it could not take them where they were.
+    #[must_use]
+    pub fn bounced_bytes(&self) -> u64 {
+        self.shared.media.bounced_bytes()
+    }
+
     fn handle(&self, state: &State, lun: LunId) -> Result<LunHandle, PoolError> {
         let (slot, entry) =
             state.luns.find(lun).filter(|(_, entry)| entry.is_live()).ok_or(PoolError::UnknownLun(lun))?;
@@ -286,15 +312,15 @@ fn geometry_of(config: &StoreConfig) -> Result<Geometry, OpenError> {
 
 /// Writes an empty pool: an empty log, whose blocks are allocated now so that logging never lacks space, and both superblocks.
 fn format(media: &dyn Media, geometry: &Geometry) -> io::Result<()> {
-    static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+    let zeros = AlignedBuffer::zeroed(1 << 18);
     media.set_len_bytes(geometry.total_blocks() * BLOCK_LEN)?;
     for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
-        media.write_at(block * BLOCK_LEN, &ZEROS[..index(BLOCK_LEN)])?;
+        media.write_at(block * BLOCK_LEN, &zeros[..index(BLOCK_LEN)])?;
     }
     let (mut offset, end) = (geometry.log_offset_bytes(0), geometry.data_start() * BLOCK_LEN);
     while offset < end {
-        let len = ZEROS.len().min(index(end - offset));
-        media.write_at(offset, &ZEROS[..len])?;
+        let len = zeros.len().min(index(end - offset));
+        media.write_at(offset, &zeros[..len])?;
         offset += u64::try_from(len).expect("a short length");
     }
     media.sync()?;

@@ -1,13 +1,16 @@
 //! Opening: the newest valid superblock, then what the log holds behind it.
 
+use lunshadow_lun::AlignedBuffer;
+
 use crate::cache::Cache;
 use crate::changes::{LeafPlace, Updated};
 use crate::checkpoint::{self, Roots};
 use crate::geometry::{Geometry, Places, TABLE_PAGES};
-use crate::log::{BatchHead, HEAD_BYTES, Log, LogPlace};
+use crate::log::{BatchHead, Log, LogPlace};
+use crate::log_reader::LogReader;
 use crate::lun_table::{Life, LunTable, tree_for};
 use crate::map::Pages;
-use crate::media::Media;
+use crate::media::{self, Media};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
 use crate::pool::OpenError;
 use crate::record::{LunSlot, Record, SnapshotMember};
@@ -55,8 +58,9 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
     };
     let shared = Shared::new(media, state);
     let mut roots = Roots { superblock, table, regions };
-    let batches = find_batches(&shared, &roots.superblock, place)?;
-    replay(&shared, &mut roots, &batches)?;
+    let mut log = LogReader::new(&*shared.media, geometry);
+    let batches = find_batches(&shared, &mut log, &roots.superblock, place)?;
+    replay(&shared, &mut log, &mut roots, &batches)?;
     checkpoint::run(&shared, &mut roots, Some(place.epoch + 1)).map_err(OpenError::Io)?;
     if !all_whole {
         // One more, for the other slot, so that there are two copies of both again.
@@ -78,7 +82,7 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> 
     let mut newest: Option<Superblock> = None;
     let (mut valid_slots, mut damaged, mut copies_whole) = ([false; 2], false, 0);
     for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
-        let mut bytes = [0; BLOCK_BYTES];
+        let mut bytes = AlignedBuffer::zeroed(BLOCK_BYTES);
         if len_bytes >= (block + 1) * BLOCK_LEN {
             media.read_at(block * BLOCK_LEN, &mut bytes).map_err(OpenError::Io)?;
         }
@@ -117,13 +121,9 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> 
 /// the newest and is damaged now. In the latter case the log can hold batches that were written after it; without them, going on would
 /// show an old state.
 fn refuse_if_older(media: &dyn Media, superblock: &Superblock, geometry: &Geometry) -> Result<(), OpenError> {
-    let mut bytes = [0; BLOCK_BYTES];
-    for position in 0..geometry.log_blocks() {
-        media.read_at(geometry.log_offset_bytes(position), &mut bytes).map_err(OpenError::Io)?;
-        let head = BatchHead::parse(&bytes, superblock.pool_id.get());
-        if head.is_some_and(|head| head.generation.get() > superblock.generation.get()) {
-            return Err(OpenError::DamagedSuperblocks);
-        }
+    let is_later = |head: &BatchHead| head.generation.get() > superblock.generation.get();
+    if LogReader::new(media, *geometry).has_batch(superblock.pool_id.get(), is_later)? {
+        return Err(OpenError::DamagedSuperblocks);
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ fn read_placed(media: &dyn Media, entry: Entry, places: Places, what: &'static s
     let copies = places.places.contains(&entry.block()).then(|| [Some(entry.block()), places.copy_of(entry.block())]);
     let mut failure = None;
     for block in copies.into_iter().flatten().flatten() {
-        match media.read_at(block * BLOCK_LEN, page.bytes_mut()) {
+        match media::read_page(media, block, &mut page) {
             // A damaged first copy stays as it is until the next change of the page is written to the other place.
             Ok(()) if entry.matches(page.bytes()) => return Ok(Some(page)),
             Ok(()) => {}
@@ -204,14 +204,17 @@ fn read_index(
 }
 
 /// The batches behind the checkpoint, in order. What they refer to is held, so that replaying takes none of it.
-fn find_batches(shared: &Shared, superblock: &Superblock, mut place: LogPlace) -> Result<Vec<BatchHead>, OpenError> {
-    let geometry = *shared.state.lock().pages.space.geometry();
+fn find_batches(
+    shared: &Shared,
+    log: &mut LogReader<'_>,
+    superblock: &Superblock,
+    mut place: LogPlace,
+) -> Result<Vec<BatchHead>, OpenError> {
+    let geometry = *log.geometry();
     let start = place.position;
     let mut found: Vec<BatchHead> = Vec::new();
     while place.position - start < geometry.log_blocks() {
-        let mut block = [0; BLOCK_BYTES];
-        shared.media.read_at(geometry.log_offset_bytes(place.position), &mut block).map_err(OpenError::Io)?;
-        let Some(head) = BatchHead::parse(&block, superblock.pool_id.get()) else { break };
+        let Some(head) = BatchHead::parse(log.block(place.position)?, superblock.pool_id.get()) else { break };
         let in_ring = place.position - start + head.block_count() <= geometry.log_blocks();
         if !in_ring || !head.is_next(&place, &geometry) {
             break;
@@ -219,107 +222,63 @@ fn find_batches(shared: &Shared, superblock: &Superblock, mut place: LogPlace) -
         if head.generation.get() > superblock.generation.get() {
             return Err(OpenError::DamagedSuperblocks);
         }
-        if read_payload(shared, &geometry, &head)?.is_none() {
+        if log.payload(&head)?.is_none() {
             break;
         }
         place.sequence += 1;
         place.position += head.block_count();
         found.push(head);
     }
-    refuse_if_torn_off(shared, superblock, &geometry, &place)?;
-    // Each batch was written after the one before it had become durable. Only the last can lack its data.
+    // Each batch was written after the one before it had become durable. So if there is one behind the place where the log seems to end,
+    // the one that is missing there is damaged, and going on would lose what was durable.
+    if log.has_batch(superblock.pool_id.get(), |head| head.follows(&place))? {
+        return Err(OpenError::Damaged { what: "log", block: geometry.log_offset_bytes(place.position) / BLOCK_LEN });
+    }
+    // For the same reason only the last can lack its data.
     if let Some(last) = found.last()
-        && !has_its_data(shared, &decode(shared, &geometry, last)?)?
+        && !has_its_data(shared, &geometry, &log.records(last)?)?
     {
         found.pop();
     }
     for batch in &found {
-        for record in decode(shared, &geometry, batch)? {
-            hold_written(shared, &geometry, batch, &record)?;
+        for record in log.records(batch)? {
+            if !hold_written(shared, &geometry, &record) {
+                return Err(log.damaged_at(batch));
+            }
         }
     }
     Ok(found)
 }
 
-/// Each batch was written after the one before it had become durable. So if there is one behind the place where the log seems to
-/// end, the one that is missing there is damaged, and going on would lose what was durable.
-fn refuse_if_torn_off(
-    shared: &Shared,
-    superblock: &Superblock,
-    geometry: &Geometry,
-    end: &LogPlace,
-) -> Result<(), OpenError> {
-    let mut bytes = [0; BLOCK_BYTES];
-    for position in 0..geometry.log_blocks() {
-        shared.media.read_at(geometry.log_offset_bytes(position), &mut bytes).map_err(OpenError::Io)?;
-        let head = BatchHead::parse(&bytes, superblock.pool_id.get());
-        if head.is_some_and(|head| head.follows(end)) {
-            return Err(OpenError::Damaged { what: "log", block: geometry.log_offset_bytes(end.position) / BLOCK_LEN });
-        }
-    }
-    Ok(())
-}
-
-/// The records of a batch, or `None` if it is torn.
-fn read_payload(shared: &Shared, geometry: &Geometry, head: &BatchHead) -> Result<Option<Vec<u8>>, OpenError> {
-    let mut bytes = vec![0; index(head.block_count()) * BLOCK_BYTES];
-    for (position, block) in (head.position.get()..).zip(bytes.chunks_exact_mut(BLOCK_BYTES)) {
-        shared.media.read_at(geometry.log_offset_bytes(position), block).map_err(OpenError::Io)?;
-    }
-    let payload = bytes[HEAD_BYTES..HEAD_BYTES + head.payload_len()].to_vec();
-    Ok(head.payload_matches(&payload).then_some(payload))
-}
-
-fn decode(shared: &Shared, geometry: &Geometry, head: &BatchHead) -> Result<Vec<Record>, OpenError> {
-    let payload = read_payload(shared, geometry, head)?.ok_or_else(|| bad_log(geometry, head))?;
-    let mut rest = payload.as_slice();
-    let mut records = Vec::new();
-    while !rest.is_empty() {
-        records.push(Record::decode(&mut rest).map_err(|_| bad_log(geometry, head))?);
-    }
-    Ok(records)
-}
-
-fn bad_log(geometry: &Geometry, head: &BatchHead) -> OpenError {
-    OpenError::Damaged { what: "log", block: geometry.log_offset_bytes(head.position.get()) / BLOCK_LEN }
-}
-
 /// Whether the data that the records refer to is there.
-fn has_its_data(shared: &Shared, records: &[Record]) -> Result<bool, OpenError> {
-    let geometry = *shared.state.lock().pages.space.geometry();
+fn has_its_data(shared: &Shared, geometry: &Geometry, records: &[Record]) -> Result<bool, OpenError> {
     for record in records {
         let Record::Write { block, checks, .. } = record else { continue };
-        for (block, check) in (*block..).zip(checks) {
-            let mut data = [0; BLOCK_BYTES];
-            if geometry.place(block).is_none() {
-                return Ok(false);
-            }
-            shared.media.read_at(block * BLOCK_LEN, &mut data).map_err(OpenError::Io)?;
-            if check_of(&data) != *check {
-                return Ok(false);
-            }
+        // A record stays within a leaf, and so does what is read at once.
+        if checks.len() > FANOUT || (*block..).take(checks.len()).any(|block| geometry.place(block).is_none()) {
+            return Ok(false);
+        }
+        let mut data = AlignedBuffer::of_len(checks.len() * BLOCK_BYTES);
+        shared.media.read_at(block * BLOCK_LEN, &mut data).map_err(OpenError::Io)?;
+        if data.chunks_exact(BLOCK_BYTES).zip(checks).any(|(data, check)| check_of(data) != *check) {
+            return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn hold_written(shared: &Shared, geometry: &Geometry, head: &BatchHead, record: &Record) -> Result<(), OpenError> {
-    let Record::Write { block, checks, .. } = record else { return Ok(()) };
+/// Holds the blocks that a record refers to. False if that cannot be: a block is taken once between two checkpoints.
+fn hold_written(shared: &Shared, geometry: &Geometry, record: &Record) -> bool {
+    let Record::Write { block, checks, .. } = record else { return true };
     let mut state = shared.state.lock();
-    for (block, _) in (*block..).zip(checks) {
-        // A block is taken once between two checkpoints.
-        if geometry.place(block).is_none() || !state.pages.space.hold(block) {
-            return Err(bad_log(geometry, head));
-        }
-    }
-    Ok(())
+    let mut blocks = (*block..).take(checks.len());
+    blocks.all(|block| geometry.place(block).is_some() && state.pages.space.hold(block))
 }
 
-fn replay(shared: &Shared, roots: &mut Roots, batches: &[BatchHead]) -> Result<(), OpenError> {
-    let geometry = *shared.state.lock().pages.space.geometry();
+fn replay(shared: &Shared, log: &mut LogReader<'_>, roots: &mut Roots, batches: &[BatchHead]) -> Result<(), OpenError> {
     for batch in batches {
-        for record in decode(shared, &geometry, batch)? {
-            redo(shared, &record)?.ok_or_else(|| bad_log(&geometry, batch))?;
+        for record in log.records(batch)? {
+            redo(shared, &record)?.ok_or_else(|| log.damaged_at(batch))?;
         }
         let crowded = {
             let mut state = shared.state.lock();

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::check::{BlockSet, LunDamage};
 use crate::map::{PathStep, Tree, entry_span};
+use crate::media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::state::Shared;
 use crate::verify::verify_run;
@@ -276,7 +277,7 @@ impl Scrub {
         self.report.map_pages += 1;
         for entry in [page.first(), page.second()] {
             let mut copy = Page::zeroed();
-            let read = shared.media.read_at(entry.block() * BLOCK_LEN, copy.bytes_mut());
+            let read = media::read_page(&*shared.media, entry.block(), &mut copy);
             let is_whole = read.is_ok() && entry.matches(copy.bytes());
             if !is_whole && entry.matches(content.bytes()) {
                 shared.heal(entry, content);
@@ -289,12 +290,11 @@ impl Scrub {
         let entries: Vec<Entry> = content.entries().collect();
         let mut bytes = 0;
         let mut rest = entries.as_slice();
-        let mut buffer = Vec::new();
         while let Some(head) = rest.first() {
             let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
             let run = if head.is_unmapped() { 1 } else { (0..).zip(rest).take_while(next).count() };
             if !head.is_unmapped() && rest[..run].iter().any(|entry| !self.verified.contains(entry.block())) {
-                bytes += self.verify(shared, &rest[..run], &mut buffer);
+                bytes += self.verify(shared, &rest[..run]);
             }
             rest = &rest[run..];
         }
@@ -309,9 +309,9 @@ impl Scrub {
         bytes
     }
 
-    fn verify(&mut self, shared: &Shared, run: &[Entry], buffer: &mut Vec<u8>) -> u64 {
+    fn verify(&mut self, shared: &Shared, run: &[Entry]) -> u64 {
         let bad = |block| self.bad.extend([block]);
-        self.report.data_blocks += verify_run(&*shared.media, run, buffer, &mut self.verified, bad);
+        self.report.data_blocks += verify_run(&*shared.media, run, &mut self.verified, bad);
         u64::try_from(run.len() * BLOCK_BYTES).expect("at most a leaf")
     }
 

@@ -18,8 +18,8 @@ use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::lun_table::LunTable;
 use crate::map::Pages;
-use crate::media::Media;
-use crate::page::{BLOCK_LEN, Entry, Page};
+use crate::media::{self, Media};
+use crate::page::{Entry, Page};
 use crate::record::LunSlot;
 use crate::scrub::ScrubCursor;
 use crate::sets::Sets;
@@ -396,9 +396,7 @@ impl Shared {
     fn read_copy(&self, fault: &Fault, entry: Entry) -> Result<Page, PageError> {
         let block = entry.block();
         let mut page = Page::zeroed();
-        self.media
-            .read_at(block * BLOCK_LEN, page.bytes_mut())
-            .map_err(|error| PageError::Unreadable { block, error })?;
+        media::read_page(&*self.media, block, &mut page).map_err(|error| PageError::Unreadable { block, error })?;
         if entry.matches(page.bytes()) && self.is_plausible(fault, &page) {
             Ok(page)
         } else {
@@ -412,7 +410,7 @@ impl Shared {
         if self.state.lock().poisoned {
             return;
         }
-        match self.media.write_at(block * BLOCK_LEN, page.bytes()) {
+        match media::write_page(&*self.media, block, page) {
             Ok(()) => {
                 tracing::warn!(block, "a copy of a map page was damaged, and is written again from the other one");
                 self.healed_pages.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lunshadow_lun::LunId;
+use lunshadow_lun::{AlignedBuffer, LunId};
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -100,9 +100,9 @@ impl Superblock {
     }
 
     /// The bytes to write, with their checksum.
-    fn sealed(mut self) -> Vec<u8> {
+    fn sealed(mut self) -> AlignedBuffer {
         self.crc = crc32c::crc32c(&self.as_bytes()[..CRC_AT]).into();
-        self.as_bytes().to_vec()
+        AlignedBuffer::copy_of(self.as_bytes())
     }
 
     /// Reads what a slot holds.
@@ -128,7 +128,7 @@ mod tests {
         let bytes = Superblock::empty(&geometry, 7).sealed();
         assert!(matches!(Superblock::parse(&bytes), Slot::Valid(s) if s.pool_id.get() == 7));
         for bit in 0..BLOCK_BYTES * 8 {
-            let mut flipped = bytes.clone();
+            let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(!matches!(Superblock::parse(&flipped), Slot::Valid(_)), "bit {bit}");
         }

@@ -1,21 +1,22 @@
 //! Data on the medium, compared with the checks that the maps have of it: for the check as for the scrub.
 
+use lunshadow_lun::AlignedBuffer;
+
 use crate::check::BlockSet;
 use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry};
 
 /// Reads a run of adjacent blocks at once and verifies those that were not verified before; how many that were. The bad ones are named to
-/// `damaged`. `buffer` is used again from run to run.
+/// `damaged`.
 pub(crate) fn verify_run(
     media: &dyn Media,
     run: &[Entry],
-    buffer: &mut Vec<u8>,
     verified: &mut BlockSet,
     mut damaged: impl FnMut(u64),
 ) -> u64 {
     let Some(first) = run.first() else { return 0 };
-    buffer.resize(run.len() * BLOCK_BYTES, 0);
-    let whole = media.read_at(first.block() * BLOCK_LEN, buffer);
+    let mut buffer = AlignedBuffer::of_len(run.len() * BLOCK_BYTES);
+    let whole = media.read_at(first.block() * BLOCK_LEN, &mut buffer);
     let mut count = 0;
     for (entry, content) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)) {
         if !verified.insert(entry.block()) {

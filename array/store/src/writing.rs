@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use lunshadow_lun::LunError;
+use lunshadow_lun::{AlignedBuffer, LunError};
 
 use crate::changes::{LeafPlace, Updated};
 use crate::lun::{LookUpError, StoreLun};
-use crate::media;
+use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of, index};
 use crate::space::Purpose;
 
@@ -35,7 +35,7 @@ enum Image {
     /// A part of the data.
     Given(Range<usize>),
     /// A part of the data over what the block held before.
-    Patched(Vec<u8>),
+    Patched(AlignedBuffer),
 }
 
 /// A block of the write.
@@ -96,11 +96,11 @@ impl LeafWrite {
             LookUpError::Lun(error) => error,
             LookUpError::Page(error) => StoreLun::damaged_at(begin)(error),
         })?;
-        let mut content = ZEROS.to_vec();
+        let mut content = AlignedBuffer::of_len(BLOCK_BYTES);
         lun.fetch(&entries, &mut content).map_err(|_| LunError::Damaged { at: lunshadow_lun::Lba(begin / 512) })?;
         let at = index(begin - block * BLOCK_LEN);
         content[at..at + part.len()].copy_from_slice(&self.data[part]);
-        let image = if content == ZEROS { Image::Zeros } else { Image::Patched(content) };
+        let image = if *content == ZEROS { Image::Zeros } else { Image::Patched(content) };
         Ok(Piece { image, base: Some(entries[0]) })
     }
 
@@ -124,11 +124,12 @@ impl LeafWrite {
         claimed.map_err(StoreLun::damaged_at(self.bytes.start))?
     }
 
-    /// Writes the pieces to the claimed blocks, neighbours at once; the entries of all blocks.
+    /// Writes the pieces to the claimed blocks, neighbours as one part, and all parts at the same time; the entries of all blocks.
     fn store(&self, lun: &StoreLun, pieces: &[Piece], claimed: &[u64]) -> Result<Vec<Entry>, LunError> {
         let mut claimed = claimed.iter();
         let mut entries = Vec::with_capacity(pieces.len());
-        let mut run: Option<(u64, Range<usize>)> = None;
+        let mut runs: Vec<(u64, Range<usize>)> = Vec::new();
+        let mut parts = Vec::new();
         for piece in pieces {
             let content: &[u8] = match &piece.image {
                 Image::Zeros => {
@@ -140,24 +141,23 @@ impl LeafWrite {
             };
             let block = *claimed.next().expect("as many are claimed as are needed");
             entries.push(Entry::new(block, check_of(content)));
-            match (&piece.image, &mut run) {
+            match (&piece.image, runs.last_mut()) {
                 (Image::Given(part), Some((start, whole)))
                     if whole.end == part.start && *start + blocks_in(whole) == block =>
                 {
                     whole.end = part.end;
                 }
-                (Image::Given(part), _) => {
-                    self.store_run(lun, run.replace((block, part.clone())))?;
-                }
-                _ => write(lun, block, content)?,
+                (Image::Given(part), _) => runs.push((block, part.clone())),
+                _ => parts.push(WritePart { offset_bytes: block * BLOCK_LEN, data: content }),
             }
         }
-        self.store_run(lun, run)?;
-        Ok(entries)
-    }
-
-    fn store_run(&self, lun: &StoreLun, run: Option<(u64, Range<usize>)>) -> Result<(), LunError> {
-        run.map_or(Ok(()), |(block, part)| write(lun, block, &self.data[part]))
+        let of_run = |(block, part)| WritePart { offset_bytes: block * BLOCK_LEN, data: &self.data[part] };
+        parts.extend(runs.into_iter().map(of_run));
+        match lun.shared.media.write_many(&parts) {
+            Ok(()) => Ok(entries),
+            Err(error) if media::is_full(&error) => Err(LunError::OutOfSpace),
+            Err(error) => Err(LunError::Io(error)),
+        }
     }
 
     fn map(&self, lun: &StoreLun, pieces: &[Piece], entries: &[Entry]) -> Result<Mapped, LunError> {
@@ -192,9 +192,4 @@ impl LeafWrite {
 
 fn blocks_in(part: &Range<usize>) -> u64 {
     u64::try_from(part.len() / BLOCK_BYTES).expect("a part of the data")
-}
-
-fn write(lun: &StoreLun, block: u64, content: &[u8]) -> Result<(), LunError> {
-    let written = lun.shared.media.write_at(block * BLOCK_LEN, content);
-    written.map_err(|error| if media::is_full(&error) { LunError::OutOfSpace } else { LunError::Io(error) })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::cache::BlockMap;
-use crate::media::Media;
+use crate::media::{Media, ReadPart, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN};
 
 /// See the module. Requests are whole blocks.
@@ -62,6 +62,14 @@ impl Media for SharedMedia {
 
     fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
         self.0.write_at(offset_bytes, data)
+    }
+
+    fn read_many(&self, parts: &mut [ReadPart<'_>]) -> io::Result<()> {
+        self.0.read_many(parts)
+    }
+
+    fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+        self.0.write_many(parts)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -7,8 +7,8 @@ use zerocopy::little_endian::U64;
 
 use crate::check::roots::Roots;
 use crate::geometry::Places;
-use crate::media::Media;
-use crate::page::{BLOCK_LEN, Entry, FANOUT_LEN, Page, check_of, index};
+use crate::media::{self, Media};
+use crate::page::{Entry, FANOUT_LEN, Page, check_of, index};
 
 /// The pages of counts that were written anew.
 #[derive(Default)]
@@ -24,9 +24,9 @@ impl Corrections {
     /// Writes a page to the place that the superblock does not refer to, and to its second copy if it has one.
     pub(super) fn write_counts(media: &dyn Media, places: Places, old: Entry, page: &Page) -> io::Result<Entry> {
         let block = places.other(old.block());
-        media.write_at(block * BLOCK_LEN, page.bytes())?;
+        media::write_page(media, block, page)?;
         if let Some(copy) = places.copy_of(block) {
-            media.write_at(copy * BLOCK_LEN, page.bytes())?;
+            media::write_page(media, copy, page)?;
         }
         Ok(Entry::new(block, check_of(page.bytes())))
     }

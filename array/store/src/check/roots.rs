@@ -3,8 +3,8 @@
 use crate::check::{CheckReport, MetadataDamage};
 use crate::geometry::{Geometry, Places, TABLE_PAGES};
 use crate::lun_table::LunTable;
-use crate::media::Media;
-use crate::page::{BLOCK_LEN, Entry, FANOUT_LEN, Page, index};
+use crate::media::{self, Media};
+use crate::page::{Entry, FANOUT_LEN, Page, index};
 use crate::pool::OpenError;
 use crate::recovery::{Newest, newest_superblock};
 use crate::superblock::Superblock;
@@ -88,7 +88,7 @@ impl Roots {
 /// Reads a block; an error of the medium is damage like any other.
 pub(super) fn read_block(media: &dyn Media, block: u64) -> Option<Page> {
     let mut page = Page::zeroed();
-    media.read_at(block * BLOCK_LEN, page.bytes_mut()).ok().map(|()| page)
+    media::read_page(media, block, &mut page).ok().map(|()| page)
 }
 
 /// Reads pages that have two places.
@@ -126,7 +126,7 @@ impl PlacedReader<'_> {
 
 /// Writes a damaged copy again, if that is wanted.
 pub(super) fn write_again(media: &dyn Media, repair: bool, block: u64, page: &Page) {
-    if repair && let Err(error) = media.write_at(block * BLOCK_LEN, page.bytes()) {
+    if repair && let Err(error) = media::write_page(media, block, page) {
         tracing::error!(block, %error, "a damaged copy cannot be written again");
     }
 }

@@ -172,23 +172,22 @@ impl Pass<'_> {
             return false;
         }
         let mut rest = entries.as_slice();
-        let mut buffer = Vec::new();
         while let Some(head) = rest.first() {
             let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
             let run = if head.is_unmapped() { 1 } else { (0..).zip(rest).take_while(next).count() };
             if !head.is_unmapped() && rest[..run].iter().any(|entry| !self.verified.contains(entry.block())) {
-                self.verify(&rest[..run], &mut buffer);
+                self.verify(&rest[..run]);
             }
             rest = &rest[run..];
         }
         !self.damage.data.is_empty() && entries.iter().any(|entry| self.damage.data.contains(entry.block()))
     }
 
-    fn verify(&mut self, run: &[Entry], buffer: &mut Vec<u8>) {
+    fn verify(&mut self, run: &[Entry]) {
         let bad = |block| {
             self.damage.data.insert(block);
         };
-        self.so_far.verified_blocks += verify_run(self.media, run, buffer, &mut self.verified, bad);
+        self.so_far.verified_blocks += verify_run(self.media, run, &mut self.verified, bad);
         (self.progress)(*self.so_far);
     }
 
