@@ -123,6 +123,7 @@ impl Session {
             target_name,
             isid,
             path: LoginPath::SecurityThenOperational,
+            chap: None,
             preferences,
             first_cmd_sn: SerialNumber(1),
         };

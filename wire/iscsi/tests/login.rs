@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 use lunshadow_iscsi::login::{
-    Admission, InitiatorLogin, InitiatorLoginConfig, InitiatorStep, LoginError, LoginPath, LoginStatus,
+    Admission, Authentication, InitiatorLogin, InitiatorLoginConfig, InitiatorStep, LoginError, LoginPath, LoginStatus,
     NegotiatedSession, SessionKind, TargetLogin, TargetLoginConfig, TargetStep,
 };
 use lunshadow_iscsi::negotiation::{Digest, NegotiationError, Preferences, SessionParameters};
@@ -27,6 +27,7 @@ fn initiator_config(preferences: Preferences) -> InitiatorLoginConfig {
         target_name: Some(TARGET.to_owned()),
         isid: Isid::random_type([1, 2, 3], 4),
         path: LoginPath::SecurityThenOperational,
+        chap: None,
         preferences,
         first_cmd_sn: SerialNumber(u32::MAX),
     }
@@ -37,6 +38,7 @@ fn admission() -> Admission {
         tsih: NonZeroU16::new(7).expect("not zero"),
         portal_group_tag: 1,
         target_alias: Some("an array".to_owned()),
+        authentication: Authentication::None,
     }
 }
 

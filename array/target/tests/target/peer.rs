@@ -101,6 +101,7 @@ pub(crate) fn login(name: &str, preferences: Preferences) -> InitiatorLoginConfi
         target_name: Some(TARGET_NAME.to_owned()),
         isid: Isid::random_type([0, 0, name.as_bytes()[0]], 0),
         path: LoginPath::SecurityThenOperational,
+        chap: None,
         preferences,
         first_cmd_sn: SerialNumber(u32::MAX - 3),
     }

@@ -4,7 +4,9 @@ use std::num::NonZeroU16;
 
 use bytes::{Bytes, BytesMut};
 use lunshadow_initiator::{Session, SessionConfig};
-use lunshadow_iscsi::login::{Admission, NegotiatedSession, TargetLogin, TargetLoginConfig, TargetStep};
+use lunshadow_iscsi::login::{
+    Admission, Authentication, NegotiatedSession, TargetLogin, TargetLoginConfig, TargetStep,
+};
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_iscsi::pdu::{
     DataIn, DataOut, DigestConfig, FINAL, Opcode, Pdu, PduDecoder, ReadyToTransfer, Response, ScsiCommand,
@@ -64,7 +66,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let step = match login.handle(&pdu).expect("a login request") {
                 TargetStep::Admit(_) => {
                     let tsih = NonZeroU16::new(1).expect("not zero");
-                    login.admit(Admission { tsih, portal_group_tag: 1, target_alias: None })
+                    login.admit(Admission {
+                        tsih,
+                        portal_group_tag: 1,
+                        target_alias: None,
+                        authentication: Authentication::None,
+                    })
                 }
                 step => step,
             };

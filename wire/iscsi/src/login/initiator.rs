@@ -2,7 +2,8 @@
 
 use zerocopy::byteorder::big_endian::U16;
 
-use super::{LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, key, stage_bits, stages_of};
+use super::chap::{self, ChapAlgorithm, ChapChallenge, ChapCredential, ChapError};
+use super::{LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, key, method, stage_bits, stages_of};
 use crate::negotiation::{DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH, Negotiation, NegotiationError, Preferences, Role};
 use crate::pdu::{CONTINUE, FINAL, Isid, LoginRequest, LoginResponse, Opcode, Pdu, Stage, Tag};
 use crate::serial::SerialNumber;
@@ -37,10 +38,34 @@ pub struct InitiatorLoginConfig {
     pub isid: Isid,
     /// The stages to go through.
     pub path: LoginPath,
+    /// How the ends prove who they are; `None` if they need not.
+    pub chap: Option<InitiatorChap>,
     /// What the initiator would like to agree on.
     pub preferences: Preferences,
     /// The CmdSN of the first command.
     pub first_cmd_sn: SerialNumber,
+}
+
+/// How an initiator proves who it is, and has the target prove itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitiatorChap {
+    /// The initiator's own name and secret.
+    pub own: ChapCredential,
+    /// What the target has to prove, if anything, and the challenge for it.
+    pub target: Option<(ChapCredential, ChapChallenge)>,
+}
+
+/// How far both ends are with proving who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// The target is to choose the method.
+    Method,
+    /// It is to choose the algorithm and send its challenge.
+    Challenge,
+    /// It is to prove itself.
+    Target(ChapAlgorithm),
+    /// Nothing more is wanted.
+    Given,
 }
 
 /// The initiator's side of one login: send what [`start`](Self::start) gives, then feed it each response.
@@ -49,6 +74,7 @@ pub struct InitiatorLogin {
     config: InitiatorLoginConfig,
     stage: Stage,
     negotiation: Negotiation,
+    proof: Proof,
     /// Whether the keys of the current stage have been put into a request.
     offered: bool,
     responses: u32,
@@ -101,12 +127,15 @@ pub enum LoginError {
     /// The ends could not agree.
     #[error("the negotiation failed")]
     Negotiation(#[from] NegotiationError),
-    /// The target wants an authentication that this end does not do.
-    #[error("the target asks for authentication by {method:?}")]
+    /// The target chose a method of authentication that was not offered.
+    #[error("the target chose {method:?} to authenticate by, which was not offered")]
     AuthenticationRequired {
         /// The method.
         method: String,
     },
+    /// The target has not proved who it is, or has made it impossible to prove who this end is.
+    #[error("the target was not authenticated")]
+    NotAuthenticated(#[from] ChapError),
 }
 
 impl InitiatorLogin {
@@ -120,6 +149,7 @@ impl InitiatorLogin {
                 LoginPath::SecurityThenOperational | LoginPath::SecurityOnly => Stage::SECURITY,
             },
             negotiation: Negotiation::new(Role::Initiator, discovery, config.preferences.clone()),
+            proof: if config.chap.is_some() { Proof::Method } else { Proof::Given },
             offered: false,
             responses: 0,
             exp_stat_sn: None,
@@ -194,7 +224,7 @@ impl InitiatorLogin {
         }
         self.offered = true;
         if self.stage == Stage::SECURITY {
-            keys.push(key::AUTH_METHOD, "None");
+            keys.push(key::AUTH_METHOD, if self.config.chap.is_some() { method::CHAP } else { method::NONE });
         } else {
             for (name, value) in self.negotiation.offers().iter() {
                 keys.push(name, value);
@@ -221,7 +251,7 @@ impl InitiatorLogin {
         if response.itt != self.tag() || response.isid != self.config.isid {
             return invalid("it answers another login");
         }
-        if current != self.stage || transits && next != self.next_stage() {
+        if current != self.stage || transits && (next != self.next_stage() || !self.may_leave_stage()) {
             return invalid("its stages are not those of the request");
         }
         if transits && response.flags & CONTINUE != 0 {
@@ -237,13 +267,49 @@ impl InitiatorLogin {
 
     /// Takes the target's keys; what comes back answers its offers.
     fn take_keys(&mut self, keys: &TextKeys) -> Result<TextKeys, LoginError> {
-        if let Some(method) = keys.get(key::AUTH_METHOD)
-            && method != "None"
-        {
+        let about_the_target = [key::AUTH_METHOD, key::TARGET_ALIAS, key::TARGET_PORTAL_GROUP_TAG, key::TARGET_ADDRESS];
+        let taken = |name: &str| about_the_target.contains(&name) || chap::key::ALL.contains(&name);
+        let mut answers = self.negotiation.take(keys.iter().filter(|(name, _)| !taken(name)))?;
+        self.authenticate(keys, &mut answers)?;
+        Ok(answers)
+    }
+
+    /// Takes the target's security keys.
+    fn authenticate(&mut self, keys: &TextKeys, answers: &mut TextKeys) -> Result<(), LoginError> {
+        let offered = if self.config.chap.is_some() { method::CHAP } else { method::NONE };
+        let chosen = keys.get(key::AUTH_METHOD);
+        if let Some(method) = chosen.filter(|chosen| *chosen != offered) {
             return Err(LoginError::AuthenticationRequired { method: method.to_owned() });
         }
-        let about_the_target = [key::AUTH_METHOD, key::TARGET_ALIAS, key::TARGET_PORTAL_GROUP_TAG, key::TARGET_ADDRESS];
-        Ok(self.negotiation.take(keys.iter().filter(|(name, _)| !about_the_target.contains(name)))?)
+        let Some(chap) = &self.config.chap else { return Ok(()) };
+        match self.proof {
+            Proof::Method if chosen.is_some() => {
+                answers.push(chap::key::ALGORITHM, chap::offer());
+                self.proof = Proof::Challenge;
+            }
+            Proof::Challenge if chap::is_part_of(keys) => {
+                let algorithm = chap::choose(keys)?;
+                let sent = chap.target.as_ref().map(|(_, challenge)| challenge);
+                chap::prove(algorithm, &chap.own, keys, sent, answers)?;
+                if let Some(challenge) = sent {
+                    chap::challenge(challenge, answers);
+                }
+                self.proof = if sent.is_some() { Proof::Target(algorithm) } else { Proof::Given };
+            }
+            Proof::Target(algorithm) => {
+                if let Some((target, challenge)) = &chap.target {
+                    chap::verify(algorithm, target, challenge, keys)?;
+                }
+                self.proof = Proof::Given;
+            }
+            Proof::Method | Proof::Challenge | Proof::Given => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this end has said all that it has to say in the current stage.
+    const fn may_leave_stage(&self) -> bool {
+        matches!(self.proof, Proof::Target(_) | Proof::Given)
     }
 
     fn complete(&self, response: &LoginResponse, unsent: &TextKeys) -> Result<Box<NegotiatedSession>, LoginError> {
@@ -273,11 +339,11 @@ impl InitiatorLogin {
         }))
     }
 
-    /// The next request with what is left of the text; it asks for the next stage when nothing is left.
+    /// The next request with what is left of the text; it asks for the next stage when nothing is left to say in this one.
     fn next_request(&mut self) -> Pdu {
         let mut probe = self.portions.clone();
         let more = probe.next_portion(REQUEST_TEXT_BYTES_MAX).1;
-        let transit_flags = if more { 0 } else { FINAL | self.next_stage().0 };
+        let transit_flags = if more || !self.may_leave_stage() { 0 } else { FINAL | self.next_stage().0 };
         let portions = std::mem::take(&mut self.portions);
         self.request(transit_flags, portions)
     }

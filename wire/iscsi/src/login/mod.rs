@@ -1,5 +1,6 @@
 //! The login phase of both ends (RFC 7143 6.3): PDUs in, PDUs out.
 
+mod chap;
 mod initiator;
 mod status;
 mod target;
@@ -8,9 +9,13 @@ use crate::negotiation::SessionParameters;
 use crate::pdu::Isid;
 use crate::serial::SerialNumber;
 
-pub use initiator::{InitiatorLogin, InitiatorLoginConfig, InitiatorStep, LoginError, LoginPath};
+pub use chap::{
+    CHAP_CHALLENGE_BYTES, CHAP_SECRET_BYTES_MAX, CHAP_SECRET_BYTES_MIN, ChapAlgorithm, ChapChallenge, ChapCredential,
+    ChapError, ChapSecret, SecretLengthError,
+};
+pub use initiator::{InitiatorChap, InitiatorLogin, InitiatorLoginConfig, InitiatorStep, LoginError, LoginPath};
 pub use status::LoginStatus;
-pub use target::{Admission, OutOfLogin, TargetLogin, TargetLoginConfig, TargetStep};
+pub use target::{Admission, Authentication, OutOfLogin, TargetLogin, TargetLoginConfig, TargetStep};
 
 /// Longest iSCSI name in bytes (RFC 7143 4.2.7.1).
 pub const NAME_BYTES_MAX: usize = 223;
@@ -68,6 +73,12 @@ mod key {
     pub(super) const TARGET_PORTAL_GROUP_TAG: &str = "TargetPortalGroupTag";
     pub(super) const SESSION_TYPE: &str = "SessionType";
     pub(super) const AUTH_METHOD: &str = "AuthMethod";
+}
+
+/// Methods of authentication (RFC 7143 12.1).
+mod method {
+    pub(super) const NONE: &str = "None";
+    pub(super) const CHAP: &str = "CHAP";
 }
 
 /// The bits of a login PDU's second byte below T and C: current stage in bits 3 and 2, next stage in bits 1 and 0.

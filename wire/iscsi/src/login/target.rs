@@ -4,7 +4,10 @@ use std::num::NonZeroU16;
 
 use zerocopy::byteorder::big_endian::U16;
 
-use super::{LoginIdentity, LoginStatus, NAME_BYTES_MAX, NegotiatedSession, SessionKind, key, stage_bits, stages_of};
+use super::chap::{self, ChapAlgorithm, ChapChallenge, ChapCredential};
+use super::{
+    LoginIdentity, LoginStatus, NAME_BYTES_MAX, NegotiatedSession, SessionKind, key, method, stage_bits, stages_of,
+};
 use crate::negotiation::{DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH, Negotiation, Preferences, Role};
 use crate::pdu::{CONTINUE, FINAL, LoginRequest, LoginResponse, Opcode, Pdu, Stage};
 use crate::serial::SerialNumber;
@@ -36,7 +39,7 @@ pub struct TargetLoginConfig {
 ///            └──▶ Refused ──▶ send, then close the connection
 /// ```
 ///
-/// Authentication is `None`: the caller decides by name whom it admits.
+/// The caller decides by name whom it admits, and how whoever has that name has to prove it.
 #[derive(Clone, Debug)]
 pub struct TargetLogin {
     config: TargetLoginConfig,
@@ -59,6 +62,20 @@ struct Admitted {
     admission: Admission,
     negotiation: Negotiation,
     announced: bool,
+    proof: Proof,
+}
+
+/// How far the initiator is with proving who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// It has not offered its methods.
+    Method,
+    /// It is to offer its algorithms.
+    Algorithm,
+    /// It has been sent a challenge.
+    Response(ChapAlgorithm),
+    /// Nothing more is wanted.
+    Given,
 }
 
 /// The caller's word that an initiator may come in.
@@ -70,6 +87,24 @@ pub struct Admission {
     pub portal_group_tag: u16,
     /// The target's own words about itself.
     pub target_alias: Option<String>,
+    /// What the initiator has to prove before it is let in.
+    pub authentication: Authentication,
+}
+
+/// What an initiator has to prove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Nothing.
+    None,
+    /// That it knows its secret.
+    Chap {
+        /// The name and the secret that the initiator must have.
+        initiator: ChapCredential,
+        /// What this target proves itself with, to an initiator that asks for it. It should not have the initiator's secret.
+        target: Option<ChapCredential>,
+        /// For this login only.
+        challenge: ChapChallenge,
+    },
 }
 
 /// What to do next.
@@ -145,7 +180,11 @@ impl TargetLogin {
         let (identity, keys, request) = self.asking.take().expect("an admission answers a question");
         let discovery = identity.kind == SessionKind::Discovery;
         let negotiation = Negotiation::new(Role::Target, discovery, self.config.preferences.clone());
-        self.session = Some(Admitted { identity, admission, negotiation, announced: false });
+        let proof = match admission.authentication {
+            Authentication::None => Proof::Given,
+            Authentication::Chap { .. } => Proof::Method,
+        };
+        self.session = Some(Admitted { identity, admission, negotiation, announced: false, proof });
         self.negotiate(&request, &keys).unwrap_or_else(|status| self.refusal(&request, status))
     }
 
@@ -224,11 +263,8 @@ impl TargetLogin {
                 }
             }
         }
-        if let Some(offer) = keys.get(key::AUTH_METHOD) {
-            answers.push(key::AUTH_METHOD, authentication_method(stage, offer)?);
-        }
-        let operational = keys.iter().filter(|&(name, _)| name != key::AUTH_METHOD);
-        let operational: Vec<_> = operational.collect();
+        admitted.authenticate(stage, keys, &mut answers)?;
+        let operational: Vec<_> = keys.iter().filter(|&(name, _)| !is_security_key(name)).collect();
         if operational.iter().any(|&(name, _)| is_identity_key(name)) {
             // These count in the first request only, where they have been taken out.
             return Err(LoginStatus::INITIATOR_ERROR);
@@ -248,7 +284,9 @@ impl TargetLogin {
 
     /// Sends what fits of the answers; follows the initiator into the next stage once all of them are out.
     fn respond(&mut self, request: &LoginRequest) -> TargetStep {
-        let transits = request.flags & FINAL != 0 && {
+        // An initiator may ask for the next stage before it has proved itself; it stays in this one then (RFC 7143 6.3.2).
+        let proved = self.session.as_ref().is_some_and(|admitted| admitted.proof == Proof::Given);
+        let transits = proved && request.flags & FINAL != 0 && {
             let mut probe = self.portions.clone();
             !probe.next_portion(RESPONSE_TEXT_BYTES_MAX).1
         };
@@ -355,13 +393,68 @@ fn identify(request: &LoginRequest, keys: &TextKeys) -> Result<(LoginIdentity, T
     Ok((identity, keys.iter().filter(|&(name, _)| !is_identity_key(name)).collect()))
 }
 
-/// The method for an offer of methods (RFC 7143 12.1). The security stage is the only place for the key.
-fn authentication_method(stage: Stage, offer: &str) -> Result<&'static str, LoginStatus> {
-    if stage != Stage::SECURITY {
-        return Err(LoginStatus::INITIATOR_ERROR);
+impl Admitted {
+    /// Takes the security keys of a request (RFC 7143 12.1). The security stage is the only place for them.
+    fn authenticate(&mut self, stage: Stage, keys: &TextKeys, answers: &mut TextKeys) -> Result<(), LoginStatus> {
+        if stage != Stage::SECURITY {
+            return match self.proof {
+                _ if keys.iter().any(|(name, _)| is_security_key(name)) => Err(LoginStatus::INITIATOR_ERROR),
+                Proof::Given => Ok(()),
+                // It began behind the stage in which it had to prove itself.
+                _ => Err(LoginStatus::AUTHENTICATION_FAILURE),
+            };
+        }
+        if let Some(offer) = keys.get(key::AUTH_METHOD) {
+            let chosen = self.choose_method(offer)?;
+            answers.push(key::AUTH_METHOD, chosen);
+            if chosen == method::CHAP {
+                self.proof = Proof::Algorithm;
+            }
+            // An algorithm is offered only after the method is agreed on.
+            return if chap::is_part_of(keys) { Err(LoginStatus::INITIATOR_ERROR) } else { Ok(()) };
+        }
+        if !chap::is_part_of(keys) {
+            return Ok(());
+        }
+        let Authentication::Chap { initiator, target, challenge } = &self.admission.authentication else {
+            return Err(LoginStatus::INITIATOR_ERROR);
+        };
+        let failed = |_| LoginStatus::AUTHENTICATION_FAILURE;
+        match self.proof {
+            Proof::Algorithm => {
+                let algorithm = chap::choose(keys).map_err(failed)?;
+                answers.push(chap::key::ALGORITHM, algorithm.number().to_string());
+                chap::challenge(challenge, answers);
+                self.proof = Proof::Response(algorithm);
+            }
+            Proof::Response(algorithm) => {
+                chap::verify(algorithm, initiator, challenge, keys).map_err(failed)?;
+                if chap::is_challenged(keys) {
+                    let own = target.as_ref().ok_or(LoginStatus::AUTHENTICATION_FAILURE)?;
+                    chap::prove(algorithm, own, keys, Some(challenge), answers).map_err(failed)?;
+                }
+                self.proof = Proof::Given;
+            }
+            Proof::Method | Proof::Given => return Err(LoginStatus::INITIATOR_ERROR),
+        }
+        Ok(())
     }
-    let offered = parse_list(offer).map_err(|_| LoginStatus::INITIATOR_ERROR)?;
-    if offered.contains(&"None") { Ok("None") } else { Err(LoginStatus::AUTHENTICATION_FAILURE) }
+
+    /// The method for an offer of methods.
+    fn choose_method(&self, offer: &str) -> Result<&'static str, LoginStatus> {
+        let offered = parse_list(offer).map_err(|_| LoginStatus::INITIATOR_ERROR)?;
+        let wanted = match (&self.admission.authentication, self.proof) {
+            (Authentication::None, _) => method::NONE,
+            (Authentication::Chap { .. }, Proof::Method) => method::CHAP,
+            // The method is chosen once.
+            _ => return Err(LoginStatus::INITIATOR_ERROR),
+        };
+        if offered.contains(&wanted) { Ok(wanted) } else { Err(LoginStatus::AUTHENTICATION_FAILURE) }
+    }
+}
+
+fn is_security_key(name: &str) -> bool {
+    name == key::AUTH_METHOD || chap::key::ALL.contains(&name)
 }
 
 fn is_identity_key(name: &str) -> bool {

@@ -6,7 +6,9 @@ mod values;
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub use transfer::{TextGather, TextPortions};
-pub use values::{InvalidValue, parse_boolean, parse_list, parse_number, parse_range, show_boolean};
+pub use values::{
+    InvalidValue, parse_binary, parse_boolean, parse_list, parse_number, parse_range, show_binary, show_boolean,
+};
 
 /// Longest key name in bytes (RFC 7143 6.1).
 pub const KEY_BYTES_MAX: usize = 63;

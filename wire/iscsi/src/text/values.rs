@@ -1,6 +1,10 @@
 //! The kinds of value that keys have (RFC 7143 6.1).
 
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// A value that is not of the kind that its key has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +70,35 @@ pub fn parse_list(value: &str) -> Result<Vec<&str>, InvalidValue> {
     }
 }
 
+/// Reads a binary value: hexadecimal digits after `0x`, or base64 after `0b` (RFC 7143 6.1).
+///
+/// # Errors
+/// Half a byte, digits of another kind, and more than `bytes_max` bytes are refused.
+pub fn parse_binary(value: &str, bytes_max: usize) -> Result<Vec<u8>, InvalidValue> {
+    let bytes = match value.get(..2) {
+        Some("0x" | "0X") => from_hexadecimal(&value.as_bytes()[2..]),
+        Some("0b" | "0B") => STANDARD.decode(&value[2..]).ok(),
+        _ => None,
+    };
+    bytes.filter(|bytes| bytes.len() <= bytes_max).ok_or_else(|| invalid(value, "a binary value"))
+}
+
+/// Writes a binary value in hexadecimal digits.
+#[must_use]
+pub fn show_binary(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |mut text, byte| {
+        // Writing to a text does not fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+fn from_hexadecimal(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+}
+
 fn invalid(value: &str, expected: &'static str) -> InvalidValue {
     InvalidValue { value: value.to_owned(), expected }
 }
@@ -98,5 +131,20 @@ mod tests {
         assert!(parse_list("").is_err() && parse_list("a,,b").is_err());
         assert!(parse_list(&"x".repeat(256)).is_err());
         assert!(parse_list(&"x".repeat(255)).is_ok());
+    }
+    #[test]
+    fn binary_values() {
+        let check = |text: &str, expected: Option<&[u8]>| {
+            assert_eq!(parse_binary(text, 4).ok().as_deref(), expected, "{text:?}")
+        };
+        check("0x", Some(&[]));
+        check("0x00fF7a", Some(&[0, 0xff, 0x7a]));
+        check("0X01020304", Some(&[1, 2, 3, 4]));
+        check("0bAP96", Some(&[0, 0xff, 0x7a]));
+        check("0BAP8=", Some(&[0, 0xff]));
+        for text in ["", "0", "17", "0x1", "0xg0", "0x+1", "0x0102030405", "0bAP8", "0b=", "0bAQIDBAU=", "é", "0é"] {
+            check(text, None);
+        }
+        assert_eq!(show_binary(&[0, 0xff, 0x7a]), "0x00ff7a");
     }
 }
