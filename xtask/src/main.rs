@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod ci;
 mod command;
+mod documentation;
 mod peers;
 mod soak;
 mod windows;
@@ -33,8 +34,9 @@ enum Chore {
     Windows(windows::WindowsArgs),
     /// The store's model and crash tests with many more steps
     Soak(soak::SoakArgs),
-    /// All benchmarks, then a table of their figures with a description of the machine
-    Bench,
+    /// Benchmarks, whose tables go to docs/performance.md
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         Chore::Setup => peers::set_up(peers::FOR_TESTS).and_then(|_| peers::set_up(peers::FOR_WINDOWS)).map(drop),
         Chore::Windows(arguments) => windows::run_all(&arguments),
         Chore::Soak(arguments) => soak::run_store(&arguments),
-        Chore::Bench => bench::run_all(),
+        Chore::Bench(which) => bench::run(&which),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

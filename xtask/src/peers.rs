@@ -46,6 +46,20 @@ pub(crate) const FOR_TESTS: &[Peer] = &[
     Peer { package: "fdisk", probe: Probe::Program("sfdisk") },
 ];
 
+/// What the benchmark of the store measures itself with: other engines with snapshots, and what puts them under load.
+pub(crate) const FOR_BENCH: &[Peer] = &[
+    Peer { package: "fio", probe: Probe::Program(FIO) },
+    Peer { package: "xfsprogs", probe: Probe::Program(MKFS_XFS) },
+    Peer { package: "btrfs-progs", probe: Probe::Program(BTRFS) },
+    Peer { package: QEMU, probe: Probe::Program("qemu-img") },
+    Peer { package: "qemu-system-common", probe: Probe::Program(QEMU_STORAGE_DAEMON) },
+];
+
+pub(crate) const FIO: &str = "fio";
+pub(crate) const MKFS_XFS: &str = "mkfs.xfs";
+pub(crate) const BTRFS: &str = "btrfs";
+pub(crate) const QEMU_STORAGE_DAEMON: &str = "qemu-storage-daemon";
+
 const QEMU: &str = "qemu-utils";
 const QEMU_MODULES: &str = "qemu-block-extra";
 
@@ -123,7 +137,7 @@ fn versions_in(table: &str) -> Vec<String> {
     table.lines().filter_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()).collect()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     output_of(&mut program("id", &["-u"])).is_some_and(|id| id.trim() == "0")
 }
 
@@ -137,7 +151,7 @@ fn apt_get(arguments: &[&str]) -> Command {
     command
 }
 
-fn is_program(name: &str) -> bool {
+pub(crate) fn is_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
         || ADMIN_FOLDERS.iter().any(|folder| Path::new(folder).join(name).is_file())

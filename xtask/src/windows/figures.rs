@@ -12,10 +12,10 @@ use super::array_side::ArraySide;
 use super::prefix::Prefix;
 use super::windows_path;
 use crate::bench::machine;
+use crate::documentation::write_part;
 use crate::peers::WINE;
 
-/// The page of the documentation, and its part that is written here.
-const PAGE: &str = "docs/performance.md";
+/// The part of the documentation that is written here.
 const HEADING: &str = "## The Windows provider through COM";
 
 /// What the figures mean.
@@ -45,11 +45,9 @@ pub(super) fn run(
     let text = String::from_utf8_lossy(&std::fs::read(&report)?).into_owned();
     ensure!(status.success(), "the measurement failed: {status}\n{text}");
     let table = table(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
-    let part = format!("{HEADING}\n\n{EXPLANATION}\n{}\n\n{table}", machine());
-    println!("\n{part}");
-    let page = root.join(PAGE);
-    let before = std::fs::read_to_string(&page).unwrap_or_else(|_| "# Performance\n".to_owned());
-    std::fs::write(&page, with_part(&before, &part)).with_context(|| page.display().to_string())
+    let text = format!("{EXPLANATION}\n{}\n\n{table}", machine(&std::env::temp_dir()));
+    println!("\n{text}");
+    write_part(root, HEADING, &text)
 }
 
 fn table(figures: impl Iterator<Item = Value>) -> String {
@@ -67,25 +65,9 @@ fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:02} ms", microseconds / 1000, microseconds % 1000 / 10)
 }
 
-/// The page with its part replaced, or added at the end.
-fn with_part(page: &str, part: &str) -> String {
-    let Some(start) = page.find(HEADING) else { return format!("{}\n\n{part}", page.trim_end()) };
-    let rest = &page[start + HEADING.len()..];
-    let after = rest.find("\n## ").map_or("", |next| &rest[next..]);
-    format!("{}{part}{after}", &page[..start])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_part_is_replaced_and_the_others_stay() {
-        let part = format!("{HEADING}\n\nnew\n");
-        assert_eq!(with_part("# P\n", &part), format!("# P\n\n{part}"));
-        let page = format!("# P\n\n{HEADING}\n\nold\n\n## Other\n\ntext\n");
-        assert_eq!(with_part(&page, &part), format!("# P\n\n{part}\n## Other\n\ntext\n"));
-    }
 
     #[test]
     fn figures_become_rows() {

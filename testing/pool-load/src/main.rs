@@ -1,0 +1,173 @@
+//! `lunshadow-pool-load FOLDER`: a pool under load, driven by commands on standard input, each answered with one line of JSON.
+//!
+//! It calls the pool as the target does, with tasks of tokio that have one request in flight each: what fio is for files. The pool's folder must
+//! not exist; whoever starts this program removes it.
+#![expect(clippy::print_stdout, reason = "a command line program answers there")]
+
+mod load;
+
+use std::io::BufRead as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_store::{StoreConfig, StorePool};
+use serde_json::{Value, json};
+
+use load::{Load, Pattern, percentile_us};
+
+const COMMIT_AT_MOST: Duration = Duration::from_secs(60);
+/// How many requests are in flight while groups are captured.
+const WRITERS: u64 = 32;
+
+/// A pool under load.
+#[derive(Parser)]
+struct Arguments {
+    /// The folder of the new pool
+    folder: PathBuf,
+    /// How much the pool may use
+    #[arg(long)]
+    capacity_bytes: u64,
+    /// The length of the LUN
+    #[arg(long)]
+    lun_bytes: u64,
+}
+
+/// What standard input may hold.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+enum Command {
+    /// Puts the LUN under load
+    Load(Load),
+    /// Takes a snapshot of the LUN
+    Snapshot,
+    /// Deletes all snapshots
+    DeleteSnapshots,
+    /// Where the pool's space is
+    Usage,
+    /// Captures a group of LUNs again and again, while writers keep all of them busy
+    Group(Group),
+}
+
+#[derive(Debug, clap::Args)]
+struct Group {
+    /// How many LUNs, which share the length of the one LUN
+    #[arg(long)]
+    luns: u64,
+    /// How many times
+    #[arg(long)]
+    times: usize,
+}
+
+struct Bench {
+    pool: StorePool,
+    lun: LunHandle,
+    shadows: Vec<LunId>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config = StoreConfig { capacity_bytes: arguments.capacity_bytes, ..StoreConfig::default() };
+    let pool = StorePool::create(&arguments.folder, &config)?;
+    let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
+    let mut bench = Bench { pool, lun, shadows: Vec::new() };
+    println!("{}", json!({ "ready": true }));
+    for line in std::io::stdin().lock().lines() {
+        let line = line.context("standard input cannot be read")?;
+        let answer = bench.answer(Command::try_parse_from(line.split_whitespace())?).await?;
+        println!("{answer}");
+    }
+    Ok(())
+}
+
+impl Bench {
+    async fn answer(&mut self, command: Command) -> anyhow::Result<Value> {
+        match command {
+            Command::Load(load) => load::begin(std::slice::from_ref(&self.lun), &load)?.finish().await,
+            Command::Snapshot => {
+                let (taken, members) = self.capture(std::slice::from_ref(&self.lun)).await?;
+                self.shadows.extend(members);
+                Ok(json!({ "taken_us": micros(taken) }))
+            }
+            Command::DeleteSnapshots => self.delete_snapshots().await,
+            Command::Usage => {
+                let usage = self.pool.usage();
+                Ok(json!({
+                    "used_bytes": usage.used_bytes - usage.own_bytes - usage.freed_bytes,
+                    "map_bytes": usage.map_bytes,
+                    "data_bytes": usage.data_bytes,
+                }))
+            }
+            Command::Group(group) => self.group(&group).await,
+        }
+    }
+
+    /// One set of these LUNs: how long it took, preparation included, and the shadow LUNs.
+    async fn capture(&self, luns: &[LunHandle]) -> anyhow::Result<(Duration, Vec<LunId>)> {
+        let set = ShadowSetId(uuid::Uuid::new_v4());
+        let members: Vec<ShadowMember> =
+            luns.iter().map(|lun| ShadowMember { source: lun.id(), shadow: LunId::random() }).collect();
+        let begin = Instant::now();
+        self.pool.prepare(set, &members).await?;
+        self.pool.commit(set, COMMIT_AT_MOST).await?;
+        Ok((begin.elapsed(), members.iter().map(|member| member.shadow).collect()))
+    }
+
+    async fn delete_snapshots(&mut self) -> anyhow::Result<Value> {
+        let begin = Instant::now();
+        for shadow in self.shadows.drain(..) {
+            self.pool.delete(shadow).await?;
+        }
+        let answered = begin.elapsed();
+        self.pool.wait_reclaimed().await?;
+        Ok(json!({ "answered_us": micros(answered), "space_back_us": micros(begin.elapsed()) }))
+    }
+
+    async fn group(&mut self, group: &Group) -> anyhow::Result<Value> {
+        let len_bytes = self.lun.block_count().bytes() / group.luns;
+        ensure!(len_bytes > 0, "there are more LUNs than the LUN has bytes");
+        let mut luns = Vec::new();
+        for _ in 0..group.luns {
+            let lun = self.pool.create(LunId::random(), blocks(len_bytes)).await?;
+            let fill = load_of(Pattern::Write, 1 << 20, 8, None);
+            load::begin(std::slice::from_ref(&lun), &fill)?.finish().await?;
+            lun.flush().await?;
+            luns.push(lun);
+        }
+        let running = load::begin(&luns, &load_of(Pattern::RandomWrite, 4096, WRITERS, Some(f64::from(u32::MAX))))?;
+        let mut latencies = Vec::new();
+        for _ in 0..group.times {
+            let (taken, shadows) = self.capture(&luns).await?;
+            latencies.push(taken);
+            for shadow in shadows {
+                self.pool.delete(shadow).await?;
+            }
+        }
+        let load = running.end().await?;
+        for lun in luns {
+            self.pool.delete(lun.id()).await?;
+        }
+        self.pool.wait_reclaimed().await?;
+        Ok(json!({
+            "p50_us": percentile_us(&mut latencies, 50),
+            "p99_us": percentile_us(&mut latencies, 99),
+            "longest_us": percentile_us(&mut latencies, 100),
+            "load": load,
+        }))
+    }
+}
+
+fn load_of(pattern: Pattern, block_bytes: u64, depth: u64, seconds: Option<f64>) -> Load {
+    Load { pattern, block_bytes, depth, flush: false, seconds, bytes: None }
+}
+
+fn blocks(bytes: u64) -> BlockCount {
+    BlockCount(bytes / u64::from(LOGICAL_BLOCK_BYTES))
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

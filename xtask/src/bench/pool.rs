@@ -1,0 +1,118 @@
+//! Ours: the load generator for pools, driven through pipes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use super::engine::{Deletion, Engine, GroupFigures, Load, Pattern, Rate, Until};
+use crate::command::wait_at_most;
+
+/// How long the generator may take to end what it was doing.
+const END_AT_MOST: Duration = Duration::from_secs(60);
+
+/// A pool with one LUN in a process of its own.
+pub(super) struct PoolEngine {
+    process: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl PoolEngine {
+    pub(super) fn make(generator: &Path, folder: &Path, capacity_bytes: u64, lun_bytes: u64) -> anyhow::Result<Self> {
+        let mut command = Command::new(generator);
+        command.arg(folder).arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("no load generator")?;
+        let (commands, answers) = (process.stdin.take(), process.stdout.take().context("no pipe")?);
+        let mut engine = Self { process, commands, answers: BufReader::new(answers) };
+        engine.answer().context("the pool was not made")?;
+        Ok(engine)
+    }
+
+    fn ask(&mut self, command: &str) -> anyhow::Result<Value> {
+        let pipe = self.commands.as_mut().context("the pipe is closed")?;
+        writeln!(pipe, "{command}").and_then(|()| pipe.flush()).context("the load generator is gone")?;
+        self.answer().with_context(|| format!("the command was \"{command}\""))
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Value> {
+        let mut line = String::new();
+        ensure!(self.answers.read_line(&mut line)? > 0, "the load generator ended");
+        serde_json::from_str(&line).with_context(|| format!("the load generator says {line}"))
+    }
+
+    fn usage(&mut self, part: &str) -> anyhow::Result<u64> {
+        self.ask("usage")?[part].as_u64().context("no such figure")
+    }
+}
+
+fn figure(answer: &Value, name: &str) -> anyhow::Result<f64> {
+    answer[name].as_f64().with_context(|| format!("no {name} in {answer}"))
+}
+
+fn duration(answer: &Value, name: &str) -> anyhow::Result<Duration> {
+    Ok(Duration::try_from_secs_f64(figure(answer, name)? / 1e6)?)
+}
+
+impl Engine for PoolEngine {
+    fn run(&mut self, load: &Load) -> anyhow::Result<Rate> {
+        let pattern = match load.pattern {
+            Pattern::RandomRead => "random-read",
+            Pattern::RandomWrite => "random-write",
+            Pattern::Read => "read",
+            Pattern::Write => "write",
+        };
+        let Load { block_bytes, depth, .. } = load;
+        let flush = if load.flush { "--flush" } else { "" };
+        let until = match load.until {
+            Until::Seconds(seconds) => format!("--seconds={seconds}"),
+            Until::Bytes(bytes) => format!("--bytes={bytes}"),
+        };
+        let command = format!("load --pattern={pattern} --block-bytes={block_bytes} --depth={depth} {until} {flush}");
+        let answer = self.ask(&command)?;
+        Ok(Rate {
+            operations_per_s: figure(&answer, "operations_per_s")?,
+            bytes_per_s: figure(&answer, "bytes_per_s")?,
+            p99_us: figure(&answer, "p99_us")?,
+        })
+    }
+
+    fn snapshot(&mut self) -> anyhow::Result<Option<Duration>> {
+        duration(&self.ask("snapshot")?, "taken_us").map(Some)
+    }
+
+    fn delete_snapshots(&mut self) -> anyhow::Result<Deletion> {
+        let answer = self.ask("delete-snapshots")?;
+        Ok(Deletion { answered: duration(&answer, "answered_us")?, space_back: duration(&answer, "space_back_us")? })
+    }
+
+    fn used_bytes(&mut self) -> anyhow::Result<u64> {
+        self.usage("used_bytes")
+    }
+
+    fn metadata_bytes(&mut self) -> anyhow::Result<Option<u64>> {
+        self.usage("map_bytes").map(Some)
+    }
+
+    fn groups(&mut self, luns: u32, times: u32) -> anyhow::Result<Option<GroupFigures>> {
+        let answer = self.ask(&format!("group --luns={luns} --times={times}"))?;
+        Ok(Some(GroupFigures {
+            p50_us: figure(&answer, "p50_us")?,
+            p99_us: figure(&answer, "p99_us")?,
+            longest_us: figure(&answer, "longest_us")?,
+        }))
+    }
+}
+
+impl Drop for PoolEngine {
+    fn drop(&mut self) {
+        // It ends when there are no more commands, unless it hangs or was in the middle of one.
+        drop(self.commands.take());
+        if let Err(error) = wait_at_most(&mut self.process, END_AT_MOST) {
+            eprintln!("xtask: the load generator: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `cargo xtask bench store`: the embedded pool beside other engines, one after another in each round, on one disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use cargo_metadata::MetadataCommand;
+use clap::Args;
+
+use super::engine::Engine;
+use super::files::{Btrfs, RawFile, Xfs};
+use super::loop_device::kernel_has;
+use super::machine;
+use super::pool::PoolEngine;
+use super::qcow2::Qcow2;
+use super::report::{Figures, explanation};
+use super::session::Session;
+use crate::command::{cargo, run as run_command};
+use crate::documentation::write_part;
+use crate::peers::{self, BTRFS, FIO, MKFS_XFS, QEMU_STORAGE_DAEMON};
+
+const HEADING: &str = "## The embedded pool";
+/// What an engine may use, in lengths of the LUN: the LUN, what snapshots keep of it, and room to be at ease.
+const CAPACITY_LUNS: u64 = 3;
+
+/// How much to measure.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// How many rounds; medians of all are reported
+    #[arg(long, default_value_t = 5)]
+    pub(super) rounds: u32,
+    /// How long each load runs
+    #[arg(long, default_value_t = 2.0)]
+    pub(super) seconds: f64,
+    /// The length of the LUN in MiB. The disk needs three times that
+    #[arg(long, default_value_t = 4096)]
+    pub(super) lun_mib: u64,
+    /// How many times each group of LUNs is captured in a round
+    #[arg(long, default_value_t = 200)]
+    pub(super) group_times: u32,
+    /// Where to measure: a folder on the disk in question. Below the target folder by default
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Only engines whose names contain this, besides the raw file
+    #[arg(long)]
+    only: Option<String>,
+    /// Print the tables only
+    #[arg(long)]
+    dry: bool,
+}
+
+/// The engines, in the order of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Raw,
+    Pool,
+    Xfs,
+    Btrfs,
+    BtrfsInPlace,
+    Qcow2,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [Self::Raw, Self::Pool, Self::Xfs, Self::Btrfs, Self::BtrfsInPlace, Self::Qcow2];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw file",
+            Self::Pool => "Lunshadow",
+            Self::Xfs => "XFS, reflink",
+            Self::Btrfs => "btrfs",
+            Self::BtrfsInPlace => "btrfs, nodatacow",
+            Self::Qcow2 => "qcow2, overlays",
+        }
+    }
+
+    /// An engine with an empty LUN, all of it below a folder that is empty.
+    fn start(self, folder: &Path, generator: &Path, lun_bytes: u64) -> anyhow::Result<Box<dyn Engine>> {
+        let capacity_bytes = CAPACITY_LUNS * lun_bytes;
+        Ok(match self {
+            Self::Raw => Box::new(RawFile::make(folder, lun_bytes)?),
+            Self::Pool => Box::new(PoolEngine::make(generator, &folder.join("pool"), capacity_bytes, lun_bytes)?),
+            Self::Xfs => Box::new(Xfs::make(folder, capacity_bytes, lun_bytes)?),
+            Self::Btrfs => Box::new(Btrfs::make(folder, capacity_bytes, lun_bytes, false)?),
+            Self::BtrfsInPlace => Box::new(Btrfs::make(folder, capacity_bytes, lun_bytes, true)?),
+            Self::Qcow2 => Box::new(Qcow2::make(folder, lun_bytes)?),
+        })
+    }
+
+    /// Why it cannot be had here.
+    fn missing(self) -> Option<String> {
+        let program = match self {
+            Self::Raw | Self::Pool => return None,
+            Self::Xfs => MKFS_XFS,
+            Self::Btrfs | Self::BtrfsInPlace => BTRFS,
+            Self::Qcow2 => QEMU_STORAGE_DAEMON,
+        };
+        let file_system = match self {
+            Self::Xfs => Some("xfs"),
+            Self::Btrfs | Self::BtrfsInPlace => Some("btrfs"),
+            Self::Raw | Self::Pool | Self::Qcow2 => None,
+        };
+        if !peers::is_program(program) {
+            return Some(format!("{program} is not installed"));
+        }
+        match file_system {
+            Some(_) if !peers::is_root() => Some("mounting needs root".to_owned()),
+            Some(name) if !kernel_has(name) => Some(format!("the kernel has no {name}")),
+            _ => None,
+        }
+    }
+}
+
+/// Runs all rounds and writes the tables.
+pub(super) fn run(arguments: &StoreArgs) -> anyhow::Result<()> {
+    peers::set_up(peers::FOR_BENCH)?;
+    if !peers::is_program(FIO) {
+        bail!("fio is not installed");
+    }
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
+    run_command(&mut cargo(&["build", "--release", "--package", "lunshadow-pool-load"]))?;
+    let target = metadata.target_directory.as_std_path();
+    let parent = arguments.folder.clone().unwrap_or_else(|| target.to_owned());
+    let mut left_out = Vec::new();
+    let mut kinds = Vec::new();
+    for kind in Kind::ALL {
+        let wanted = kind == Kind::Raw || arguments.only.as_deref().is_none_or(|only| kind.name().contains(only));
+        match kind.missing() {
+            _ if !wanted => {}
+            Some(why) => left_out.push(format!("{} is left out: {why}", kind.name())),
+            None => kinds.push(kind),
+        }
+    }
+    left_out.iter().for_each(|line| println!("{line}"));
+    let folder = tempfile::Builder::new().prefix("bench-store-").tempdir_in(&parent)?;
+    let generator = target.join("release/lunshadow-pool-load");
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    // What runs now comes to its end, or fails by the same signal; then everything is cleaned up in the usual way.
+    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
+    let mut figures = Figures::new(kinds.iter().map(|kind| kind.name()).collect());
+    for round in 1..=arguments.rounds {
+        for kind in &kinds {
+            println!("-- round {round}: {}", kind.name());
+            let own = folder.path().join("engine");
+            std::fs::create_dir(&own)?;
+            let mut engine = kind.start(&own, &generator, arguments.lun_mib << 20)?;
+            let mut session = Session {
+                arguments,
+                engine: engine.as_mut(),
+                name: kind.name(),
+                figures: &mut figures,
+                stopped: &stopped,
+            };
+            let done = session.run(*kind != Kind::Raw).with_context(|| format!("{} failed", kind.name()));
+            drop(engine);
+            std::fs::remove_dir_all(&own)?;
+            done?;
+        }
+    }
+    let text = format!(
+        "{}\n{}\n\n{}{}",
+        explanation(arguments.rounds, arguments.seconds, arguments.lun_mib),
+        machine(&parent),
+        figures.tables(),
+        left_out.iter().map(|line| format!("\n{line}.\n")).collect::<String>()
+    );
+    println!("\n{text}");
+    if arguments.dry { Ok(()) } else { write_part(metadata.workspace_root.as_std_path(), HEADING, &text) }
+}
