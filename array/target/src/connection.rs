@@ -2,10 +2,12 @@
 
 mod command;
 mod full_feature;
+mod intake;
 mod login;
 mod management;
 mod text;
 
+pub(crate) use intake::settled;
 pub(crate) use management::FUNCTIONS;
 
 use std::io;

@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lunshadow_iscsi::pdu::{DataOut, ScsiCommand, Tag};
 use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
+use lunshadow_lun::AlignedBuffer;
 use lunshadow_scsi::SenseFormat;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::claim::Claim;
+use crate::connection::settled;
 use crate::{Task, TaskSet, UnitId};
 
 /// The commands of one session by their Initiator Task Tag.
@@ -81,8 +83,8 @@ pub(crate) struct Receiving {
     pub(crate) transfer: WriteTransfer,
     /// All data so far, while it came in one piece.
     pub(crate) piece: Bytes,
-    /// All data so far, once there is more than one piece.
-    gathered: BytesMut,
+    /// All data so far, once there is more than one piece, and how much that is.
+    gathered: Option<(AlignedBuffer, usize)>,
     /// How much there will be in the end, in bytes.
     pub(crate) total_len: u32,
     /// Whether unsolicited Data-Outs are still to come.
@@ -118,20 +120,31 @@ impl Drop for Slot {
 
 impl Receiving {
     pub(crate) fn new(task: Task, claims: Claims, transfer: WriteTransfer, immediate: Bytes, total_len: u32) -> Self {
-        let gathered = BytesMut::new();
-        Self { task, claims, transfer, piece: immediate, gathered, total_len, unsolicited: false }
+        Self { task, claims, transfer, piece: immediate, gathered: None, total_len, unsolicited: false }
     }
 
     fn place(&mut self, data: Bytes) {
-        if self.piece.is_empty() && self.gathered.is_empty() {
+        if self.piece.is_empty() && self.gathered.is_none() {
             self.piece = data;
             return;
         }
-        if self.gathered.is_empty() {
-            self.gathered.reserve(usize::try_from(self.total_len).unwrap_or(0));
-            self.gathered.extend_from_slice(&std::mem::take(&mut self.piece));
+        let (gathered, filled) = self.gathered.get_or_insert_with(|| {
+            let mut gathered = AlignedBuffer::of_len(usize::try_from(self.total_len).unwrap_or(0));
+            let piece = std::mem::take(&mut self.piece);
+            gathered[..piece.len()].copy_from_slice(&piece);
+            (gathered, piece.len())
+        });
+        // The transfer has checked that it is what comes next, and not too much.
+        gathered[*filled..*filled + data.len()].copy_from_slice(&data);
+        *filled += data.len();
+    }
+
+    /// All the data, where it can go to a medium from.
+    fn take_data(&mut self) -> Bytes {
+        match self.gathered.take() {
+            Some((gathered, filled)) => gathered.freeze().slice(..filled),
+            None => settled(std::mem::take(&mut self.piece)),
         }
-        self.gathered.extend_from_slice(&data);
     }
 
     /// A command that takes no data, mostly because it is refused, only waits for the end of the data that comes unasked.
@@ -194,8 +207,7 @@ impl TaskTable {
             let Stage::Receiving(mut receiving) = std::mem::replace(stage, placeholder) else {
                 unreachable!("the stage was looked at above")
             };
-            let data =
-                if receiving.gathered.is_empty() { receiving.piece } else { receiving.gathered.split().freeze() };
+            let data = receiving.take_data();
             let (running, ready) = start(itt, receiving.task, receiving.claims, data);
             *stage = running;
             return Step::Run(ready);

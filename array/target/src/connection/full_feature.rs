@@ -10,7 +10,7 @@ use lunshadow_iscsi::login::NegotiatedSession;
 use lunshadow_iscsi::negotiation::SessionParameters;
 use lunshadow_iscsi::pdu::{
     AsyncEvent, AsyncMessage, Bhs, DecodeError, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn,
-    NopOut, Pdu, PduDecoder, RejectReason, Request, Tag, TaskResponse,
+    NopOut, Pdu, PduDecoder, RejectReason, Request, Tag, Taken, TaskResponse,
 };
 use lunshadow_iscsi::sequence::{CmdSnVerdict, CmdSnWindow};
 use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::ConnectionError;
 use super::command::TURNS;
+use super::intake;
 use crate::Completion;
 use crate::claim::Claim;
 use crate::outlet::Outlet;
@@ -28,8 +29,6 @@ use crate::session::Session;
 use crate::target::{Phase, Shared};
 use crate::tasks::{Slot, Ttts};
 
-/// Room for what comes next, when a header has not said yet how much that is.
-const READ_BYTES: usize = 16 * 1024;
 /// How long the last PDUs of a connection may take on their way out.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// Requests that a session may have under way besides those of the window (RFC 7143 4.2.2.1 asks for one at least).
@@ -111,18 +110,20 @@ impl<'a> FullFeature<'a> {
     ) -> Result<Ending, ConnectionError> {
         loop {
             loop {
-                match decoder.decode(&mut buffer) {
-                    Ok(Some(pdu)) => {
+                match decoder.take(&mut buffer) {
+                    Ok(Taken::Pdu(pdu)) => {
                         if let Some(ending) = self.receive(pdu).await? {
                             return Ok(ending);
                         }
                     }
-                    Ok(None) => break,
+                    Ok(Taken::Missing { byte_count }) => {
+                        intake::make_room(&mut buffer, decoder.data_offset_bytes(), byte_count);
+                        break;
+                    }
                     Err(DecodeError::DataDigestMismatch { header }) => self.damaged(&header).await?,
                     Err(error) => return Err(error.into()),
                 }
             }
-            buffer.reserve(READ_BYTES);
             tokio::select! {
                 read = reader.read_buf(&mut buffer) => {
                     if read? == 0 {

@@ -18,6 +18,18 @@ pub struct PduDecoder {
     data_bytes_max: usize,
 }
 
+/// What [`PduDecoder::take`] found at the front of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A whole PDU, which is no longer in the buffer.
+    Pdu(Pdu),
+    /// The beginning of one, or nothing.
+    Missing {
+        /// How much has to come at least before there can be more to say.
+        byte_count: usize,
+    },
+}
+
 /// A stream that cannot be cut into PDUs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -55,22 +67,39 @@ impl PduDecoder {
         *self = Self { digests, data_bytes_max };
     }
 
+    /// How far behind its beginning a PDU's data lies, unless it has additional header segments.
+    #[must_use]
+    pub const fn data_offset_bytes(&self) -> usize {
+        BHS_BYTES + if self.digests.header { 4 } else { 0 }
+    }
+
     /// Takes the next PDU off the front of `buffer`; `None` if it is not complete yet, after reserving room for the rest of it.
     ///
     /// # Errors
     /// See [`DecodeError`]; a length is refused before any memory is reserved for it.
     pub fn decode(&self, buffer: &mut BytesMut) -> Result<Option<Pdu>, DecodeError> {
-        let Ok((&bhs, _)) = Bhs::ref_from_prefix(buffer) else {
-            buffer.reserve(BHS_BYTES - buffer.len());
-            return Ok(None);
-        };
+        match self.take(buffer)? {
+            Taken::Pdu(pdu) => Ok(Some(pdu)),
+            Taken::Missing { byte_count } => {
+                buffer.reserve(byte_count);
+                Ok(None)
+            }
+        }
+    }
+
+    /// As [`decode`](Self::decode), but leaves it to the caller to make room, who may care where data comes to lie.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn take(&self, buffer: &mut BytesMut) -> Result<Taken, DecodeError> {
+        let missing = |total_bytes: usize, has_bytes: usize| Ok(Taken::Missing { byte_count: total_bytes - has_bytes });
+        let Ok((&bhs, _)) = Bhs::ref_from_prefix(buffer) else { return missing(BHS_BYTES, buffer.len()) };
         let header_bytes = BHS_BYTES + bhs.lengths.ahs_bytes();
         let header_digest_bytes = if self.digests.header { 4 } else { 0 };
         if self.digests.header {
             // The lengths are used only once they are known to be sound.
             let Some(digest) = buffer.get(header_bytes..header_bytes + 4) else {
-                buffer.reserve(header_bytes + 4 - buffer.len());
-                return Ok(None);
+                return missing(header_bytes + 4, buffer.len());
             };
             if digest != digest_of(&[&buffer[..header_bytes]]) {
                 return Err(DecodeError::HeaderDigestMismatch);
@@ -85,8 +114,7 @@ impl PduDecoder {
         let data_digest_bytes = if self.digests.data && data_bytes > 0 { 4 } else { 0 };
         let total_bytes = header_bytes + header_digest_bytes + data_bytes + padding_bytes + data_digest_bytes;
         if buffer.len() < total_bytes {
-            buffer.reserve(total_bytes - buffer.len());
-            return Ok(None);
+            return missing(total_bytes, buffer.len());
         }
         let mut whole = buffer.split_to(total_bytes);
         whole.advance(BHS_BYTES);
@@ -99,6 +127,6 @@ impl PduDecoder {
             }
         }
         whole.truncate(data_bytes);
-        Ok(Some(Pdu { bhs, ahs, data: whole.freeze() }))
+        Ok(Taken::Pdu(Pdu { bhs, ahs, data: whole.freeze() }))
     }
 }

@@ -15,7 +15,7 @@ pub use codes::{
     AsyncEvent, LogoutReason, LogoutResponseCode, Opcode, RejectReason, ServiceResponse, Stage, TaskAttribute,
     TaskFunction, TaskResponse,
 };
-pub use decoder::{DecodeError, PduDecoder};
+pub use decoder::{DecodeError, PduDecoder, Taken};
 pub use encoder::{DigestConfig, EncodedPdu};
 pub use fields::{CONTINUE, FINAL, Isid, Operation, RESERVED_TAG, SegmentLengths, Tag};
 pub use requests::{DataOut, LoginRequest, LogoutRequest, NopOut, ScsiCommand, TaskManagementRequest, TextRequest};
