@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use lunshadow_iscsi::login::{
-    Admission, LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, TargetLogin, TargetLoginConfig, TargetStep,
+    Admission, Authentication, LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, TargetLogin,
+    TargetLoginConfig, TargetStep,
 };
 use lunshadow_iscsi::negotiation::DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH;
 use lunshadow_iscsi::pdu::{DigestConfig, Pdu, PduDecoder};
@@ -87,6 +88,7 @@ fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Ad
         tsih: shared.new_tsih(),
         portal_group_tag: shared.portal_group(),
         target_alias: shared.alias.clone(),
+        authentication: Authentication::None,
     };
     Ok((initiator, admission))
 }
