@@ -26,7 +26,7 @@ pub enum Command {
     Try(TryArgs),
     /// Serve the LUNs of a pool over iSCSI until SIGTERM or SIGINT
     Serve(ServeArgs),
-    /// Make pools, and look after pools that are not served
+    /// Make pools, and look after them
     #[command(subcommand)]
     Pool(PoolCommand),
     /// Make hosts known to an array that is served with --control
@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// address is a loopback one, and otherwise only the initiators that the pool's catalog knows
     #[arg(long, value_name = "IQN", conflicts_with = "control")]
     pub allow: Vec<String>,
+    /// Warn initiators and administrators when there is room for less than this; by default for less than a tenth of the pool
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub warn_below: Option<u64>,
 }
 
 /// `lunshadow pool`.
@@ -94,10 +97,10 @@ pub enum PoolCommand {
     Create(PoolCreateArgs),
     /// Prove that a pool is whole, and say which blocks of which LUNs are damaged; ends with 1 if something is wrong and was not repaired
     Check(PoolCheckArgs),
-    /// Give a pool more capacity
+    /// Give a pool more capacity, whether it is served or not
     Grow(PoolGrowArgs),
-    /// Say where a pool's space is
-    Status(PoolStatusArgs),
+    /// Say where a pool's space is, whether it is served or not
+    Status(PoolPlaceArgs),
 }
 
 /// `lunshadow pool create`.
@@ -134,27 +137,27 @@ pub struct PoolCheckArgs {
 /// `lunshadow pool grow`.
 #[derive(Debug, Args)]
 pub struct PoolGrowArgs {
-    /// The pool's folder
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    /// Which pool
+    #[command(flatten)]
+    pub place: PoolPlaceArgs,
     /// How much the pool may take then
     #[arg(long, value_parser = size_bytes)]
     pub size: u64,
 }
 
-/// `lunshadow pool status`.
+/// A pool, whether it is served or not.
 #[derive(Debug, Args)]
-pub struct PoolStatusArgs {
-    /// The pool's folder
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
+pub struct PoolPlaceArgs {
+    /// The pool's folder; the same as --pool
+    #[arg(value_name = "DIR", conflicts_with_all = ["pool", "control"])]
+    pub folder: Option<PathBuf>,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// Which array, and how to print.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
     /// The folder of a pool that this machine serves: address, certificate and credential are found there
     #[arg(long, value_name = "DIR", conflicts_with_all = ["control", "fingerprint", "credential_file"])]
@@ -240,21 +243,53 @@ pub struct NamedArgs {
 #[derive(Debug, Subcommand)]
 pub enum LunCommand {
     /// Make an empty LUN
-    Create(LunCreateArgs),
+    Create(LunSizeArgs),
     /// List all LUNs that are no shadow LUNs
     List(AdminArgs),
     /// Let a host see a LUN
     Map(MappingArgs),
     /// Take a LUN away from a host
     Unmap(MappingArgs),
-    /// Delete a LUN with its data; no host may see it
-    Delete(NamedArgs),
+    /// Give a LUN another name
+    Rename(LunRenameArgs),
+    /// Make a LUN longer; hosts that see it are told
+    Grow(LunSizeArgs),
+    /// Delete a LUN with its data; no host may see it, and it must have no shadow LUNs
+    Delete(LunDeleteArgs),
 }
 
-/// `lunshadow lun create`.
+/// `lunshadow lun rename`.
 #[derive(Debug, Args)]
-pub struct LunCreateArgs {
-    /// What to call the LUN
+pub struct LunRenameArgs {
+    /// The LUN
+    pub name: String,
+    /// What to call it from now on
+    pub new_name: String,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun delete`.
+#[derive(Debug, Args)]
+pub struct LunDeleteArgs {
+    /// The LUN
+    pub name: String,
+    /// Take it away from the hosts that see it, at once
+    #[arg(long)]
+    pub unmap: bool,
+    /// Let its shadow LUNs live on without it
+    #[arg(long)]
+    pub keep_shadows: bool,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun create` and `grow`.
+#[derive(Debug, Args)]
+pub struct LunSizeArgs {
+    /// The LUN's name
     pub name: String,
     /// Its size, for example 20GiB; it takes space as it is written
     #[arg(long, value_parser = size_bytes)]

@@ -115,6 +115,12 @@ pub fn found_beside(folder: &Path) -> anyhow::Result<(Listening, Secret)> {
     Ok((listening, credential))
 }
 
+/// Whether a control service of the pool in `folder` has said where it listens. It may have been killed since.
+#[must_use]
+pub fn is_noted_beside(folder: &Path) -> bool {
+    folder.join(ENDPOINT_FILE).exists()
+}
+
 /// Removes what a service that was killed has left, where none is started in its place. The caller has the pool open, so none runs.
 ///
 /// # Errors

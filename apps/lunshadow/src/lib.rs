@@ -13,6 +13,7 @@ pub mod image;
 pub mod import;
 pub mod in_process;
 pub mod pool;
+pub mod pool_care;
 pub mod quantity;
 pub mod records;
 pub mod report;

@@ -1,14 +1,14 @@
-//! `lunshadow pool …`: what is done to a pool that nobody serves.
+//! `lunshadow pool …`: making pools, and checking those that nobody serves.
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use lunshadow_lun::{LunOrigin, Pool as _};
-use lunshadow_store::{CheckOptions, CheckReport, Repair, StoreConfig, StorePool};
+use lunshadow_store::{CheckOptions, CheckReport, Repair};
 use serde_json::json;
 
 use crate::array::Storage;
-use crate::cli::{PoolCheckArgs, PoolCommand, PoolCreateArgs, PoolGrowArgs, PoolStatusArgs};
+use crate::cli::{PoolCheckArgs, PoolCommand, PoolCreateArgs};
 use crate::console::{bytes, say};
+use crate::pool_care;
 
 /// Runs the command. False if a check found something wrong that is so still.
 ///
@@ -18,8 +18,8 @@ pub async fn run(command: &PoolCommand) -> anyhow::Result<bool> {
     match command {
         PoolCommand::Create(args) => create(args).await.map(|()| true),
         PoolCommand::Check(args) => check(args),
-        PoolCommand::Grow(args) => grow(args).await.map(|()| true),
-        PoolCommand::Status(args) => status(args).await.map(|()| true),
+        PoolCommand::Grow(args) => pool_care::grow(args).await.map(|()| true),
+        PoolCommand::Status(args) => pool_care::status(args).await.map(|()| true),
     }
 }
 
@@ -121,63 +121,4 @@ fn as_json(report: &CheckReport) -> serde_json::Value {
             Repair::CountsUnknown => "counts-unknown",
         }),
     })
-}
-
-fn open(folder: &std::path::Path) -> anyhow::Result<StorePool> {
-    StorePool::open(folder, &StoreConfig::default())
-        .with_context(|| format!("cannot open the pool in {}", folder.display()))
-}
-
-async fn grow(args: &PoolGrowArgs) -> anyhow::Result<()> {
-    let pool = open(&args.folder)?;
-    pool.enlarge(args.size).await.context("cannot give the pool more capacity")?;
-    pool.close().await?;
-    say(&format!("the pool in {} has {} now", args.folder.display(), bytes(args.size)));
-    Ok(())
-}
-
-async fn status(args: &PoolStatusArgs) -> anyhow::Result<()> {
-    let pool = open(&args.folder)?;
-    let usage = pool.usage();
-    let mut shadows = Vec::new();
-    for summary in pool.luns() {
-        let of_shadow = matches!(summary.origin, LunOrigin::Shadow { .. });
-        shadows.push((summary.lun, of_shadow, summary.block_count.bytes(), pool.unique_bytes(summary.lun).await?));
-    }
-    pool.close().await?;
-    if args.json {
-        let luns = shadows.iter().map(|(lun, is_shadow, length, unique)| {
-            json!({ "lun": lun.to_string(), "shadow": is_shadow, "length_bytes": length, "unique_bytes": unique })
-        });
-        let document = json!({
-            "capacity_bytes": usage.capacity_bytes,
-            "used_bytes": usage.used_bytes,
-            "own_bytes": usage.own_bytes,
-            "map_bytes": usage.map_bytes,
-            "data_bytes": usage.data_bytes,
-            "freed_bytes": usage.freed_bytes,
-            "reclaiming_bytes": usage.reclaiming_bytes,
-            "available_bytes": usage.available_bytes,
-            "provisioned_bytes": usage.provisioned_bytes,
-            "mapped_bytes": usage.mapped_bytes,
-            "luns": luns.collect::<Vec<_>>(),
-        });
-        say(&serde_json::to_string_pretty(&document)?);
-        return Ok(());
-    }
-    say(&format!(
-        "{} of {} in use, room for {}",
-        bytes(usage.used_bytes),
-        bytes(usage.capacity_bytes),
-        bytes(usage.available_bytes)
-    ));
-    let (data, map, own) = (bytes(usage.data_bytes), bytes(usage.map_bytes), bytes(usage.own_bytes));
-    say(&format!("   {data} data, {map} maps, {own} for the pool itself, {} just freed", bytes(usage.freed_bytes)));
-    let (mapped, provisioned) = (bytes(usage.mapped_bytes), bytes(usage.provisioned_bytes));
-    say(&format!("   LUNs hold {mapped} of the {provisioned} that they promise; what they share counts for each"));
-    for (lun, is_shadow, length, unique) in shadows {
-        let kind = if is_shadow { "shadow LUN" } else { "LUN" };
-        say(&format!("   {kind} {lun}: {}, {} of it only its own", bytes(length), bytes(unique)));
-    }
-    Ok(())
 }

@@ -26,6 +26,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let allowed: Vec<InitiatorName> = args.allow.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
 
     let storage = Storage::open(&args.pool).await?;
+    if let Some(available_bytes) = args.warn_below {
+        storage.pool.warn_below(available_bytes);
+    }
     let admission = admit(args, &allowed, &storage).await?;
     let target = storage.serve(args.listen, admission.clone()).await?;
     let control = match args.control {

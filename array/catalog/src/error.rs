@@ -89,8 +89,26 @@ pub enum CatalogError {
     #[error("LUN {0} is a shadow LUN")]
     NotASource(LunId),
     /// The LUN is mapped and therefore in use.
-    #[error("LUN {0} is mapped to a host; unmap it first")]
-    Mapped(LunId),
+    #[error("LUN {0} is mapped to a host; unmap it first, or say --unmap")]
+    Mapped(Name),
+    /// The LUN has shadow LUNs.
+    #[error("LUN {name} has {count} shadow LUNs; delete their sets first, or say --keep-shadows")]
+    HasShadows {
+        /// The LUN.
+        name: Name,
+        /// How many.
+        count: usize,
+    },
+    /// LUNs do not get shorter.
+    #[error("LUN {name} has {} bytes and cannot shrink to {}", has.bytes(), asked.bytes())]
+    WouldShrink {
+        /// The LUN.
+        name: Name,
+        /// What it has.
+        has: BlockCount,
+        /// What was asked for.
+        asked: BlockCount,
+    },
     /// The host has no right to do this to the LUN.
     #[error("this host has no right to do this to LUN {0}; ask an administrator")]
     NotAllowed(LunId),
@@ -171,12 +189,13 @@ impl CatalogError {
             Self::EnrolmentRefused(_) => ProblemCode::EnrolmentRefused,
             Self::NotAuthenticated => ProblemCode::NotAuthenticated,
             Self::InUse(_) => ProblemCode::InUse,
-            Self::DuplicateTarget(_) => ProblemCode::InvalidRequest,
+            Self::DuplicateTarget(_) | Self::WouldShrink { .. } => ProblemCode::InvalidRequest,
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
             | Self::NotReady(_)
             | Self::SeenByHosts(_)
             | Self::Mapped(_)
+            | Self::HasShadows { .. }
             | Self::HostInUse(_)
             | Self::NameTaken(_)
             | Self::InitiatorTaken(_) => ProblemCode::WrongState,
@@ -249,7 +268,12 @@ mod tests {
             (CatalogError::SeenByHosts(set), ProblemCode::WrongState),
             (CatalogError::NotAShadow(lun), ProblemCode::WrongRole),
             (CatalogError::NotASource(lun), ProblemCode::WrongRole),
-            (CatalogError::Mapped(lun), ProblemCode::WrongState),
+            (CatalogError::Mapped(name.clone()), ProblemCode::WrongState),
+            (CatalogError::HasShadows { name: name.clone(), count: 2 }, ProblemCode::WrongState),
+            (
+                CatalogError::WouldShrink { name: name.clone(), has: BlockCount(2), asked: BlockCount(1) },
+                ProblemCode::InvalidRequest,
+            ),
             (CatalogError::NotAllowed(lun), ProblemCode::NotAllowed),
             (CatalogError::HostInUse(name.clone()), ProblemCode::WrongState),
             (CatalogError::EnrolmentRefused(EnrolmentFault::Used), ProblemCode::EnrolmentRefused),

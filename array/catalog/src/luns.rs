@@ -8,7 +8,17 @@ use lunshadow_lun::{BlockCount, Pool};
 
 use crate::catalog::Inner;
 use crate::records::{Change, LunDoc, LunPhase};
+use crate::state::State;
 use crate::{Catalog, CatalogError, Made, Name};
+
+/// What may happen when a LUN is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LunDeletion {
+    /// It is taken away from the hosts that see it; without this it must not be mapped.
+    pub unmap: bool,
+    /// Its shadow LUNs, which live on, lose the LUN that they are of; without this it must have none.
+    pub keep_shadows: bool,
+}
 
 /// A LUN as the administrator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +54,22 @@ impl<P: Pool> Catalog<P> {
         self.complete(async move { inner.rename_lun(lun, name).await }).await
     }
 
-    /// Deletes a source LUN that is not mapped. Its shadow LUNs live on. An unknown LUN is `AlreadySo`.
+    /// Makes a LUN longer, also while hosts use it: the target tells their initiators. The length that it has is `AlreadySo`.
     ///
     /// # Errors
-    /// `NotASource`, `Mapped`, `PoolReadOnly`, `Medium`, `Database`.
-    pub async fn delete_lun(&self, lun: LunId) -> Result<Outcome, CatalogError> {
+    /// `UnknownLun`, `NotASource`, `WouldShrink`, `UnsupportedSize`, `OutOfSpace`, `PoolReadOnly`, `Medium`, `Database`.
+    pub async fn grow_lun(&self, lun: LunId, block_count: BlockCount) -> Result<Outcome, CatalogError> {
         let inner = Arc::clone(&self.inner);
-        self.complete(async move { inner.delete_lun(lun).await }).await
+        self.complete(async move { inner.grow_lun(lun, block_count).await }).await
+    }
+
+    /// Deletes a source LUN. Shadow LUNs of it live on. An unknown LUN is `AlreadySo`.
+    ///
+    /// # Errors
+    /// `NotASource`, `Mapped`, `HasShadows`, `PoolReadOnly`, `Medium`, `Database`.
+    pub async fn delete_lun(&self, lun: LunId, deletion: LunDeletion) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.delete_lun(lun, deletion).await }).await
     }
 
     /// All LUNs, in the order of their ids: source LUNs, and the shadow LUNs of committed and kept sets.
@@ -135,15 +154,11 @@ impl<P: Pool> Inner<P> {
         let _source_luns = self.source_luns.lock().await;
         let doc = {
             let state = self.state.lock();
-            match state.role_of(lun) {
-                Some(LunRole::Source) => {}
-                Some(LunRole::Shadow { .. }) => return Err(CatalogError::NotASource(lun)),
-                None => return Err(CatalogError::UnknownLun(lun)),
-            }
+            let doc = source(&state, lun)?;
             if state.luns.iter().any(|(other, doc)| *other != lun && doc.name == name) {
                 return Err(CatalogError::NameTaken(name));
             }
-            state.luns.get(&lun).cloned().ok_or(CatalogError::UnknownLun(lun))?
+            doc
         };
         // Names that differ in case are equal, and yet a change.
         if doc.name.as_str() == name.as_str() {
@@ -153,37 +168,61 @@ impl<P: Pool> Inner<P> {
         Ok(Outcome::Done)
     }
 
-    async fn delete_lun(&self, lun: LunId) -> Result<Outcome, CatalogError> {
+    async fn grow_lun(&self, lun: LunId, block_count: BlockCount) -> Result<Outcome, CatalogError> {
+        let _source_luns = self.source_luns.lock().await;
+        let doc = source(&self.state.lock(), lun)?;
+        let has = doc.block_count();
+        if block_count < has {
+            return Err(CatalogError::WouldShrink { name: doc.name, has, asked: block_count });
+        }
+        let outcome = self.pool.grow(lun, block_count).await.map_err(|error| self.pool_failed(error))?;
+        // If this fails, the next opening finds the length in the pool.
+        if has != block_count {
+            self.put_lun(lun, doc.with_block_count(block_count)).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn delete_lun(&self, lun: LunId, deletion: LunDeletion) -> Result<Outcome, CatalogError> {
         let _source_luns = self.source_luns.lock().await;
         {
             let _changes = self.changes.lock().await;
-            let doc = {
+            let (doc, slots) = {
                 let state = self.state.lock();
                 if state.set_of_shadow.contains_key(&lun) {
                     return Err(CatalogError::NotASource(lun));
                 }
                 let Some(doc) = state.luns.get(&lun) else { return Ok(Outcome::AlreadySo) };
-                if !state.slots_of(lun).is_empty() {
-                    return Err(CatalogError::Mapped(lun));
+                let slots = state.slots_of(lun);
+                if !deletion.unmap && !slots.is_empty() {
+                    return Err(CatalogError::Mapped(doc.name.clone()));
                 }
-                doc.in_phase(LunPhase::Deleting)
+                let count = state.shadow_count(lun);
+                if !deletion.keep_shadows && count > 0 {
+                    return Err(CatalogError::HasShadows { name: doc.name.clone(), count });
+                }
+                (doc.in_phase(LunPhase::Deleting), slots)
             };
-            self.write(vec![Change::PutLun(lun, doc.clone())]).await?;
-            self.state.lock().luns.insert(lun, doc);
+            let mut changes = vec![Change::PutLun(lun, doc.clone())];
+            changes.extend(slots.iter().map(|(host, number)| Change::DropMapping(*host, *number)));
+            self.write(changes).await?;
+            let mut state = self.state.lock();
+            state.luns.insert(lun, doc);
+            self.take_away(&mut state, slots);
         }
         self.pool.delete(lun).await.map_err(|error| self.pool_failed(error))?;
         self.drop_lun(lun).await?;
         Ok(Outcome::Done)
     }
 
-    async fn put_lun(&self, lun: LunId, doc: LunDoc) -> Result<(), CatalogError> {
+    pub(crate) async fn put_lun(&self, lun: LunId, doc: LunDoc) -> Result<(), CatalogError> {
         let _changes = self.changes.lock().await;
         self.write(vec![Change::PutLun(lun, doc.clone())]).await?;
         self.state.lock().luns.insert(lun, doc);
         Ok(())
     }
 
-    async fn drop_lun(&self, lun: LunId) -> Result<(), CatalogError> {
+    pub(crate) async fn drop_lun(&self, lun: LunId) -> Result<(), CatalogError> {
         let _changes = self.changes.lock().await;
         self.write(vec![Change::DropLun(lun), Change::DropReservations(lun)]).await?;
         self.reservations.forget(lun);
@@ -191,5 +230,14 @@ impl<P: Pool> Inner<P> {
         state.luns.remove(&lun);
         state.forget_id(lun);
         Ok(())
+    }
+}
+
+/// The record of a LUN that is a source LUN.
+fn source(state: &State, lun: LunId) -> Result<LunDoc, CatalogError> {
+    match state.role_of(lun) {
+        Some(LunRole::Source) => state.luns.get(&lun).cloned().ok_or(CatalogError::UnknownLun(lun)),
+        Some(LunRole::Shadow { .. }) => Err(CatalogError::NotASource(lun)),
+        None => Err(CatalogError::UnknownLun(lun)),
     }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use lunshadow_catalog::AdministeredSet;
+use lunshadow_catalog::{AdministeredSet, LunDeletion};
 use lunshadow_control::api::{
     AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AdminSet, AdminSetsAnswer, AdminShadowLun, AssignedAnswer,
-    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+    DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
+    OutcomeAnswer, RenameRequest,
 };
 use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
@@ -65,6 +66,11 @@ fn set(found: AdministeredSet) -> AdminSet {
         aborted: found.reason.map(|reason| reason.to_string()),
         luns: luns.collect(),
     }
+}
+
+fn blocks(len_bytes: u64) -> Result<BlockCount, Refusal> {
+    let odd = || Refusal::new(ProblemCode::InvalidRequest, "the length of a LUN is a multiple of 512 bytes");
+    BlockCount::from_bytes(len_bytes).ok_or_else(odd)
 }
 
 fn number(count: usize) -> u32 {
@@ -139,19 +145,39 @@ pub(crate) async fn create_lun<P: Pool>(
     Path(lun): Path<String>,
     Body(request): Body<NewLunRequest>,
 ) -> Answer<NewLunAnswer> {
-    let odd = || Refusal::new(ProblemCode::InvalidRequest, "the length of a LUN is a multiple of 512 bytes");
-    let block_count = BlockCount::from_bytes(request.len_bytes).ok_or_else(odd)?;
-    let made = service.catalog.create_lun(name(&lun)?, block_count).await?;
+    let made = service.catalog.create_lun(name(&lun)?, blocks(request.len_bytes)?).await?;
     Ok(Json(NewLunAnswer { lun: made.id, outcome: made.outcome }))
+}
+
+pub(crate) async fn rename_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+    Body(request): Body<RenameRequest>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.rename_lun(service.lun(&lun)?, name(&request.name)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn grow_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+    Body(request): Body<NewLunRequest>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.grow_lun(service.lun(&lun)?, blocks(request.len_bytes)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
 }
 
 pub(crate) async fn delete_lun<P: Pool>(
     State(service): State<Shared<P>>,
     _: Administrator,
     Path(lun): Path<String>,
+    Body(request): Body<DeleteLunRequest>,
 ) -> Answer<OutcomeAnswer> {
+    let DeleteLunRequest { unmap, keep_shadows } = request;
     let outcome = match service.catalog.lun_named(&name(&lun)?) {
-        Some(lun) => service.catalog.delete_lun(lun).await?,
+        Some(lun) => service.catalog.delete_lun(lun, LunDeletion { unmap, keep_shadows }).await?,
         None => Outcome::AlreadySo,
     };
     Ok(Json(OutcomeAnswer { outcome }))

@@ -1,7 +1,7 @@
 //! The array's control service: the control API over HTTPS, in front of the catalog.
 //!
 //! ```text
-//!  host, administrator ══ TLS ══▶ listener.rs ──▶ routes.rs ──▶ asker.rs (who is it?) ──▶ host.rs, admin.rs ──▶ catalog
+//!  host, administrator ══ TLS ══▶ listener.rs ──▶ routes.rs ──▶ asker.rs (who is it?) ──▶ host.rs, admin.rs, pool.rs ──▶ catalog
 //! ```
 //!
 //! Decisions are the catalog's: which host may do what to which LUN, and what happens to sets. Here a credential becomes a host, bytes
@@ -15,6 +15,7 @@ mod credential;
 mod host;
 mod kept_file;
 mod listener;
+mod pool;
 mod problem;
 mod routes;
 

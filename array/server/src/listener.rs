@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lunshadow_catalog::Catalog;
 use lunshadow_control::{Fingerprint, ProblemCode, Secret};
-use lunshadow_lun::Pool;
+use lunshadow_lun::PoolCare;
 use rustls::AlertDescription;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -89,7 +89,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn bind<P: Pool>(config: ServerConfig, catalog: Arc<Catalog<P>>) -> Result<Self, ServeError> {
+    pub async fn bind<P: PoolCare>(config: ServerConfig, catalog: Arc<Catalog<P>>) -> Result<Self, ServeError> {
         let ServerConfig { listen, certificate, administrator, limits } = config;
         let fingerprint = certificate.fingerprint();
         let acceptor = TlsAcceptor::from(certificate.tls_config()?);

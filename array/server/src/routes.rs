@@ -5,14 +5,14 @@ use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use lunshadow_control::operations::{Method, Operation};
-use lunshadow_lun::Pool;
+use lunshadow_lun::PoolCare;
 
 use crate::asker::Shared;
 use crate::problem::Refusal;
-use crate::{admin, host};
+use crate::{admin, host, pool};
 
 /// All routes.
-pub(crate) fn router<P: Pool>(service: Shared<P>) -> Router {
+pub(crate) fn router<P: PoolCare>(service: Shared<P>) -> Router {
     let mut router = Router::new();
     for operation in Operation::ALL {
         router = router.route(operation.path(), route(*operation));
@@ -25,7 +25,7 @@ pub(crate) fn router<P: Pool>(service: Shared<P>) -> Router {
         .with_state(service)
 }
 
-fn by<P: Pool, T: 'static>(operation: Operation, handler: impl Handler<T, Shared<P>>) -> MethodRouter<Shared<P>> {
+fn by<P: PoolCare, T: 'static>(operation: Operation, handler: impl Handler<T, Shared<P>>) -> MethodRouter<Shared<P>> {
     let filter = match operation.method() {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,
@@ -35,7 +35,7 @@ fn by<P: Pool, T: 'static>(operation: Operation, handler: impl Handler<T, Shared
     on(filter, handler)
 }
 
-fn route<P: Pool>(operation: Operation) -> MethodRouter<Shared<P>> {
+fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
     match operation {
         Operation::Enrol => by(operation, host::enrol::<P>),
         Operation::WhoAmI => by(operation, host::who_am_i::<P>),
@@ -63,11 +63,16 @@ fn route<P: Pool>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::IssueEnrolment => by(operation, admin::issue_enrolment::<P>),
         Operation::Luns => by(operation, admin::luns::<P>),
         Operation::CreateLun => by(operation, admin::create_lun::<P>),
+        Operation::RenameLun => by(operation, admin::rename_lun::<P>),
+        Operation::GrowLun => by(operation, admin::grow_lun::<P>),
         Operation::DeleteLun => by(operation, admin::delete_lun::<P>),
         Operation::MapLun => by(operation, admin::map_lun::<P>),
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),
         Operation::Sets => by(operation, admin::sets::<P>),
         Operation::DeleteSet => by(operation, admin::delete_set::<P>),
+        Operation::PoolStatus => by(operation, pool::status::<P>),
+        Operation::PoolLuns => by(operation, pool::luns::<P>),
+        Operation::GrowPool => by(operation, pool::grow::<P>),
         Operation::Detach => by(operation, admin::detach::<P>),
     }
 }

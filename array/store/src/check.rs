@@ -14,7 +14,7 @@ mod walk;
 use std::path::Path;
 use std::sync::Arc;
 
-use lunshadow_lun::{BlockCount, Lba, LunId};
+use lunshadow_lun::LunDamage;
 
 use crate::media::{FileMedia, Media};
 use crate::pool::{OpenError, POOL_FILE};
@@ -51,17 +51,6 @@ pub struct CheckProgress {
     pub map_pages: u64,
     /// How many blocks of data have been verified.
     pub verified_blocks: u64,
-}
-
-/// Blocks of a LUN that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LunDamage {
-    /// The LUN.
-    pub lun: LunId,
-    /// The first of them.
-    pub at: Lba,
-    /// How many they are.
-    pub count: BlockCount,
 }
 
 /// Something damaged that is not part of one LUN.

@@ -2,42 +2,11 @@
 
 use std::sync::Arc;
 
-use lunshadow_lun::Outcome;
+use lunshadow_lun::{EnlargeError, Outcome};
 
 use crate::geometry::Geometry;
 use crate::page::BLOCK_LEN;
 use crate::state::{Refusal, Shared};
-
-/// Why a pool did not get more capacity. It goes on as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum EnlargeError {
-    /// The pool has more than that, and cannot get smaller.
-    #[error("the pool has {has_bytes} bytes already, and cannot shrink to {asked_bytes}")]
-    WouldShrink {
-        /// What it has.
-        has_bytes: u64,
-        /// What was asked for.
-        asked_bytes: u64,
-    },
-    /// That is more than a pool can have.
-    #[error("a pool of {asked_bytes} bytes is not possible")]
-    UnsupportedSize {
-        /// What was asked for.
-        asked_bytes: u64,
-    },
-    /// The medium has no room for it.
-    #[error("the medium cannot hold {asked_bytes} bytes")]
-    MediumFull {
-        /// What was asked for.
-        asked_bytes: u64,
-        /// What the operating system answered, if it was asked.
-        #[source]
-        error: Option<std::io::Error>,
-    },
-    /// The pool refuses changes since an I/O error.
-    #[error("the pool is read-only since an I/O error; reopen it")]
-    Poisoned,
-}
 
 /// Gives the pool this capacity. The new blocks are used from when a superblock that knows of them is durable, so that no record of the log
 /// refers to blocks beyond the capacity that recovery knows.

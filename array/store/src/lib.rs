@@ -48,8 +48,7 @@ mod usage;
 mod verify;
 mod writing;
 
-pub use check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage, Repair, check, check_on};
-pub use enlarge::EnlargeError;
+pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};
+pub use lunshadow_lun::{EnlargeError, LunDamage, ScrubError, ScrubOptions, ScrubReport};
 pub use media::{FileMedia, FileMediaError, IoMode, Media, ReadPart, WritePart};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};
-pub use scrub::{ScrubError, ScrubOptions, ScrubReport};

@@ -8,22 +8,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lunshadow_lun::{
-    AlignedBuffer, BlockCount, CommitError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolError, PoolUsage,
-    RevertPair, ShadowMember, ShadowSetId,
+    AlignedBuffer, BlockCount, CommitError, EnlargeError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolCare,
+    PoolError, PoolUsage, RevertPair, ScrubError, ScrubOptions, ScrubReport, ShadowMember, ShadowSetId,
 };
 
 use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::checkpoint::Roots;
-use crate::enlarge::EnlargeError;
 use crate::geometry::Geometry;
 use crate::lun::StoreLun;
 use crate::lun_table::{LUNS_MAX, tree_for};
 use crate::media::{FileMedia, FileMediaError, IoMode, Media};
 use crate::page::{BLOCK_LEN, index};
 use crate::record::Record;
-use crate::scrub::{ScrubError, ScrubOptions, ScrubReport};
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
@@ -457,6 +455,28 @@ impl Pool for StorePool {
             self.shared.want_checkpoint(&mut state)
         };
         self.shared.checkpointed(generation).await.map_err(refused)
+    }
+}
+
+impl PoolCare for StorePool {
+    fn io_engine(&self) -> String {
+        Self::io_engine(self)
+    }
+
+    fn low_bytes(&self) -> u64 {
+        self.shared.state.lock().limits.low_blocks * BLOCK_LEN
+    }
+
+    async fn enlarge(&self, capacity_bytes: u64) -> Result<Outcome, EnlargeError> {
+        Self::enlarge(self, capacity_bytes).await
+    }
+
+    async fn scrub(
+        &self,
+        options: ScrubOptions,
+        progress: impl FnMut(&ScrubReport) + Send,
+    ) -> Result<ScrubReport, ScrubError> {
+        Self::scrub(self, options, progress).await
     }
 }
 

@@ -4,16 +4,16 @@
 //! it may or may not see. Tables and counts are left to the offline check. Where it is becomes durable with each checkpoint, so that it can go on after the pool was opened again.
 
 use std::collections::{BTreeMap, HashSet};
-use std::num::NonZeroU64;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lunshadow_lun::{BlockCount, Lba, LunId};
+use lunshadow_lun::{BlockCount, Lba, LunDamage, LunId, ScrubError, ScrubOptions, ScrubReport};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
-use crate::check::{BlockSet, LunDamage};
+use crate::check::BlockSet;
 use crate::map::{PathStep, Tree, entry_span};
 use crate::media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
@@ -27,43 +27,6 @@ const STEP_BYTES: u64 = 1 << 20;
 const STEP_LEAVES: usize = 256;
 /// How many ranges of damaged blocks a report names.
 const DAMAGE_MAX: usize = 65536;
-
-/// How a scrub runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScrubOptions {
-    /// How much it reads in a second at most, on average.
-    pub bytes_per_second: Option<NonZeroU64>,
-    /// Whether it goes on where the last one was stopped, and not from the beginning.
-    pub resume: bool,
-}
-
-/// What a scrub has found so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ScrubReport {
-    /// How many map pages it has compared with both of their copies.
-    pub map_pages: u64,
-    /// How many blocks of data it has verified.
-    pub data_blocks: u64,
-    /// How many damaged copies of map pages were written again while it ran.
-    pub healed_copies: u64,
-    /// Blocks of LUNs that cannot be read.
-    pub damage: Vec<LunDamage>,
-    /// More is damaged than `damage` has room for.
-    pub damage_left_out: bool,
-    /// The LUN that it is at, unless it is done.
-    pub at: Option<LunId>,
-}
-
-/// Why there was no scrub.
-#[derive(Debug, thiserror::Error)]
-pub enum ScrubError {
-    /// There is one already.
-    #[error("the pool is being scrubbed already")]
-    Running,
-    /// A thread of the scrub failed.
-    #[error("the scrub failed")]
-    Failed(#[source] tokio::task::JoinError),
-}
 
 /// Where a scrub goes on: the LUN, or the next one if it is gone, and the block of it.
 pub(crate) type ScrubCursor = (LunId, u64);
@@ -79,7 +42,7 @@ pub(crate) async fn run(
     let from = Some(shared.state.lock().scrub_cursor).filter(|_| options.resume).flatten();
     let mut scrub = Scrub { cursor: Some(from.unwrap_or((LunId::from_u128(0), 0))), ..Scrub::default() };
     let healed_before = shared.healed_pages.load(Ordering::Relaxed);
-    while scrub.cursor.is_some() {
+    while let Some(before) = scrub.cursor {
         let step = {
             let shared = Arc::clone(shared);
             tokio::task::spawn_blocking(move || {
@@ -89,8 +52,9 @@ pub(crate) async fn run(
             })
         };
         let (bytes, took);
-        (scrub, bytes, took) = step.await.map_err(ScrubError::Failed)?;
-        shared.state.lock().scrub_cursor = scrub.cursor;
+        (scrub, bytes, took) = step.await.map_err(|error| ScrubError::Failed(io::Error::other(error)))?;
+        // A step behind: whoever keeps what the steps find has kept this one's when the next is done.
+        shared.state.lock().scrub_cursor = scrub.cursor.map(|_| before);
         scrub.report.healed_copies = shared.healed_pages.load(Ordering::Relaxed) - healed_before;
         scrub.report.at = scrub.cursor.map(|(lun, _)| lun);
         progress(&scrub.report);

@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_SETS, ADMIN_SHADOW_LUNS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer,
-    AssignedAnswer, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
-    OutcomeAnswer,
+    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS, AdminHost, AdminLun, AdminLunsAnswer,
+    AdminSetsAnswer, AssignedAnswer, DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer,
+    NewLunAnswer, NewLunRequest, OutcomeAnswer, RenameRequest,
 };
-use lunshadow_control::{LunId, Outcome, Secret, ShadowSetId};
+use lunshadow_control::{
+    CapacityRequest, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, Secret, ShadowSetId,
+};
+use serde::Serialize;
 
 use crate::ArrayError;
 use crate::https::{Endpoint, Http, HttpsTimeouts, Verb, path_segment};
+
+/// How long it may take to look at what a LUN has for itself: its whole map is walked through.
+const LOOK_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
 /// What an administrator asks of an array. All actions may be repeated.
 #[derive(Debug)]
@@ -74,12 +80,29 @@ impl AdminClient {
         self.http.send(Verb::Put, &lun_path(name), &NewLunRequest { len_bytes }, Duration::ZERO)
     }
 
+    /// Gives a LUN another name.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongState` when the name is taken; [`ArrayError`].
+    pub fn rename_lun(&self, name: &str, new_name: &str) -> Result<Outcome, ArrayError> {
+        let request = RenameRequest { name: new_name.to_owned() };
+        self.done(Verb::Post, &format!("{}/rename", lun_path(name)), &request)
+    }
+
+    /// Makes a LUN longer.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `InvalidRequest` when it is longer already; [`ArrayError`].
+    pub fn grow_lun(&self, name: &str, len_bytes: u64) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Post, &format!("{}/grow", lun_path(name)), &NewLunRequest { len_bytes })
+    }
+
     /// Deletes a LUN.
     ///
     /// # Errors
-    /// `WrongState` while it is mapped; [`ArrayError`].
-    pub fn delete_lun(&self, name: &str) -> Result<Outcome, ArrayError> {
-        self.http.ask(Verb::Delete, &lun_path(name)).map(|answer: OutcomeAnswer| answer.outcome)
+    /// `WrongState` while it is mapped or has shadow LUNs, unless the request says what happens then; [`ArrayError`].
+    pub fn delete_lun(&self, name: &str, request: &DeleteLunRequest) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Post, &format!("{}/delete", lun_path(name)), request)
     }
 
     /// Maps a LUN to a host.
@@ -122,6 +145,34 @@ impl AdminClient {
     pub fn detach(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
         let path = format!("{ADMIN_SHADOW_LUNS}/{shadow}/detach");
         self.http.ask(Verb::Post, &path).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// Where the pool's space is.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn pool_status(&self) -> Result<PoolStatus, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_POOL)
+    }
+
+    /// What LUNs take of the pool, those with ids after `after`.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn pool_luns(&self, after: Option<LunId>) -> Result<PoolLunsAnswer, ArrayError> {
+        self.http.send(Verb::Post, &format!("{ADMIN_POOL}/luns"), &PoolLunsRequest { after }, LOOK_AT_MOST)
+    }
+
+    /// Gives the pool more capacity.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when it has more already, `OutOfSpace` when the medium does not have it; [`ArrayError`].
+    pub fn grow_pool(&self, capacity_bytes: u64) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Put, &format!("{ADMIN_POOL}/capacity"), &CapacityRequest { capacity_bytes })
+    }
+
+    fn done(&self, verb: Verb, path: &str, body: &impl Serialize) -> Result<Outcome, ArrayError> {
+        self.http.send(verb, path, body, Duration::ZERO).map(|answer: OutcomeAnswer| answer.outcome)
     }
 }
 

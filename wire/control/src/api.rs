@@ -30,11 +30,16 @@
 //! | DELETE | `/v1/admin/hosts/{name}` | → [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_LUNS`] | → [`AdminLunsAnswer`] |
 //! | PUT | `/v1/admin/luns/{name}` | [`NewLunRequest`] → [`NewLunAnswer`] |
-//! | DELETE | `/v1/admin/luns/{name}` | → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/rename` | [`RenameRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/grow` | [`NewLunRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/delete` | [`DeleteLunRequest`] → [`OutcomeAnswer`] |
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
 //! | DELETE | `/v1/admin/sets/{set}` | → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/shadow-luns/{lun}/detach` | → [`OutcomeAnswer`] |
+//! | GET | [`ADMIN_POOL`] | → [`PoolStatus`](crate::PoolStatus) |
+//! | POST | `/v1/admin/pool/luns` | [`PoolLunsRequest`](crate::PoolLunsRequest) → [`PoolLunsAnswer`](crate::PoolLunsAnswer) |
+//! | PUT | `/v1/admin/pool/capacity` | [`CapacityRequest`](crate::CapacityRequest) → [`OutcomeAnswer`] |
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,6 +77,9 @@ pub const ADMIN_LUNS: &str = "/v1/admin/luns";
 pub const ADMIN_SETS: &str = "/v1/admin/sets";
 /// Shadow LUNs, by id, for administrators.
 pub const ADMIN_SHADOW_LUNS: &str = "/v1/admin/shadow-luns";
+
+/// The pool, for administrators.
+pub const ADMIN_POOL: &str = "/v1/admin/pool";
 
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
@@ -268,12 +276,32 @@ pub struct AdminHost {
     pub lun_count: u32,
 }
 
-/// A LUN to be made.
+/// A LUN to be made, or to be made longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLunRequest {
     /// Its length, in bytes; a multiple of 512.
     pub len_bytes: u64,
+}
+
+/// Another name for a LUN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameRequest {
+    /// The name.
+    pub name: String,
+}
+
+/// What may happen when a LUN is deleted. Without either the LUN has to be unmapped and must have no shadow LUNs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteLunRequest {
+    /// It is taken away from the hosts that see it.
+    #[serde(default)]
+    pub unmap: bool,
+    /// Its shadow LUNs, which live on, lose the LUN that they are of.
+    #[serde(default)]
+    pub keep_shadows: bool,
 }
 
 /// A LUN that was made.

@@ -9,12 +9,14 @@ mod enrolment;
 mod identity;
 mod ids;
 pub mod operations;
+mod pool;
 mod problem;
 mod resources;
 
 pub use enrolment::{EnrolmentString, Fingerprint, Secret};
 pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
+pub use pool::{CapacityRequest, PoolLevel, PoolLun, PoolLunKind, PoolLunsAnswer, PoolLunsRequest, PoolStatus};
 pub use problem::ProblemCode;
 pub use resources::{
     Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,

@@ -13,12 +13,12 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::{
-    AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, EnrolAnswer, EnrolRequest, EnrolmentAnswer,
-    EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest, NoteUseRequest,
-    OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, ResolveAnswer, ResolveRequest, ResyncRequest,
-    TargetsAnswer, WaitAnswer, WaitRequest,
+    AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, DeleteLunRequest, EnrolAnswer, EnrolRequest,
+    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest,
+    NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, RenameRequest, ResolveAnswer,
+    ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
-use crate::{HostOverview, HostRecord, ResyncState};
+use crate::{CapacityRequest, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState};
 
 /// The methods of HTTP that the API uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +160,12 @@ operations! {
     Luns: Get "/v1/admin/luns", Administrator, "All LUNs that are no shadow LUNs of a set", answers AdminLunsAnswer;
     CreateLun: Put "/v1/admin/luns/{lun}", Administrator, "Makes an empty LUN",
         takes NewLunRequest, answers NewLunAnswer;
-    DeleteLun: Delete "/v1/admin/luns/{lun}", Administrator, "Deletes a LUN that is not mapped", answers OutcomeAnswer;
+    RenameLun: Post "/v1/admin/luns/{lun}/rename", Administrator, "Gives a LUN another name",
+        takes RenameRequest, answers OutcomeAnswer;
+    GrowLun: Post "/v1/admin/luns/{lun}/grow", Administrator, "Makes a LUN longer; hosts that see it are told",
+        takes NewLunRequest, answers OutcomeAnswer;
+    DeleteLun: Post "/v1/admin/luns/{lun}/delete", Administrator, "Deletes a LUN with its data",
+        takes DeleteLunRequest, answers OutcomeAnswer;
     MapLun: Put "/v1/admin/luns/{lun}/hosts/{host}", Administrator, "Maps a LUN to a host", answers AssignedAnswer;
     UnmapLun: Delete "/v1/admin/luns/{lun}/hosts/{host}", Administrator, "Takes a LUN away from a host",
         answers OutcomeAnswer;
@@ -168,6 +173,11 @@ operations! {
         answers AdminSetsAnswer;
     DeleteSet: Delete "/v1/admin/sets/{set}", Administrator, "Deletes the shadow LUNs of a set, whoever sees them",
         answers OutcomeAnswer;
+    PoolStatus: Get "/v1/admin/pool", Administrator, "Where the pool's space is", answers PoolStatus;
+    PoolLuns: Post "/v1/admin/pool/luns", Administrator, "What LUNs and shadow LUNs take of the pool",
+        takes PoolLunsRequest, answers PoolLunsAnswer;
+    GrowPool: Put "/v1/admin/pool/capacity", Administrator, "Gives the pool more capacity",
+        takes CapacityRequest, answers OutcomeAnswer;
     Detach: Post "/v1/admin/shadow-luns/{lun}/detach", Administrator, "Makes a shadow LUN a LUN of its own",
         answers OutcomeAnswer;
 }

@@ -1,13 +1,13 @@
 //! `lunshadow lun …`: LUNs, and who sees them.
 
-use lunshadow_control::api::{AdminLun, AdminLunsAnswer, AdminMapping, OutcomeAnswer};
+use lunshadow_control::api::{AdminLun, AdminLunsAnswer, AdminMapping, DeleteLunRequest, OutcomeAnswer};
 
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, LunCreateArgs, MappingArgs, NamedArgs};
+use crate::cli::{AdminArgs, LunDeleteArgs, LunRenameArgs, LunSizeArgs, MappingArgs};
 use crate::console::bytes;
 
-pub(super) fn create(args: &LunCreateArgs) -> anyhow::Result<()> {
+pub(super) fn create(args: &LunSizeArgs) -> anyhow::Result<()> {
     let service = Service::of(&args.admin)?;
     let made = service.answered(service.client.create_lun(&args.name, args.size))?;
     service.print(&made, |made| {
@@ -55,9 +55,31 @@ pub(super) fn unmap(args: &MappingArgs) -> anyhow::Result<()> {
     })
 }
 
-pub(super) fn delete(args: &NamedArgs) -> anyhow::Result<()> {
+pub(super) fn rename(args: &LunRenameArgs) -> anyhow::Result<()> {
     let service = Service::of(&args.admin)?;
-    let outcome = service.answered(service.client.delete_lun(&args.name))?;
+    let outcome = service.answered(service.client.rename_lun(&args.name, &args.new_name))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        format!(
+            "LUN {} {} {}",
+            args.name,
+            told(answer.outcome, "is now called", "was called so already:"),
+            args.new_name
+        )
+    })
+}
+
+pub(super) fn grow(args: &LunSizeArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let outcome = service.answered(service.client.grow_lun(&args.name, args.size))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        format!("LUN {} {} {}", args.name, told(answer.outcome, "has now", "had already"), bytes(args.size))
+    })
+}
+
+pub(super) fn delete(args: &LunDeleteArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let request = DeleteLunRequest { unmap: args.unmap, keep_shadows: args.keep_shadows };
+    let outcome = service.answered(service.client.delete_lun(&args.name, &request))?;
     service.print(&OutcomeAnswer { outcome }, |answer| {
         format!("LUN {} {}", args.name, told(answer.outcome, "is deleted", "was not there"))
     })

@@ -3,7 +3,7 @@
 mod host;
 mod lun;
 mod shadow;
-mod table;
+pub(crate) mod table;
 
 use lunshadow_array_client::{AdminClient, ArrayError, Endpoint, HttpsTimeouts};
 use lunshadow_control::Outcome;
@@ -14,16 +14,16 @@ use crate::console;
 use crate::control::{Listening, credential_in, found_beside};
 
 /// A control service, seen by an administrator.
-struct Service {
-    client: AdminClient,
+pub(crate) struct Service {
+    pub(crate) client: AdminClient,
     address: String,
     /// Where it listens, if it is on this machine.
     listening: Option<Listening>,
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Service {
-    fn of(args: &AdminArgs) -> anyhow::Result<Self> {
+    pub(crate) fn of(args: &AdminArgs) -> anyhow::Result<Self> {
         let (endpoint, credential, listening) = if let Some(folder) = &args.pool {
             let (listening, credential) = found_beside(folder)?;
             (listening.endpoint_here(), credential, Some(listening))
@@ -43,7 +43,7 @@ impl Service {
     }
 
     /// What the service answered, or what can be done about it.
-    fn answered<T>(&self, answer: Result<T, ArrayError>) -> anyhow::Result<T> {
+    pub(crate) fn answered<T>(&self, answer: Result<T, ArrayError>) -> anyhow::Result<T> {
         match answer {
             Ok(answer) => Ok(answer),
             Err(ArrayError::Refused { detail, .. }) => Err(anyhow::anyhow!(detail)),
@@ -54,7 +54,7 @@ impl Service {
     }
 
     /// Prints an answer as one JSON document, or the lines that `text` makes of it.
-    fn print<T: Serialize>(&self, answer: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    pub(crate) fn print<T: Serialize>(&self, answer: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(answer)? } else { text(answer) };
         console::say(text.trim_end());
         Ok(())
@@ -62,7 +62,7 @@ impl Service {
 }
 
 /// An action in words.
-fn told<'a>(outcome: Outcome, done: &'a str, already_so: &'a str) -> &'a str {
+pub(crate) fn told<'a>(outcome: Outcome, done: &'a str, already_so: &'a str) -> &'a str {
     match outcome {
         Outcome::Done => done,
         Outcome::AlreadySo => already_so,
@@ -92,6 +92,8 @@ pub fn lun(command: &LunCommand) -> anyhow::Result<()> {
         LunCommand::List(args) => lun::list(args),
         LunCommand::Map(args) => lun::map(args),
         LunCommand::Unmap(args) => lun::unmap(args),
+        LunCommand::Rename(args) => lun::rename(args),
+        LunCommand::Grow(args) => lun::grow(args),
         LunCommand::Delete(args) => lun::delete(args),
     }
 }

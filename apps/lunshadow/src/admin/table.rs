@@ -1,7 +1,7 @@
 //! Columns of text.
 
 /// Rows whose cells stand below each other. A row of one cell is a remark, which may be wider than its column.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let in_columns = || rows.iter().filter(|row| row.len() > 1);
     let width = |column: usize| in_columns().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -19,7 +19,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// A row of a table.
-pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 

@@ -5,6 +5,7 @@ mod administration;
 mod commit;
 mod crash;
 mod enrolment;
+mod pool;
 mod proxy;
 mod rights;
 mod service;

@@ -7,10 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use lunshadow_array_client::{AdminClient, Endpoint, Enrolment, HttpsArray, HttpsTimeouts, enrol};
-use lunshadow_control::{EnrolmentString, Fingerprint, LunId, Secret};
+use lunshadow_array_client::{AdminClient, Array as _, Endpoint, Enrolment, HttpsArray, HttpsTimeouts, enrol};
+use lunshadow_control::{EnrolmentString, Fingerprint, LunId, Secret, ShadowSetId};
 use serde_json::Value;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// How long something that happens by itself may take to be seen.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -60,14 +61,15 @@ impl Service {
         let folder = tempfile::tempdir()?;
         let pool = folder.path().join("pool");
         succeed(["pool", "create", text(&pool), "--size", "4GiB"])?;
-        Self::serve(folder)
+        Self::serve(folder, &[])
     }
 
-    fn serve(folder: TempDir) -> anyhow::Result<Self> {
+    fn serve(folder: TempDir, more: &[&str]) -> anyhow::Result<Self> {
         let pool = folder.path().join("pool");
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"))?;
         let arguments = ["serve", "--pool", text(&pool), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
         // Beyond this the child has to be killed, so nothing may return early without it.
+        let arguments = arguments.into_iter().chain(more.iter().copied());
         let mut child = program(arguments).env("RUST_LOG", "warn").stdout(Stdio::piped()).stderr(log).spawn()?;
         let begun = read_beginning(&mut child);
         match begun {
@@ -90,11 +92,16 @@ impl Service {
 
     /// Serves the pool again after [`kill`](Self::kill) or [`stop`](Self::stop), on other ports.
     pub(crate) fn serve_again(self) -> anyhow::Result<Self> {
+        self.serve_again_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn serve_again_with(self, more: &[&str]) -> anyhow::Result<Self> {
         let mut ended = self;
         ensure!(ended.child.try_wait()?.is_some(), "it still runs");
         let folder = std::mem::replace(&mut ended.folder, tempfile::tempdir()?);
         drop(ended);
-        Self::serve(folder)
+        Self::serve(folder, more)
     }
 
     /// Ends it with SIGTERM, which it has to obey in order.
@@ -203,6 +210,20 @@ fn read_beginning(child: &mut Child) -> anyhow::Result<(SocketAddr, Endpoint)> {
 /// The host's requests over TLS.
 pub(crate) fn array_of(enrolment: &Enrolment) -> HttpsArray {
     HttpsArray::new(enrolment.endpoint.clone(), enrolment.credential.clone(), HttpsTimeouts::default())
+}
+
+/// The shadow LUNs of a set of these LUNs that is taken and kept now, in their order.
+pub(crate) fn kept_shadows(enrolment: &Enrolment, luns: &[LunId]) -> anyhow::Result<Vec<LunId>> {
+    let (array, set) = (array_of(enrolment), ShadowSetId(Uuid::new_v4()));
+    array.prepare(set, luns)?;
+    array.wait_prepared(set, SEEN_WITHIN)?;
+    let mut channel = array.open_commit_channel(set)?;
+    channel.arm(Duration::from_secs(5))?;
+    channel.commit()?;
+    array.keep(set)?;
+    let targets = array.targets(set)?;
+    let shadow_of = |lun: &LunId| targets.iter().find(|target| target.source == *lun).map(|target| target.shadow);
+    luns.iter().map(|lun| shadow_of(lun).context("a LUN without a shadow LUN")).collect()
 }
 
 /// The iSCSI name of a host of the tests.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lunshadow_catalog::LunDeletion;
 use lunshadow_control::{LunRole, Outcome, ProblemCode, SetPhase, ShadowUse};
 
 use crate::setup::{TestArray, code, name};
@@ -31,7 +32,7 @@ async fn a_broken_off_shadow_lun_is_a_lun_of_its_own() {
     array.catalog.release(array.host, shadows[1]).await.unwrap();
     assert!(array.pool.has(shadows[0]) && !array.pool.has(shadows[1]));
     array.catalog.unassign(array.host, shadows[0]).await.unwrap();
-    assert_eq!(array.catalog.delete_lun(shadows[0]).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.delete_lun(shadows[0], LunDeletion::default()).await.unwrap(), Outcome::Done);
     assert!(!array.pool.has(shadows[0]));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_catalog::{COMMIT_WITHIN_DEFAULT, COMMIT_WITHIN_MAX, SetState};
+use lunshadow_catalog::{COMMIT_WITHIN_DEFAULT, COMMIT_WITHIN_MAX, LunDeletion, SetState};
 use lunshadow_control::{Outcome, ProblemCode};
 use lunshadow_lun::BlockCount;
 use tokio::time::Instant;
@@ -79,7 +79,7 @@ async fn a_deleted_source_fails_the_commit() {
     let set = array.prepared(1).await;
     let lun = array.sources[0];
     array.catalog.unassign(array.host, lun).await.unwrap();
-    array.catalog.delete_lun(lun).await.unwrap();
+    array.catalog.delete_lun(lun, LunDeletion { keep_shadows: true, ..LunDeletion::default() }).await.unwrap();
     array.catalog.arm(array.host, set, None).await.unwrap();
     assert_eq!(code(array.catalog.commit(array.host, set).await), ProblemCode::UnknownLun);
     array.background().await;

@@ -1,6 +1,6 @@
 //! LUNs and hosts as the administrator handles them.
 
-use lunshadow_catalog::CatalogError;
+use lunshadow_catalog::{CatalogError, LunDeletion};
 use lunshadow_control::{HostId, LunRole, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunMap, LunOrigin};
 
@@ -35,11 +35,11 @@ async fn a_lun_has_a_unique_name_that_can_change() {
 async fn a_lun_that_is_mapped_is_not_deleted() {
     let array = TestArray::new().await;
     let [lun, _] = array.sources[..] else { panic!("two LUNs") };
-    assert!(matches!(array.catalog.delete_lun(lun).await, Err(CatalogError::Mapped(_))));
+    assert!(matches!(array.catalog.delete_lun(lun, LunDeletion::default()).await, Err(CatalogError::Mapped(_))));
     assert_eq!(array.catalog.unassign(array.host, lun).await.unwrap(), Outcome::Done);
-    assert_eq!(array.catalog.delete_lun(lun).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.delete_lun(lun, LunDeletion::default()).await.unwrap(), Outcome::Done);
     assert!(!array.pool.has(lun));
-    assert_eq!(array.catalog.delete_lun(lun).await.unwrap(), Outcome::AlreadySo);
+    assert_eq!(array.catalog.delete_lun(lun, LunDeletion::default()).await.unwrap(), Outcome::AlreadySo);
     assert_eq!(array.catalog.luns().len(), 1);
 }
 
@@ -64,11 +64,11 @@ async fn a_failed_deletion_can_be_repeated_and_is_finished_by_a_restart() {
     array.pool.switch(|faults| faults.delete_fails = Some(Fault::Io));
     for lun in [first, second] {
         array.catalog.unassign(array.host, lun).await.unwrap();
-        assert_eq!(code(array.catalog.delete_lun(lun).await), ProblemCode::Internal);
+        assert_eq!(code(array.catalog.delete_lun(lun, LunDeletion::default()).await), ProblemCode::Internal);
         assert_eq!(code(array.catalog.assign(array.host, lun).await), ProblemCode::UnknownLun);
     }
     array.pool.switch(|faults| faults.delete_fails = None);
-    assert_eq!(array.catalog.delete_lun(first).await.unwrap(), Outcome::Done);
+    assert_eq!(array.catalog.delete_lun(first, LunDeletion::default()).await.unwrap(), Outcome::Done);
     assert!(array.pool.has(second));
     let array = array.reopen().await;
     assert!(!array.pool.has(second));

@@ -1,6 +1,7 @@
 //! What the target keeps of persistent reservations.
 
 use bytes::Bytes;
+use lunshadow_catalog::LunDeletion;
 use lunshadow_control::LunId;
 use lunshadow_lun::LunMap;
 
@@ -46,7 +47,7 @@ async fn records_go_with_their_luns() {
     }
     array.catalog.release(array.host, shadow).await.unwrap();
     array.catalog.unassign(array.host, source).await.unwrap();
-    array.catalog.delete_lun(source).await.unwrap();
+    array.catalog.delete_lun(source, LunDeletion { keep_shadows: true, ..LunDeletion::default() }).await.unwrap();
     assert_eq!([source, shadow].map(|lun| kept(&array, lun)), [None, None]);
     let array = array.reopen().await;
     assert_eq!([source, shadow].map(|lun| kept(&array, lun)), [None, None]);

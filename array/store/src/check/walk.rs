@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunId};
+use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunDamage, LunId};
 
 use crate::check::repair::Corrections;
 use crate::check::roots::{COUNTS, Roots, read_block, write_again};
 use crate::check::tally::{BlockSet, Difference, Tally, Use, windows};
-use crate::check::{CheckOptions, CheckProgress, CheckReport, LunDamage, MetadataDamage};
+use crate::check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage};
 use crate::lun_table::{Life, LunEntry};
 use crate::map::entry_span;
 use crate::media::Media;

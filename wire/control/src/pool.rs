@@ -1,0 +1,118 @@
+//! The pool under an array, for its administrators.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{LunId, ShadowSetId};
+
+/// How much room a pool has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolLevel {
+    /// Enough.
+    Plenty,
+    /// Less than the threshold.
+    Low,
+    /// None: writes that need space are refused.
+    Full,
+}
+
+/// Where a pool's space is, in bytes.
+///
+/// `used_bytes` is the sum of `own_bytes`, `map_bytes`, `data_bytes` and `freed_bytes`; `capacity_bytes` is that and `free_bytes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PoolStatus {
+    /// By what means the pool reads and writes its medium.
+    pub io_engine: String,
+    /// What the pool may use in all.
+    pub capacity_bytes: u64,
+    /// What is in use, including what is being given back.
+    pub used_bytes: u64,
+    /// What is not in use.
+    pub free_bytes: u64,
+    /// What the pool needs for itself, whatever LUNs it has.
+    pub own_bytes: u64,
+    /// Maps of LUNs, shadow LUNs and deleted LUNs, each shared part once.
+    pub map_bytes: u64,
+    /// Data of LUNs, shadow LUNs and deleted LUNs, each shared block once.
+    pub data_bytes: u64,
+    /// What nobody uses any more and comes back with the next checkpoint.
+    pub freed_bytes: u64,
+    /// What is still to come back from deletions, `freed_bytes` among it; the most that it can be.
+    pub reclaiming_bytes: u64,
+    /// How much data can be written before writes are refused.
+    pub available_bytes: u64,
+    /// From how little of that on the pool is low on space.
+    pub low_bytes: u64,
+    /// How much room that is.
+    pub level: PoolLevel,
+    /// The lengths of all LUNs and shadow LUNs.
+    pub provisioned_bytes: u64,
+    /// What is mapped of them, shared blocks once for each: what they would need without sharing.
+    pub mapped_bytes: u64,
+    /// How many LUNs and shadow LUNs there are.
+    pub lun_count: u32,
+}
+
+/// What a LUN of a pool is there for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum PoolLunKind {
+    /// A LUN of its own.
+    Lun {
+        /// Its name.
+        name: String,
+    },
+    /// A shadow LUN of a set.
+    Shadow {
+        /// The captured LUN's name, if it still exists and has one.
+        source_name: Option<String>,
+        /// The set.
+        set: ShadowSetId,
+    },
+    /// The array's own for a while: what a copy or an import fills, or what a copy or an export reads.
+    Internal,
+    /// The array does not know it.
+    Unknown,
+}
+
+/// A LUN or shadow LUN of a pool, with what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PoolLun {
+    /// Its id.
+    pub lun: LunId,
+    /// What it is there for.
+    #[serde(flatten)]
+    pub kind: PoolLunKind,
+    /// Its length.
+    pub len_bytes: u64,
+    /// What is mapped of it, whether others share it or not.
+    pub mapped_bytes: u64,
+    /// What only it uses, data and maps: what its deletion brings back.
+    pub unique_bytes: u64,
+}
+
+/// LUNs of a pool, as many as could be looked at in a short time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PoolLunsAnswer {
+    /// In the order of their ids.
+    pub luns: Vec<PoolLun>,
+    /// There are more: ask for those after the last of these.
+    pub more: bool,
+}
+
+/// Which LUNs of a pool to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolLunsRequest {
+    /// Those whose ids come after this one; from the first on if it is absent.
+    pub after: Option<LunId>,
+}
+
+/// A pool that is to have more capacity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CapacityRequest {
+    /// How much it may use in all.
+    pub capacity_bytes: u64,
+}
