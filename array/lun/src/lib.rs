@@ -25,6 +25,6 @@ pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
     InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
 };
-pub use map::{Inventory, LunMap, LunNumber};
+pub use map::{ChapAccount, ChapAccounts, Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
 pub use reservation_store::{ReservationStore, ReservationStoreError};

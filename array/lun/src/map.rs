@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lunshadow_control::Secret;
+
 use crate::{InitiatorName, LunHandle, ReservationStore};
 
 /// A LUN number as an initiator addresses it: single-level, peripheral device addressing (SAM-5 4.7.7.2). Windows uses 0 to 255.
@@ -18,6 +20,24 @@ pub struct Inventory {
     pub luns: BTreeMap<LunNumber, LunHandle>,
 }
 
+/// A name and the secret that proves it (CHAP, RFC 7143 12.1.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChapAccount {
+    /// The name, which need not be an iSCSI name.
+    pub name: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// What has to be proved when an initiator logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChapAccounts {
+    /// What the initiator has to prove.
+    pub initiator: ChapAccount,
+    /// What the array can prove, to an initiator that asks for it.
+    pub array: Option<ChapAccount>,
+}
+
 /// Tells the target what an initiator sees.
 ///
 /// The target asks before every command and compares generations; a change is reported to the initiator by the unit attention
@@ -25,6 +45,11 @@ pub struct Inventory {
 pub trait LunMap: Send + Sync + 'static {
     /// The inventory of an initiator, or `None` for one that the array does not know and does not let log in.
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>>;
+
+    /// What an initiator that is known has to prove when it logs in; `None` if its name is enough.
+    fn chap(&self, _initiator: &InitiatorName) -> Option<ChapAccounts> {
+        None
+    }
 
     /// Where persistent reservations are kept over restarts, if they are.
     fn reservation_store(&self) -> Option<&dyn ReservationStore> {

@@ -31,7 +31,7 @@ mod write_same;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lunshadow_lun::{InitiatorName, Inventory, LunMap};
+use lunshadow_lun::{ChapAccounts, InitiatorName, Inventory, LunMap};
 use lunshadow_scsi::{
     Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, SelectReport, Sense,
     SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
@@ -225,6 +225,11 @@ impl DeviceServer {
     #[must_use]
     pub fn admits(&self, initiator: &InitiatorName) -> bool {
         self.map.inventory(initiator).is_some()
+    }
+
+    /// What an initiator has to prove when it logs in.
+    pub(crate) fn chap(&self, initiator: &InitiatorName) -> Option<ChapAccounts> {
+        self.map.chap(initiator)
     }
 
     /// The unit at a LUN, if there is one.

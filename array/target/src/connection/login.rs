@@ -2,13 +2,13 @@
 
 use bytes::BytesMut;
 use lunshadow_iscsi::login::{
-    Admission, Authentication, LoginIdentity, LoginStatus, NegotiatedSession, SessionKind, TargetLogin,
-    TargetLoginConfig, TargetStep,
+    Admission, Authentication, ChapChallenge, ChapCredential, ChapSecret, LoginIdentity, LoginStatus,
+    NegotiatedSession, SecretLengthError, SessionKind, TargetLogin, TargetLoginConfig, TargetStep,
 };
 use lunshadow_iscsi::negotiation::DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH;
 use lunshadow_iscsi::pdu::{DigestConfig, Pdu, PduDecoder};
 use lunshadow_iscsi::serial::SerialNumber;
-use lunshadow_lun::InitiatorName;
+use lunshadow_lun::{ChapAccount, InitiatorName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -55,7 +55,10 @@ pub(super) async fn log_in(
                 tracing::info!(%initiator, kind = ?session.identity.kind, "an initiator has logged in");
                 return Ok(Some(LoggedIn { negotiated: session, initiator, response }));
             }
-            (TargetStep::Refused { response, status }, _) => {
+            (TargetStep::Refused { response, status }, refused) => {
+                if let (Some(initiator), LoginStatus::AUTHENTICATION_FAILURE) = (refused, status) {
+                    tracing::warn!(%initiator, "an initiator has not proved that it has its name");
+                }
                 send(stream, &response).await?;
                 return Err(ConnectionError::Refused(status));
             }
@@ -88,9 +91,27 @@ fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Ad
         tsih: shared.new_tsih(),
         portal_group_tag: shared.portal_group(),
         target_alias: shared.alias.clone(),
-        authentication: Authentication::None,
+        authentication: authentication(&initiator, shared)?,
     };
     Ok((initiator, admission))
+}
+
+/// What an initiator has to prove before it is let in.
+fn authentication(initiator: &InitiatorName, shared: &Shared) -> Result<Authentication, LoginStatus> {
+    let Some(accounts) = shared.device_server.chap(initiator) else { return Ok(Authentication::None) };
+    let credential = |account: ChapAccount| {
+        let secret = ChapSecret::new(account.secret.expose())?;
+        Ok(ChapCredential { name: account.name, secret })
+    };
+    let unusable = |error: SecretLengthError| {
+        tracing::error!(%initiator, %error, "an initiator cannot be authenticated");
+        LoginStatus::TARGET_ERROR
+    };
+    Ok(Authentication::Chap {
+        initiator: credential(accounts.initiator).map_err(unusable)?,
+        target: accounts.array.map(credential).transpose().map_err(unusable)?,
+        challenge: ChapChallenge { identifier: rand::random(), bytes: rand::random() },
+    })
 }
 
 async fn receive(

@@ -7,6 +7,8 @@ mod block_commands;
 #[cfg(test)]
 mod cdb_usage;
 #[cfg(test)]
+mod chap;
+#[cfg(test)]
 mod device_server;
 #[cfg(test)]
 mod faulty;

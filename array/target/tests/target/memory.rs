@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lunshadow_lun::{
-    BlockCount, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunMap, LunNumber,
-    ReservationStore, ReservationStoreError,
+    BlockCount, ChapAccounts, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId,
+    LunMap, LunNumber, ReservationStore, ReservationStoreError,
 };
 use parking_lot::Mutex;
 
@@ -68,6 +68,7 @@ impl Lun for MemoryLun {
 pub(crate) struct Map {
     generation: AtomicU64,
     inventories: Mutex<HashMap<InitiatorName, Arc<Inventory>>>,
+    chap: Mutex<HashMap<InitiatorName, ChapAccounts>>,
     /// What is kept of reservations, if anything is.
     kept: Option<Kept>,
 }
@@ -84,6 +85,12 @@ impl Map {
         let luns: BTreeMap<_, _> = luns.into_iter().map(|(number, lun)| (LunNumber(number), lun)).collect();
         let generation = 1 + self.generation.fetch_add(1, Ordering::Relaxed);
         self.inventories.lock().insert(initiator.clone(), Arc::new(Inventory { generation, luns }));
+    }
+
+    /// Has an initiator prove who it is.
+    #[cfg(test)]
+    pub(crate) fn demand(&self, initiator: &InitiatorName, accounts: ChapAccounts) {
+        self.chap.lock().insert(initiator.clone(), accounts);
     }
 
     /// A map that keeps reservations.
@@ -106,6 +113,10 @@ impl Map {
 impl LunMap for Map {
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
         self.inventories.lock().get(initiator).cloned()
+    }
+
+    fn chap(&self, initiator: &InitiatorName) -> Option<ChapAccounts> {
+        self.chap.lock().get(initiator).cloned()
     }
 
     fn reservation_store(&self) -> Option<&dyn ReservationStore> {
