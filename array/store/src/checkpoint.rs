@@ -265,6 +265,10 @@ fn write_parts(shared: &Shared, parts: &[WritePart<'_>]) -> io::Result<()> {
         if !media::is_full(&error) || !state.running || state.poisoned {
             return Err(error);
         }
+        // Who asked while this was tried is not refused for it: there may be space by now.
+        if std::mem::take(&mut state.checkpoint_asked) {
+            continue;
+        }
         // Nothing is lost as long as the log holds it. Each request that is refused for lack of space asks again.
         state.medium_full = true;
         shared.publish(&state);

@@ -10,7 +10,7 @@ use crate::lun_table::Life;
 use crate::record::{Record, SnapshotMember};
 use crate::sets::{Phase, Prepared};
 use crate::space::Faults;
-use crate::state::{Shared, State};
+use crate::state::{Refusal, Shared, State};
 
 /// Captures a set and waits until that is durable, but not longer than `at_most`.
 pub(crate) async fn run(shared: Arc<Shared>, set: ShadowSetId, at_most: Duration) -> Result<Outcome, CommitError> {
@@ -81,7 +81,10 @@ async fn capture(shared: &Arc<Shared>, set: ShadowSetId, attempt: u64) -> Result
             read.map_err(|error| CommitError::Io(error.into()))?
         }
     };
-    shared.durable(captured?).await.map_err(|_| CommitError::Poisoned)
+    shared.durable(captured?).await.map_err(|refusal| match refusal {
+        Refusal::Poisoned => CommitError::Poisoned,
+        Refusal::MediumFull => CommitError::Io(std::io::ErrorKind::StorageFull.into()),
+    })
 }
 
 /// Captures all members with one record; the sequence number of its batch. `None` if pages are missing.

@@ -187,6 +187,11 @@ impl Log {
         batch.position + blocks <= self.tail_position + self.capacity_blocks
     }
 
+    /// Whether there is a batch that the ring has no room for.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.queue.front().is_some_and(|batch| !self.has_room_for(batch))
+    }
+
     /// Whether a checkpoint should begin, so that the log does not fill up.
     pub(crate) fn is_filling(&self) -> bool {
         self.next.position - self.tail_position > self.capacity_blocks / 2

@@ -54,6 +54,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         stuck: std::collections::BTreeSet::new(),
         medium_full: false,
         space_wanted: false,
+        checkpoint_asked: false,
         running: false,
     };
     let shared = Shared::new(media, state);

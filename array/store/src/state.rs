@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) poisoned: bool,
     /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
     pub(crate) stuck: BTreeSet<LunSlot>,
+    /// Somebody has asked for a checkpoint since the last attempt to write one's pages that failed.
+    pub(crate) checkpoint_asked: bool,
     /// Somebody waits for what deleted LUNs have; said anew after each step of reclaiming.
     pub(crate) space_wanted: bool,
     /// Where the scrub is, or the last one was stopped.
@@ -91,6 +93,8 @@ pub(crate) struct Progress {
     pub(crate) durable_generation: u64,
     pub(crate) poisoned: bool,
     pub(crate) medium_full: bool,
+    /// The log waits for a checkpoint, and that for the medium to have space.
+    log_stalled: bool,
     /// Counts all news, of these and of other kinds.
     pub(crate) tick: u64,
 }
@@ -203,6 +207,7 @@ impl Shared {
                 durable_generation: state.durable_generation,
                 poisoned: state.poisoned,
                 medium_full: state.medium_full,
+                log_stalled: state.medium_full && state.log.is_stalled(),
                 tick: progress.tick + 1,
             }
         });
@@ -248,6 +253,7 @@ impl Shared {
     /// Asks for a checkpoint of everything up to now; its number. One that waits for the medium to have space tries again.
     pub(crate) fn want_checkpoint(&self, state: &mut State) -> u64 {
         state.wanted_generation = state.wanted_generation.max(state.generation);
+        state.checkpoint_asked = true;
         if std::mem::take(&mut state.medium_full) {
             self.publish(state);
         }
@@ -267,6 +273,10 @@ impl Shared {
     /// Asks for everything up to now to be made durable by the log; the sequence number to wait for.
     pub(crate) fn want_durable(&self, state: &mut State) -> u64 {
         let sequence = state.log.want_all();
+        if state.medium_full {
+            // The log may need the checkpoint that waits: it is tried again.
+            self.want_checkpoint(state);
+        }
         self.log_wake.notify_one();
         sequence
     }
@@ -280,11 +290,16 @@ impl Shared {
         state.pages.cache.trim();
     }
 
-    /// Waits until a batch is durable.
+    /// Waits until a batch is durable. If log and medium are both full, it says so: what was to be durable is done, and will be when
+    /// there is space.
     pub(crate) async fn durable(&self, sequence: u64) -> Result<(), Refusal> {
         let mut watch = self.watch();
-        let reached = watch.wait_for(|now| now.durable_sequence >= sequence || now.poisoned).await;
-        reached.ok().filter(|now| now.durable_sequence >= sequence).map(drop).ok_or(Refusal::Poisoned)
+        let done = |now: &Progress| now.durable_sequence >= sequence;
+        match watch.wait_for(|now| done(now) || now.poisoned || now.log_stalled).await {
+            Ok(now) if done(&now) => Ok(()),
+            Ok(now) if now.log_stalled => Err(Refusal::MediumFull),
+            _ => Err(Refusal::Poisoned),
+        }
     }
 
     /// Waits until a checkpoint is durable.

@@ -9,7 +9,11 @@ mod crash;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod foreign;
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
@@ -22,3 +26,5 @@ mod reclaim;
 mod scrub;
 #[cfg(test)]
 mod sim_media;
+#[cfg(test)]
+mod tolerant;

@@ -46,6 +46,8 @@ struct Inner {
     hanging: bool,
     waiting: usize,
     read: HangingRead,
+    /// How many more blocks the medium takes that it does not have yet.
+    room: Option<usize>,
 }
 
 /// A single read that is made to hang.
@@ -207,6 +209,11 @@ impl SimMedia {
         self.lock().fault = None;
     }
 
+    /// Lets the medium be full when it has got so many more blocks, as a file system under a sparse file can be.
+    pub(crate) fn limit_room(&self, blocks: Option<usize>) {
+        self.lock().room = blocks;
+    }
+
     /// Lets syncs hang, or lets them go on.
     pub(crate) fn hang_syncs(&self, hanging: bool) {
         self.lock().hanging = hanging;
@@ -262,6 +269,12 @@ impl Media for SimMedia {
         let mut inner = self.lock();
         Self::attempt(&mut inner, Attempt::Write { offset_bytes })?;
         assert!(offset_bytes.is_multiple_of(SECTOR as u64) && data.len().is_multiple_of(SECTOR));
+        let fresh = pieces(offset_bytes, data.len())
+            .filter(|(at, _)| !inner.image.blocks.contains_key(&(at / BLOCK as u64)))
+            .count();
+        if let Some(room) = &mut inner.room {
+            *room = room.checked_sub(fresh).ok_or(io::ErrorKind::StorageFull)?;
+        }
         inner.image.write(offset_bytes, data);
         inner.trace.push(Operation::Write { offset_bytes, data: data.into() });
         Ok(())
