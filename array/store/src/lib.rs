@@ -12,6 +12,7 @@
 //!              housekeeper ──▶ checkpoint ─────▶ media    changed pages, then a superblock
 //! ```
 //!
+//! * Small writes that come at the same time are gathered, and made as one.
 //! * Data is written to free blocks before the map refers to them; nothing that a durable superblock or log record refers to is ever
 //!   overwritten.
 //! * A commit is one hold of the lock, in which N roots get one more reference each, and one log record.
@@ -25,6 +26,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod enlarge;
+mod gathering;
 mod geometry;
 mod housekeeper;
 mod log;

@@ -11,6 +11,7 @@ use lunshadow_lun::{
 };
 
 use crate::changes::{LeafPlace, Updated};
+use crate::gathering::{self, GATHERED_BYTES_MAX};
 use crate::lun_table::LunEntry;
 use crate::map::Leaf;
 use crate::media::ReadPart;
@@ -177,17 +178,14 @@ impl StoreLun {
     }
 
     /// Does something that takes blocks, again if there are not enough and waiting helps.
-    async fn with_space<T: Send + 'static>(
-        &self,
-        blocks: u64,
-        work: impl Fn(&Self) -> Result<Option<T>, LunError> + Send + Sync + 'static,
-    ) -> Result<T, LunError> {
-        let work = Arc::new(work);
+    async fn with_space<T, F>(&self, blocks: u64, attempt: impl Fn(Self) -> F + Send + Sync) -> Result<T, LunError>
+    where
+        F: Future<Output = Result<Option<T>, LunError>> + Send,
+    {
         let mut rounds = 0;
         while rounds < SPACE_ROUNDS_MAX {
             self.shared.admitted().await.map_err(refused)?;
-            let (this, work) = (self.clone(), Arc::clone(&work));
-            if let Some(done) = blocking(move || work(&this)).await? {
+            if let Some(done) = attempt(self.clone()).await? {
                 return Ok(done);
             }
             let mut watch = self.shared.watch();
@@ -218,7 +216,19 @@ impl StoreLun {
     /// Writes what lies in one leaf.
     async fn write_leaf(&self, write: LeafWrite) -> Result<(), LunError> {
         let blocks = write.bytes.end.div_ceil(BLOCK_LEN) - write.bytes.start / BLOCK_LEN;
-        self.with_space(blocks, move |this| Ok((write.run(this)? == Written::Done).then_some(()))).await
+        let is_gathered = write.is_whole() && write.data.len() <= GATHERED_BYTES_MAX;
+        let attempt = |this: Self| {
+            let write = write.clone();
+            async move {
+                let written = if is_gathered {
+                    gathering::write(this, write).await?
+                } else {
+                    blocking(move || write.run(&this)).await?
+                };
+                Ok((written == Written::Done).then_some(()))
+            }
+        };
+        self.with_space(blocks, attempt).await
     }
 
     async fn write_bytes(&self, mut bytes: Range<u64>, mut data: Bytes) -> Result<(), LunError> {
@@ -281,7 +291,11 @@ impl StoreLun {
         }
         while whole.start < whole.end {
             let rest = whole.clone();
-            let next = self.with_space(0, move |this| this.discard_leaf(&rest, seen)).await?;
+            let attempt = |this: Self| {
+                let rest = rest.clone();
+                blocking(move || this.discard_leaf(&rest, seen))
+            };
+            let next = self.with_space(0, attempt).await?;
             if next == whole.start {
                 return Ok(false);
             }

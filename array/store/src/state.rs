@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::budget::Requests;
 use crate::cache::PageKind;
+use crate::gathering::Gathering;
 use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::lun_table::LunTable;
@@ -150,6 +151,8 @@ pub(crate) struct Shared {
     space_level: AtomicU8,
     /// What background work is to make room for.
     pub(crate) requests: Requests,
+    /// Small writes that go together.
+    pub(crate) gathering: Gathering,
 }
 
 impl State {
@@ -195,6 +198,7 @@ impl Shared {
             healed_pages: AtomicU64::new(0),
             space_level: AtomicU8::new(SpaceLevel::Plenty as u8),
             requests: Requests::default(),
+            gathering: Gathering::default(),
         }
     }
 

@@ -9,11 +9,13 @@ use crate::changes::{LeafPlace, Updated};
 use crate::lun::{LookUpError, StoreLun};
 use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of, index};
-use crate::space::Purpose;
+use crate::space::{Faults, Purpose};
+use crate::state::State;
 
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Data for consecutive bytes of a LUN, all in one leaf of its map.
+#[derive(Debug, Clone)]
 pub(crate) struct LeafWrite {
     pub(crate) bytes: Range<u64>,
     pub(crate) data: Bytes,
@@ -38,15 +40,24 @@ enum Image {
     Patched(AlignedBuffer),
 }
 
-/// A block of the write.
-struct Piece {
+/// A block of a write.
+pub(crate) struct Piece {
     image: Image,
     /// What the block referred to when its old content was read, if that was needed.
     base: Option<Entry>,
 }
 
-enum Mapped {
+impl Piece {
+    /// Whether anything of it lies on the medium.
+    pub(crate) fn takes_a_block(&self) -> bool {
+        !matches!(self.image, Image::Zeros)
+    }
+}
+
+/// What came of changing a map.
+pub(crate) enum Mapped {
     Done,
+    /// There is no block for a map page.
     Full,
     /// Somebody else wrote the block that was to be patched.
     Overtaken,
@@ -58,7 +69,7 @@ impl LeafWrite {
         loop {
             let reader = lun.shared.reader(&lun.shared.state.lock());
             let pieces = self.pieces(lun)?;
-            let want = pieces.iter().filter(|piece| !matches!(piece.image, Image::Zeros)).count();
+            let want = pieces.iter().filter(|piece| piece.takes_a_block()).count();
             let Some(claimed) = self.claim(lun, want)? else { return Ok(Written::Full) };
             let mapped = self.store(lun, &pieces, &claimed).and_then(|entries| self.map(lun, &pieces, &entries));
             if !matches!(mapped, Ok(Mapped::Done)) {
@@ -72,6 +83,31 @@ impl LeafWrite {
                 Mapped::Full => return Ok(Written::Full),
                 Mapped::Overtaken => {}
             }
+        }
+    }
+
+    /// Whether it is of whole blocks, so that it does not depend on what they hold.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bytes.start.is_multiple_of(BLOCK_LEN) && self.bytes.end.is_multiple_of(BLOCK_LEN)
+    }
+
+    /// What the blocks of a write of whole blocks are to hold.
+    pub(crate) fn whole_pieces(&self) -> Vec<Piece> {
+        let starts = (0..self.data.len()).step_by(BLOCK_BYTES);
+        starts.map(|start| self.given(start..start + BLOCK_BYTES)).collect()
+    }
+
+    fn given(&self, part: Range<usize>) -> Piece {
+        let zeros = self.data[part.clone()] == ZEROS;
+        Piece { image: if zeros { Image::Zeros } else { Image::Given(part) }, base: None }
+    }
+
+    /// What is written for a piece, unless it takes no block.
+    pub(crate) fn content<'a>(&'a self, piece: &'a Piece) -> Option<&'a [u8]> {
+        match &piece.image {
+            Image::Zeros => None,
+            Image::Given(part) => Some(&self.data[part.clone()]),
+            Image::Patched(content) => Some(content),
         }
     }
 
@@ -89,8 +125,7 @@ impl LeafWrite {
         let end = ((block + 1) * BLOCK_LEN).min(self.bytes.end);
         let part = index(begin - self.bytes.start)..index(end - self.bytes.start);
         if part.len() == BLOCK_BYTES {
-            let zeros = self.data[part.clone()] == ZEROS;
-            return Ok(Piece { image: if zeros { Image::Zeros } else { Image::Given(part) }, base: None });
+            return Ok(self.given(part));
         }
         let entries = lun.look_up(LeafPlace::of(block), 1).map_err(|error| match error {
             LookUpError::Lun(error) => error,
@@ -131,13 +166,9 @@ impl LeafWrite {
         let mut runs: Vec<(u64, Range<usize>)> = Vec::new();
         let mut parts = Vec::new();
         for piece in pieces {
-            let content: &[u8] = match &piece.image {
-                Image::Zeros => {
-                    entries.push(Entry::UNMAPPED);
-                    continue;
-                }
-                Image::Given(part) => &self.data[part.clone()],
-                Image::Patched(content) => content,
+            let Some(content) = self.content(piece) else {
+                entries.push(Entry::UNMAPPED);
+                continue;
             };
             let block = *claimed.next().expect("as many are claimed as are needed");
             entries.push(Entry::new(block, check_of(content)));
@@ -161,32 +192,43 @@ impl LeafWrite {
     }
 
     fn map(&self, lun: &StoreLun, pieces: &[Piece], entries: &[Entry]) -> Result<Mapped, LunError> {
+        let mapped = lun.shared.with_pages(|state, faults| self.map_locked(lun, state, pieces, entries, faults));
+        mapped.map_err(StoreLun::damaged_at(self.bytes.start))?
+    }
+
+    /// Lets the map refer to the entries, and logs it. `None`, and nothing is changed, if pages are missing.
+    pub(crate) fn map_locked(
+        &self,
+        lun: &StoreLun,
+        state: &mut State,
+        pieces: &[Piece],
+        entries: &[Entry],
+        faults: &mut Faults,
+    ) -> Option<Result<Mapped, LunError>> {
         let place = LeafPlace::of(self.first_block());
-        let mapped = lun.shared.with_pages(|state, faults| {
-            let tree = match lun.entry_until(state, &self.bytes) {
-                Ok(entry) if !state.poisoned => entry.tree,
-                Ok(_) => return Some(Err(LunError::Poisoned)),
-                Err(gone) => return Some(Err(gone)),
-            };
+        let tree = match lun.entry_until(state, &self.bytes) {
+            Ok(entry) if !state.poisoned => entry.tree,
+            Ok(_) => return Some(Err(LunError::Poisoned)),
+            Err(gone) => return Some(Err(gone)),
+        };
+        if pieces.iter().any(|piece| piece.base.is_some()) {
             let leaf = state.pages.leaf(&tree, place.leaf, faults)?;
             let overtaken =
                 |(at, piece): (usize, &Piece)| piece.base.is_some_and(|base| base != leaf.entry(place.at + at));
             if pieces.iter().enumerate().any(overtaken) {
                 return Some(Ok(Mapped::Overtaken));
             }
-            drop(leaf);
-            Some(Ok(match state.update_map(lun.slot, place, entries, faults)? {
-                Updated::Full => Mapped::Full,
-                Updated::Unchanged => Mapped::Done,
-                Updated::Changed => {
-                    if state.log_update(lun.slot, place, entries) {
-                        lun.shared.log_wake.notify_one();
-                    }
-                    Mapped::Done
+        }
+        Some(Ok(match state.update_map(lun.slot, place, entries, faults)? {
+            Updated::Full => Mapped::Full,
+            Updated::Unchanged => Mapped::Done,
+            Updated::Changed => {
+                if state.log_update(lun.slot, place, entries) {
+                    lun.shared.log_wake.notify_one();
                 }
-            }))
-        });
-        mapped.map_err(StoreLun::damaged_at(self.bytes.start))?
+                Mapped::Done
+            }
+        }))
     }
 }
 

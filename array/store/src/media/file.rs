@@ -64,6 +64,8 @@ pub enum FileMediaError {
 
 /// How much is copied at a time for a request that cannot go to the medium as it is.
 const BOUNCE_BYTES: u64 = 256 << 10;
+/// More runs of neighbours go through a ring; with fewer, one call for each run is less work.
+const RUNS_MAX: usize = 2;
 /// What the measurement reads in each round: so many blocks at once, so many times.
 const MEASURED_DEPTH: u64 = 32;
 const MEASURED_BATCHES: u64 = 4;
@@ -323,11 +325,16 @@ impl Media for FileMedia {
     }
 
     fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+        if !parts.iter().all(|part| self.takes(part.offset_bytes, part.data)) {
+            return parts.iter().try_for_each(|part| self.write_at(part.offset_bytes, part.data));
+        }
+        let is_followed = |part: &WritePart<'_>, next: &WritePart<'_>| {
+            part.offset_bytes + number(part.data.len()) == next.offset_bytes
+        };
+        let runs: Vec<&[WritePart<'_>]> = parts.chunk_by(is_followed).collect();
         match &self.rings {
-            Some(rings) if parts.len() > 1 && parts.iter().all(|part| self.takes(part.offset_bytes, part.data)) => {
-                rings.write(&self.file, parts, self.unit())
-            }
-            _ => parts.iter().try_for_each(|part| self.write_at(part.offset_bytes, part.data)),
+            Some(rings) if runs.len() > RUNS_MAX => rings.write(&self.file, parts, self.unit()),
+            _ => runs.into_iter().try_for_each(|run| transfer::write_gathered(&self.file, run, self.unit())),
         }
     }
 

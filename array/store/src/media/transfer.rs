@@ -1,8 +1,13 @@
 //! Single transfers with the calls that every kernel has, to their end: what was done in part is gone on with.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
+
+use super::WritePart;
+
+/// What every Linux takes in one call.
+const GATHERED_MAX: usize = 1024;
 
 /// Reads from `done` bytes of the buffer on until it is full.
 pub(super) fn read(file: &File, offset_bytes: u64, buffer: &mut [u8], done: usize, unit: usize) -> io::Result<()> {
@@ -12,6 +17,24 @@ pub(super) fn read(file: &File, offset_bytes: u64, buffer: &mut [u8], done: usiz
 /// Writes from `done` bytes of the data on until all is written.
 pub(super) fn write(file: &File, offset_bytes: u64, data: &[u8], done: usize, unit: usize) -> io::Result<()> {
     write_with(|part, offset| file.write_at(part, offset), offset_bytes, data, done, unit)
+}
+
+/// Writes parts that follow each other on the medium, with as few calls as the kernel allows.
+pub(super) fn write_gathered(file: &File, parts: &[WritePart<'_>], unit: usize) -> io::Result<()> {
+    for parts in parts.chunks(GATHERED_MAX) {
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part.data)).collect();
+        let mut done = match rustix::io::pwritev(file, &slices, parts[0].offset_bytes) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for part in parts {
+            let of_part = done.min(part.data.len());
+            write(file, part.offset_bytes, part.data, of_part, unit)?;
+            done -= of_part;
+        }
+    }
+    Ok(())
 }
 
 /// A call that moves a part says how much, which direct I/O goes on with at a whole `unit` only: what is beyond it is moved again.
