@@ -15,6 +15,8 @@ mod foreign;
 #[cfg(test)]
 mod full;
 #[cfg(test)]
+mod gathering;
+#[cfg(test)]
 mod growth;
 #[cfg(test)]
 mod model;
