@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use lunshadow_lun::LunDamage;
 
+use crate::location::medium_of;
 use crate::media::{FileMedia, Media};
-use crate::pool::{OpenError, POOL_FILE};
+use crate::pool::OpenError;
 use crate::recovery;
 use overlay::{Overlay, SharedMedia};
 use roots::Roots;
@@ -127,7 +128,7 @@ impl CheckReport {
     }
 }
 
-/// Checks the pool in a directory, which nobody else may have open.
+/// Checks the pool in a directory or on a block device, which nobody else may have open.
 ///
 /// # Errors
 /// As for opening a pool, but damage that leaves something to check is part of the report.
@@ -136,7 +137,7 @@ pub fn check(
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, OpenError> {
-    check_on(FileMedia::open(&directory.join(POOL_FILE))?, options, progress)
+    check_on(FileMedia::open(&medium_of(directory))?, options, progress)
 }
 
 /// Checks the pool on a medium.

@@ -29,6 +29,7 @@ mod enlarge;
 mod gathering;
 mod geometry;
 mod housekeeper;
+mod location;
 mod log;
 mod log_reader;
 mod log_writer;
@@ -51,6 +52,7 @@ mod verify;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};
+pub use location::{device_bytes, pool_id};
 pub use lunshadow_lun::{EnlargeError, LunDamage, ScrubError, ScrubOptions, ScrubReport};
 pub use media::{FileMedia, FileMediaError, IoMode, Media, ReadPart, WritePart};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};

@@ -1,9 +1,12 @@
 //! The medium under a pool: the only place where bytes leave the process.
 
 mod file;
+mod glance;
 mod measure;
 mod ring;
 mod transfer;
+
+pub(crate) use glance::Glance;
 
 use std::io;
 
@@ -11,6 +14,7 @@ use lunshadow_lun::AlignedBuffer;
 
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page};
 
+pub(crate) use file::is_block_device;
 pub use file::{FileMedia, FileMediaError, IoMode};
 
 /// A medium: an array of bytes that survives a crash once it is synced.

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::checkpoint::Roots;
 use crate::geometry::Geometry;
+use crate::location::{medium_of, pool_id};
 use crate::lun::StoreLun;
 use crate::lun_table::{LUNS_MAX, tree_for};
-use crate::media::{FileMedia, FileMediaError, IoMode, Media};
+use crate::media::{FileMedia, FileMediaError, IoMode, Media, is_block_device};
 use crate::page::{BLOCK_LEN, index};
 use crate::record::Record;
 use crate::space::Faults;
@@ -123,12 +124,20 @@ pub struct StorePool {
 }
 
 impl StorePool {
-    /// Makes an empty pool in a directory, which is made if it is not there, and opens it.
+    /// Makes an empty pool in a directory, which is made if it is not there, or on a block device, and opens it. What a device holds is
+    /// lost, unless it is a pool.
     ///
     /// # Errors
-    /// [`OpenError::Exists`], [`OpenError::UnsupportedSize`], [`OpenError::Io`].
+    /// [`OpenError::Exists`], [`OpenError::InUse`], [`OpenError::UnsupportedSize`], [`OpenError::Io`].
     pub fn create(directory: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         geometry_of(config)?;
+        if is_block_device(directory) {
+            return match pool_id(directory) {
+                Err(OpenError::NotAPool) => Self::create_on(FileMedia::open(directory)?, config),
+                Err(error @ OpenError::Io(_)) => Err(error),
+                Ok(_) | Err(_) => Err(OpenError::Exists),
+            };
+        }
         std::fs::create_dir_all(directory).map_err(OpenError::Io)?;
         let media = FileMedia::create(&directory.join(POOL_FILE))?;
         let pool = Self::create_on(media, config)?;
@@ -137,7 +146,7 @@ impl StorePool {
         Ok(pool)
     }
 
-    /// Opens the pool in a directory.
+    /// Opens the pool in a directory or on a block device.
     ///
     /// # Errors
     /// Any [`OpenError`] but `Exists` and `UnsupportedSize`.
@@ -145,12 +154,12 @@ impl StorePool {
         Self::open_with(directory, config, IoMode::default())
     }
 
-    /// Opens the pool in a directory and says how requests are to reach its file.
+    /// Opens the pool in a directory or on a block device, and says how requests are to reach it.
     ///
     /// # Errors
     /// As [`StorePool::open`].
     pub fn open_with(directory: &Path, config: &StoreConfig, mode: IoMode) -> Result<Self, OpenError> {
-        let mut media = FileMedia::open_as(&directory.join(POOL_FILE), mode)?;
+        let mut media = FileMedia::open_as(&medium_of(directory), mode)?;
         if mode == IoMode::Auto {
             // The log's blocks are all allocated, so that reading them is reading the medium.
             let log = recovery::newest_superblock(&media)?.geometry.log_bytes();
@@ -264,6 +273,14 @@ impl StorePool {
     #[must_use]
     pub fn healed_pages(&self) -> u64 {
         self.shared.healed_pages.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The length of the medium: of a device that has grown, more than the pool's capacity.
+    ///
+    /// # Errors
+    /// What the operating system answers.
+    pub fn medium_bytes(&self) -> io::Result<u64> {
+        self.shared.media.len_bytes()
     }
 
     /// How requests reach the medium, in words for an administrator.

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +49,7 @@ pub struct FileMedia {
     bounced_bytes: AtomicU64,
     /// Held while a part of a unit is written, which takes a reading and a writing.
     patching: Mutex<()>,
+    is_device: bool,
 }
 
 /// Why a file could not become a medium.
@@ -76,11 +77,12 @@ impl FileMedia {
     /// # Errors
     /// [`FileMediaError::Io`] with `AlreadyExists` if there is one.
     pub fn create(path: &Path) -> Result<Self, FileMediaError> {
-        drop(Self::options().create_new(true).open(path).map_err(FileMediaError::Io)?);
+        let mut options = OpenOptions::new();
+        drop(options.read(true).write(true).create_new(true).open(path).map_err(FileMediaError::Io)?);
         Self::open(path)
     }
 
-    /// Opens a file and locks it, for plain calls past the page cache.
+    /// Opens a file or a block device and locks it, for plain calls past the page cache.
     ///
     /// # Errors
     /// [`FileMediaError::InUse`], or [`FileMediaError::Io`] with `NotFound` if there is none.
@@ -88,19 +90,23 @@ impl FileMedia {
         Self::open_as(path, IoMode::default())
     }
 
-    /// Opens a file and locks it. For [`IoMode::Auto`], [`FileMedia::choose`] has to be called.
+    /// Opens a file or a block device and locks it. For [`IoMode::Auto`], [`FileMedia::choose`] has to be called.
     ///
     /// # Errors
-    /// As [`FileMedia::open`].
+    /// As [`FileMedia::open`]; a device is in use if it is mounted or part of something else.
     pub fn open_as(path: &Path, mode: IoMode) -> Result<Self, FileMediaError> {
-        let (file, direct, reason) = Self::open_file(path, mode).map_err(FileMediaError::Io)?;
+        let is_device = is_block_device(path);
+        let (file, direct, reason) = Self::open_file(path, mode, is_device).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => FileMediaError::InUse,
+            _ => FileMediaError::Io(error),
+        })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FileMediaError::InUse),
             Err(TryLockError::Error(error)) => return Err(FileMediaError::Io(error)),
         }
         let (bounced_bytes, patching) = (AtomicU64::new(0), Mutex::new(()));
-        let mut media = Self { file, direct, rings: None, reason, bounced_bytes, patching };
+        let mut media = Self { file, direct, rings: None, reason, bounced_bytes, patching, is_device };
         if mode == IoMode::Uring {
             match Rings::new() {
                 Ok(rings) => media.rings = Some(rings),
@@ -110,19 +116,18 @@ impl FileMedia {
         Ok(media)
     }
 
-    fn options() -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        options
-    }
-
     /// Opens past the page cache if that is wanted and possible; otherwise through it, and says why.
-    fn open_file(path: &Path, mode: IoMode) -> io::Result<(File, Option<Alignment>, String)> {
+    fn open_file(path: &Path, mode: IoMode, is_device: bool) -> io::Result<(File, Option<Alignment>, String)> {
+        // Of a device, this keeps everybody away who asks for it in the same way: mounting, RAID, volume managers.
+        let exclusive = if is_device { OFlags::EXCL } else { OFlags::empty() };
+        let open = |flags: OFlags| {
+            let flags = (exclusive | flags).bits().cast_signed();
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+        };
         if mode == IoMode::Buffered {
-            return Ok((Self::options().open(path)?, None, "as asked for".to_owned()));
+            return Ok((open(OFlags::empty())?, None, "as asked for".to_owned()));
         }
-        let direct = OFlags::DIRECT.bits().cast_signed();
-        let why = match Self::options().custom_flags(direct).open(path) {
+        let why = match open(OFlags::DIRECT) {
             Ok(file) => match alignment_of(&file) {
                 Some(alignment) => return Ok((file, Some(alignment), String::new())),
                 None => "the file system's direct I/O takes larger units than a pool has".to_owned(),
@@ -131,7 +136,7 @@ impl FileMedia {
             Err(error) => return Err(error),
         };
         tracing::info!(path = %path.display(), why, "the pool's file is used through the page cache");
-        Ok((Self::options().open(path)?, None, why))
+        Ok((open(OFlags::empty())?, None, why))
     }
 
     /// Takes the faster way for many requests at once, by reading a few hundred blocks of a part of the file in both ways. Takes half a
@@ -276,6 +281,11 @@ struct Bounce {
     skip: usize,
 }
 
+/// Whether there is a block device at a path.
+pub(crate) fn is_block_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
 /// What direct I/O asks for here, or `None` if a pool cannot keep to it.
 fn alignment_of(file: &File) -> Option<Alignment> {
     let statx = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
@@ -348,7 +358,12 @@ impl Media for FileMedia {
     }
 
     fn set_len_bytes(&self, len_bytes: u64) -> io::Result<()> {
-        self.file.set_len(len_bytes)
+        match self.is_device {
+            // A device is as long as it is.
+            true if len_bytes <= self.len_bytes()? => Ok(()),
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => self.file.set_len(len_bytes),
+        }
     }
 
     fn engine(&self) -> String {
