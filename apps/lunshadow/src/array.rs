@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use lunshadow_catalog::{Catalog, Name, Reaper, Settings};
 use lunshadow_control::{HostId, InitiatorName, LunId};
 use lunshadow_lun::{BlockCount, LunMap, LunNumber, Pool as _};
-use lunshadow_store::{POOL_FILE, StoreConfig, StorePool};
+use lunshadow_store::{FileMedia, IoMode, OpenError, POOL_FILE, StoreConfig, StorePool};
 use lunshadow_target::{Limits, Target, TargetConfig};
 
 use crate::access::OpenAccess;
+use crate::location::Location;
 
 /// The name of the target node.
 pub const TARGET_NAME: &str = "iqn.2026-11.org.lunshadow:array";
@@ -34,18 +35,29 @@ pub struct Storage {
     pub pool: Arc<StorePool>,
     /// The catalog.
     pub catalog: Arc<Catalog<StorePool>>,
+    /// Where they are.
+    pub location: Location,
     reaper: Reaper,
 }
 
 impl Storage {
-    /// Opens the pool in `folder`.
+    /// Opens the pool in a folder or on a device.
     ///
     /// # Errors
     /// If there is none, or another process has it open, or it is damaged.
-    pub async fn open(folder: &Path) -> anyhow::Result<Self> {
-        let pool = StorePool::open(folder, &StoreConfig::default())
-            .with_context(|| format!("cannot open the pool in {}", folder.display()))?;
-        Self::with_catalog(pool, folder).await
+    pub async fn open(pool: &Path) -> anyhow::Result<Self> {
+        Self::open_with(pool, &StoreConfig::default(), IoMode::default()).await
+    }
+
+    /// Opens the pool in a folder or on a device, and says how it is to be run.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub async fn open_with(pool: &Path, config: &StoreConfig, mode: IoMode) -> anyhow::Result<Self> {
+        let location = Location::of(pool)?;
+        let pool = StorePool::open_with(&location.pool, config, mode)
+            .with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
+        Self::with_catalog(pool, location).await
     }
 
     /// Makes an empty pool in `folder` that may grow to `capacity_bytes`.
@@ -57,7 +69,23 @@ impl Storage {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let pool = StorePool::create(folder, &config)
             .with_context(|| format!("cannot make a pool in {}", folder.display()))?;
-        Self::with_catalog(pool, folder).await
+        Self::with_catalog(pool, Location::of(folder)?).await
+    }
+
+    /// Makes an empty pool of `capacity_bytes` on a block device, whatever that holds. Its records are kept in `records`, or else in a folder
+    /// that is found by the pool's id.
+    ///
+    /// # Errors
+    /// If the device is in use, too small or cannot be written, or the folder of records cannot be made.
+    pub async fn create_on_device(device: &Path, capacity_bytes: u64, records: Option<&Path>) -> anyhow::Result<Self> {
+        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
+        let made =
+            FileMedia::open(device).map_err(OpenError::from).and_then(|media| StorePool::create_on(media, &config));
+        let pool = made.map_err(|error| match error {
+            OpenError::InUse => anyhow::anyhow!("{} is mounted, served, or part of something else", device.display()),
+            error => anyhow::Error::new(error).context(format!("cannot make a pool on {}", device.display())),
+        })?;
+        Self::with_catalog(pool, Location::furnish(device, records)?).await
     }
 
     /// Opens the pool in `folder`, or makes one there that may grow to `capacity_bytes`.
@@ -71,13 +99,14 @@ impl Storage {
         Self::create(folder, capacity_bytes).await
     }
 
-    async fn with_catalog(pool: StorePool, folder: &Path) -> anyhow::Result<Self> {
+    async fn with_catalog(pool: StorePool, location: Location) -> anyhow::Result<Self> {
         let pool = Arc::new(pool);
-        let catalog = Catalog::open(Arc::clone(&pool), &folder.join(CATALOG_FILE), Settings::default())
+        let file = location.records.join(CATALOG_FILE);
+        let catalog = Catalog::open(Arc::clone(&pool), &file, Settings::default())
             .await
-            .with_context(|| format!("cannot open the catalog in {}", folder.display()))?;
+            .with_context(|| format!("cannot open the catalog in {}", location.records.display()))?;
         let reaper = catalog.spawn_reaper();
-        Ok(Self { pool, catalog: Arc::new(catalog), reaper })
+        Ok(Self { pool, catalog: Arc::new(catalog), location, reaper })
     }
 
     /// The host of that name and initiator, made if there is none.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName, LunId};
+use lunshadow_store::IoMode;
 use uuid::Uuid;
 
 use crate::quantity::{duration, size_bytes};
@@ -71,7 +72,7 @@ pub enum Over {
 /// `lunshadow serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// The pool's folder
+    /// The pool's folder, or the block device that it is on
     #[arg(long, value_name = "DIR")]
     pub pool: PathBuf,
     /// Address and port to listen on; port 0 picks a free one
@@ -88,6 +89,36 @@ pub struct ServeArgs {
     /// Warn initiators and administrators when there is room for less than this; by default for less than a tenth of the pool
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub warn_below: Option<u64>,
+    /// How the pool's file or device is read and written
+    #[arg(long, value_enum, default_value_t = Io::Auto)]
+    pub io: Io,
+    /// How much memory the pool may take for what grows with it, map pages above all
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes, default_value = "256MiB")]
+    pub cache: u64,
+}
+
+/// The ways to a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// Past the page cache, by the faster one of the two below, which a short measurement finds out
+    Auto,
+    /// Past the page cache, many at once through io_uring
+    Uring,
+    /// Past the page cache, with plain calls of several threads
+    Threads,
+    /// Through the page cache
+    Buffered,
+}
+
+impl From<Io> for IoMode {
+    fn from(io: Io) -> Self {
+        match io {
+            Io::Auto => Self::Auto,
+            Io::Uring => Self::Uring,
+            Io::Threads => Self::Threads,
+            Io::Buffered => Self::Buffered,
+        }
+    }
 }
 
 /// `lunshadow pool`.
@@ -106,18 +137,25 @@ pub enum PoolCommand {
 /// `lunshadow pool create`.
 #[derive(Debug, Args)]
 pub struct PoolCreateArgs {
-    /// The pool's folder; it is made if it does not exist
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
-    /// How much the pool may take, for example 500GiB; the file is sparse and takes what is used
+    /// The pool's folder, which is made if it does not exist, or a block device
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// How much the pool may take, for example 500GiB; by default all of a device, and 1 TiB in a folder, where the file is sparse and takes
+    /// what is used
     #[arg(long, value_parser = size_bytes)]
-    pub size: u64,
+    pub size: Option<u64>,
+    /// Make a pool on a device although something else is on it, which is lost
+    #[arg(long)]
+    pub force: bool,
+    /// Where to keep the catalog, the keys and the credentials of a pool on a device; by default in a folder of /var/lib/lunshadow
+    #[arg(long, value_name = "DIR")]
+    pub records: Option<PathBuf>,
 }
 
 /// `lunshadow pool check`.
 #[derive(Debug, Args)]
 pub struct PoolCheckArgs {
-    /// The pool's folder
+    /// The pool's folder, or the block device that it is on
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
     /// Write damaged copies of metadata again, and free blocks that nothing refers to; without it the check changes nothing
@@ -140,15 +178,15 @@ pub struct PoolGrowArgs {
     /// Which pool
     #[command(flatten)]
     pub place: PoolPlaceArgs,
-    /// How much the pool may take then
+    /// How much the pool may take then; by default all that a device has
     #[arg(long, value_parser = size_bytes)]
-    pub size: u64,
+    pub size: Option<u64>,
 }
 
 /// A pool, whether it is served or not.
 #[derive(Debug, Args)]
 pub struct PoolPlaceArgs {
-    /// The pool's folder; the same as --pool
+    /// The pool's folder or device; the same as --pool
     #[arg(value_name = "DIR", conflicts_with_all = ["pool", "control"])]
     pub folder: Option<PathBuf>,
     /// Which array
@@ -159,7 +197,7 @@ pub struct PoolPlaceArgs {
 /// Which array, and how to print.
 #[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
-    /// The folder of a pool that this machine serves: address, certificate and credential are found there
+    /// The folder or device of a pool that this machine serves: address, certificate and credential are found there
     #[arg(long, value_name = "DIR", conflicts_with_all = ["control", "fingerprint", "credential_file"])]
     pub pool: Option<PathBuf>,
     /// Name or address and port of the control service of another machine

@@ -2,12 +2,14 @@
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use lunshadow_store::{CheckOptions, CheckReport, Repair};
+use lunshadow_store::{CheckOptions, CheckReport, OpenError, Repair, StoreConfig, pool_id};
 use serde_json::json;
 
 use crate::array::Storage;
 use crate::cli::{PoolCheckArgs, PoolCommand, PoolCreateArgs};
 use crate::console::{bytes, say};
+use crate::foreign::found_on;
+use crate::location::length_of_device;
 use crate::pool_care;
 
 /// Runs the command. False if a check found something wrong that is so still.
@@ -24,11 +26,41 @@ pub async fn run(command: &PoolCommand) -> anyhow::Result<bool> {
 }
 
 async fn create(args: &PoolCreateArgs) -> anyhow::Result<()> {
-    Storage::create(&args.folder, args.size).await?.close().await?;
-    let folder = args.folder.display();
-    say(&format!("a pool of {} is made in {folder}", bytes(args.size)));
-    say(&format!("serve it with: lunshadow serve --pool {folder} --control 127.0.0.1:3261"));
+    let path = args.path.display();
+    let size_bytes = match length_of_device(&args.path)? {
+        Some(device_bytes) => create_on_device(args, device_bytes).await?,
+        None => {
+            let size_bytes = args.size.unwrap_or(StoreConfig::default().capacity_bytes);
+            anyhow::ensure!(args.records.is_none(), "a pool in a folder keeps its records there; leave out --records");
+            Storage::create(&args.path, size_bytes).await?.close().await?;
+            size_bytes
+        }
+    };
+    say(&format!("a pool of {} is made in {path}", bytes(size_bytes)));
+    say(&format!("serve it with: lunshadow serve --pool {path} --control 127.0.0.1:3261"));
     Ok(())
+}
+
+/// Makes a pool on a device that holds nothing else, or whose content nobody needs. Answers its size.
+async fn create_on_device(args: &PoolCreateArgs, device_bytes: u64) -> anyhow::Result<u64> {
+    let path = args.path.display();
+    let size_bytes = args.size.unwrap_or(device_bytes);
+    anyhow::ensure!(size_bytes <= device_bytes, "{path} has {} only", bytes(device_bytes));
+    let pool = match pool_id(&args.path) {
+        Ok(id) => Some(format!("the pool {id}")),
+        Err(OpenError::NotAPool) => None,
+        Err(OpenError::Io(error)) => return Err(error).with_context(|| format!("cannot read {path}")),
+        Err(error) => Some(format!("a pool that cannot be opened: {error}")),
+    };
+    let found = if pool.is_some() { pool } else { found_on(&args.path)? };
+    if let Some(found) = found {
+        anyhow::ensure!(args.force, "{path} holds {found}; with --force a pool is made on it, and that is lost");
+        say(&format!("{path} held {found}, which is lost"));
+    }
+    let storage = Storage::create_on_device(&args.path, size_bytes, args.records.as_deref()).await?;
+    say(&format!("catalog, keys and credentials are kept in {}", storage.location.records.display()));
+    storage.close().await?;
+    Ok(size_bytes)
 }
 
 fn check(args: &PoolCheckArgs) -> anyhow::Result<bool> {

@@ -13,12 +13,13 @@ use crate::array::Storage;
 use crate::cli::{AdminArgs, PoolGrowArgs, PoolPlaceArgs};
 use crate::console::{bytes, complain, say};
 use crate::control::is_noted_beside;
+use crate::location::{Location, length_of_device};
 
 /// Where a pool is found.
 pub(crate) enum Place {
     /// Behind a control service.
     Served(Box<Service>),
-    /// In a folder, opened here.
+    /// In a folder or on a device, opened here.
     Opened(Box<Storage>),
 }
 
@@ -29,7 +30,7 @@ impl Place {
     /// If it is neither served nor can be opened.
     pub(crate) async fn find(args: &AdminArgs) -> anyhow::Result<Self> {
         let Some(folder) = args.pool.as_deref() else { return Ok(Self::Served(Box::new(Service::of(args)?))) };
-        if is_noted_beside(folder) {
+        if is_noted_beside(&Location::of(folder)?.records) {
             let service = Service::of(args)?;
             // A service that was killed leaves its address behind.
             match service.client.pool_status() {
@@ -52,10 +53,12 @@ impl PoolPlaceArgs {
 
 pub(crate) async fn grow(args: &PoolGrowArgs) -> anyhow::Result<()> {
     let admin = args.place.admin();
+    let device_bytes = admin.pool.as_deref().map(length_of_device).transpose()?.flatten();
+    let size_bytes = args.size.or(device_bytes).context("say how much the pool may take: --size")?;
     let outcome = match Place::find(&admin).await? {
-        Place::Served(service) => service.answered(service.client.grow_pool(args.size))?,
+        Place::Served(service) => service.answered(service.client.grow_pool(size_bytes))?,
         Place::Opened(storage) => {
-            let enlarged = storage.catalog.enlarge_pool(args.size).await;
+            let enlarged = storage.catalog.enlarge_pool(size_bytes).await;
             storage.close().await?;
             enlarged.context("cannot give the pool more capacity")?
         }
@@ -63,7 +66,7 @@ pub(crate) async fn grow(args: &PoolGrowArgs) -> anyhow::Result<()> {
     if admin.json {
         say(&serde_json::to_string_pretty(&OutcomeAnswer { outcome })?);
     } else {
-        say(&format!("the pool {} {}", told(outcome, "has now", "had already"), bytes(args.size)));
+        say(&format!("the pool {} {}", told(outcome, "has now", "had already"), bytes(size_bytes)));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use lunshadow_catalog::CatalogedLun;
 use lunshadow_control::{HostId, InitiatorName};
+use lunshadow_store::StoreConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::array::{Admission, Storage};
@@ -25,16 +26,17 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let allowed: Vec<InitiatorName> = args.allow.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
 
-    let storage = Storage::open(&args.pool).await?;
+    let config = StoreConfig { cache_bytes: args.cache, ..StoreConfig::default() };
+    let storage = Storage::open_with(&args.pool, &config, args.io.into()).await?;
     if let Some(available_bytes) = args.warn_below {
         storage.pool.warn_below(available_bytes);
     }
     let admission = admit(args, &allowed, &storage).await?;
     let target = storage.serve(args.listen, admission.clone()).await?;
     let control = match args.control {
-        Some(listen) => Some(ControlService::start(&storage, &args.pool, listen).await?),
+        Some(listen) => Some(ControlService::start(&storage, &storage.location.records, listen).await?),
         None => {
-            forget_beside(&args.pool)?;
+            forget_beside(&storage.location.records)?;
             None
         }
     };
@@ -81,6 +83,7 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
 /// Says what is served, and to whom.
 fn introduce(args: &ServeArgs, storage: &Storage, portal: SocketAddr, admission: &Admission) {
     console::say(&format!("serving {} on {portal}", args.pool.display()));
+    console::say(&format!("  {}, {} of cache", storage.pool.io_engine(), console::bytes(args.cache)));
     for lun in storage.catalog.luns() {
         console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
     }

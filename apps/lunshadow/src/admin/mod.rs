@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::{AdminArgs, HostCommand, LunCommand, ShadowCommand};
 use crate::console;
 use crate::control::{Listening, credential_in, found_beside};
+use crate::location::Location;
 
 /// A control service, seen by an administrator.
 pub(crate) struct Service {
@@ -24,8 +25,8 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn of(args: &AdminArgs) -> anyhow::Result<Self> {
-        let (endpoint, credential, listening) = if let Some(folder) = &args.pool {
-            let (listening, credential) = found_beside(folder)?;
+        let (endpoint, credential, listening) = if let Some(pool) = &args.pool {
+            let (listening, credential) = found_beside(&Location::of(pool)?.records)?;
             (listening.endpoint_here(), credential, Some(listening))
         } else {
             let (Some(address), Some(fingerprint), Some(file)) =

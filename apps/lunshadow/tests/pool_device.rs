@@ -1,0 +1,150 @@
+//! Pools on block devices, with loop devices where this machine lets the tests have some.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use lunshadow::location::RECORDS_VARIABLE;
+use lunshadow_lun::{BlockCount, Lba, LunId, Pool as _};
+use lunshadow_store::{OpenError, StoreConfig, StorePool, pool_id};
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+/// A loop device over a sparse file, which goes away with this.
+struct LoopDevice {
+    path: PathBuf,
+    backing: PathBuf,
+    folder: TempDir,
+}
+
+impl LoopDevice {
+    /// `None`, and one line that says so, if this machine has no loop devices for us.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what they did not prove")]
+    fn new(len_bytes: u64) -> anyhow::Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let backing = folder.path().join("backing");
+        File::create(&backing)?.set_len(len_bytes)?;
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(&backing).output();
+        match made {
+            Ok(output) if output.status.success() => {
+                let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+                Ok(Some(Self { path, backing, folder }))
+            }
+            Ok(output) => {
+                eprintln!(
+                    "no loop devices here, pools on devices are not tested: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                Ok(None)
+            }
+            Err(error) => {
+                eprintln!("no loop devices here, pools on devices are not tested: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn grow(&self, len_bytes: u64) -> anyhow::Result<()> {
+        File::options().write(true).open(&self.backing)?.set_len(len_bytes)?;
+        let status = Command::new("losetup").arg("--set-capacity").arg(&self.path).status()?;
+        ensure!(status.success(), "the loop device does not grow");
+        Ok(())
+    }
+
+    fn lunshadow(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
+        command.args(arguments).arg(&self.path).env(RECORDS_VARIABLE, self.folder.path().join("records"));
+        command.output().context("the program does not start")
+    }
+
+    /// The standard output of a command that succeeds.
+    fn said(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.lunshadow(arguments)?;
+        if !output.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The standard error of a command that fails.
+    fn complained(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.lunshadow(arguments)?;
+        ensure!(!output.status.success(), "{arguments:?} succeeded");
+        Ok(String::from_utf8(output.stderr)?)
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").arg("--detach").arg(&self.path).status());
+    }
+}
+
+async fn open(device: &Path) -> anyhow::Result<StorePool> {
+    Ok(StorePool::open(device, &StoreConfig::default())?)
+}
+
+#[tokio::test]
+async fn a_pool_on_a_device_keeps_what_it_is_given_and_grows() -> anyhow::Result<()> {
+    let Some(device) = LoopDevice::new(256 * MIB)? else { return Ok(()) };
+    ensure!(device.complained(&["pool", "status"])?.contains("there is no pool"));
+    let said = device.said(&["pool", "create"])?;
+    ensure!(said.contains("a pool of 256.0 MiB") || said.contains("256"), "{said}");
+    let id = pool_id(&device.path)?;
+    ensure!(device.folder.path().join("records").join(id.to_string()).join("catalog.redb").exists(), "{said}");
+
+    let (lun, data) = (LunId::random(), Bytes::from(vec![9; 1 << 20]));
+    let pool = open(&device.path).await?;
+    let handle = pool.create(lun, BlockCount(MIB / 64)).await?;
+    handle.write(Lba(8), data.clone()).await?;
+    ensure!(matches!(StorePool::open(&device.path, &StoreConfig::default()), Err(OpenError::InUse)));
+    ensure!(pool_id(&device.path)? == id, "the id can be read while the pool is open");
+    pool.close().await?;
+    drop((handle, pool));
+
+    device.grow(512 * MIB)?;
+    ensure!(device.said(&["pool", "grow"])?.contains("512"));
+    ensure!(device.complained(&["pool", "grow", "--size", "1GiB"])?.contains("the medium cannot hold"));
+    let pool = open(&device.path).await?;
+    ensure!(pool.usage().capacity_bytes == 512 * MIB, "{:?}", pool.usage());
+    ensure!(pool.open(lun)?.read(Lba(8), BlockCount(2048)).await? == data, "the data is another one");
+    pool.close().await?;
+    drop(pool);
+    ensure!(device.said(&["pool", "check"])?.contains("the pool is whole"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_on_a_device_is_lost_only_by_force() -> anyhow::Result<()> {
+    let Some(device) = LoopDevice::new(256 * MIB)? else { return Ok(()) };
+    let made = Command::new("mkfs.ext4").args(["-q", "-L", "precious"]).arg(&device.path).status();
+    ensure!(made.is_ok_and(|status| status.success()), "no ext4 can be made");
+    let complained = device.complained(&["pool", "create"])?;
+    ensure!(complained.contains("ext4") && complained.contains("--force"), "{complained}");
+    let chosen = device.folder.path().join("chosen");
+    let chosen_text = chosen.to_str().context("a plain path")?;
+    let said = device.said(&["pool", "create", "--force", "--size", "128MiB", "--records", chosen_text])?;
+    ensure!(said.contains("ext4") && said.contains("lost"), "{said}");
+    ensure!(chosen.join("catalog.redb").exists(), "the records are elsewhere");
+
+    // Commands find the folder that was chosen, by the pool's id.
+    let status = device.said(&["pool", "status"])?;
+    ensure!(status.contains("128"), "{status}");
+    ensure!(device.complained(&["pool", "create"])?.contains("holds the pool"));
+    let _held = open(&device.path).await?;
+    let complained = device.complained(&["pool", "create", "--force"])?;
+    ensure!(complained.contains("is mounted, served, or part of something else"), "{complained}");
+    Ok(())
+}
+
+#[test]
+fn a_device_that_is_too_small_is_refused() -> anyhow::Result<()> {
+    let Some(device) = LoopDevice::new(256 * MIB)? else { return Ok(()) };
+    ensure!(device.complained(&["pool", "create", "--size", "1GiB"])?.contains("only"));
+    let Some(tiny) = LoopDevice::new(16 * MIB)? else { return Ok(()) };
+    ensure!(tiny.complained(&["pool", "create"])?.contains("is not possible"));
+    Ok(())
+}
