@@ -341,6 +341,9 @@ impl Lun for StoreLun {
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
         let _request = self.shared.requests.begin();
         let bytes = self.checked(at, count)?;
+        if let Some(content) = self.read_at_once(&bytes).await {
+            return Ok(content);
+        }
         let this = self.clone();
         blocking(move || this.read_blocking(&bytes)).await
     }

@@ -3,12 +3,14 @@
 mod file;
 mod glance;
 mod measure;
+mod reading;
 mod ring;
 mod transfer;
 
 pub(crate) use glance::Glance;
 
 use std::io;
+use std::ops::Range;
 
 use lunshadow_lun::AlignedBuffer;
 
@@ -41,6 +43,19 @@ pub trait Media: Send + Sync + 'static {
     /// As [`Media::read_at`], for any of them; the others may be filled or not.
     fn read_many(&self, parts: &mut [ReadPart<'_>]) -> io::Result<()> {
         parts.iter_mut().try_for_each(|part| self.read_at(part.offset_bytes, part.buffer))
+    }
+
+    /// Whether [`Media::begin_read`] is worth a try.
+    fn reads_without_threads(&self) -> bool {
+        false
+    }
+
+    /// Begins to fill a buffer without a thread that waits for it. Gives it back if the medium knows no such way, or is too busy.
+    ///
+    /// # Errors
+    /// The reading, of which nothing has happened then.
+    fn begin_read(&self, reading: Reading) -> Result<(), Reading> {
+        Err(reading)
     }
 
     /// Writes several parts, at the same time and in any order if the medium can.
@@ -77,6 +92,22 @@ pub trait Media: Send + Sync + 'static {
     /// How many bytes of requests were copied on their way because the medium cannot take them from, or to, where they lie.
     fn bounced_bytes(&self) -> u64 {
         0
+    }
+}
+
+/// What [`Media::begin_read`] is given.
+pub struct Reading {
+    /// Where parts lie on the medium, and which parts of the buffer they fill.
+    pub parts: Vec<(u64, Range<usize>)>,
+    /// What is to be filled.
+    pub buffer: AlignedBuffer,
+    /// Is told what became of it, by a thread of the medium that is not to be held up.
+    pub done: Box<dyn FnOnce(io::Result<AlignedBuffer>) + Send>,
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 

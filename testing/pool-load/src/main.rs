@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId};
-use lunshadow_store::{StoreConfig, StorePool};
+use lunshadow_store::{IoMode, StoreConfig, StorePool};
 use serde_json::{Value, json};
 
 use load::{Load, Pattern, percentile_us};
@@ -71,7 +71,8 @@ struct Bench {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config = StoreConfig { capacity_bytes: arguments.capacity_bytes, ..StoreConfig::default() };
-    let pool = StorePool::create(&arguments.folder, &config)?;
+    StorePool::create(&arguments.folder, &config)?.close().await?;
+    let pool = StorePool::open_with(&arguments.folder, &config, IoMode::Uring)?;
     let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
     let mut bench = Bench { pool, lun, shadows: Vec::new() };
     println!("{}", json!({ "ready": true }));

@@ -11,8 +11,9 @@ use lunshadow_lun::{AlignedBuffer, DATA_ALIGNMENT_BYTES, is_aligned};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
+use super::reading::ReadRing;
 use super::ring::Rings;
-use super::{Media, ReadPart, WritePart, measure, transfer};
+use super::{Media, ReadPart, Reading, WritePart, measure, transfer};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 
 /// How requests are to reach a file.
@@ -40,6 +41,8 @@ struct Alignment {
 
 /// A sparse file or a block device, locked against a second opener as long as it lives.
 pub struct FileMedia {
+    /// Reads under way without threads, where there are rings.
+    reads: Option<ReadRing>,
     file: File,
     /// `None` if requests go through the page cache.
     direct: Option<Alignment>,
@@ -106,10 +109,10 @@ impl FileMedia {
             Err(TryLockError::Error(error)) => return Err(FileMediaError::Io(error)),
         }
         let (bounced_bytes, patching) = (AtomicU64::new(0), Mutex::new(()));
-        let mut media = Self { file, direct, rings: None, reason, bounced_bytes, patching, is_device };
+        let mut media = Self { reads: None, file, direct, rings: None, reason, bounced_bytes, patching, is_device };
         if mode == IoMode::Uring {
             match Rings::new() {
-                Ok(rings) => media.rings = Some(rings),
+                Ok(rings) => media.use_rings(rings),
                 Err(error) => media.reason = format!("io_uring cannot be had: {error}"),
             }
         }
@@ -183,10 +186,17 @@ impl FileMedia {
                 uring.as_micros()
             );
             if uring < threads {
-                self.rings = Some(rings);
+                self.use_rings(rings);
             }
         }
         self
+    }
+
+    fn use_rings(&mut self, rings: Rings) {
+        self.rings = Some(rings);
+        // Without it, threads wait for reads.
+        let reads = ReadRing::new(&self.file, self.unit());
+        self.reads = reads.inspect_err(|error| tracing::info!(%error, "reads need a thread each")).ok();
     }
 
     fn unit(&self) -> usize {
@@ -332,6 +342,17 @@ impl Media for FileMedia {
             }
             _ => parts.iter_mut().try_for_each(|part| self.read_at(part.offset_bytes, part.buffer)),
         }
+    }
+
+    fn reads_without_threads(&self) -> bool {
+        self.reads.is_some()
+    }
+
+    fn begin_read(&self, reading: Reading) -> Result<(), Reading> {
+        let Some(reads) = &self.reads else { return Err(reading) };
+        let is_taken =
+            |(offset_bytes, range): &(u64, Range<usize>)| self.takes(*offset_bytes, &reading.buffer[range.clone()]);
+        if reading.parts.iter().all(is_taken) { reads.begin(reading) } else { Err(reading) }
     }
 
     fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {

@@ -23,6 +23,8 @@ mod model;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod reclaim;
 #[cfg(test)]
 mod scrub;

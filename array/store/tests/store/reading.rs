@@ -1,0 +1,110 @@
+//! Reads through rings, where this machine has them.
+
+use bytes::Bytes;
+use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _};
+use lunshadow_store::{IoMode, POOL_FILE, StoreConfig, StorePool};
+use std::os::unix::fs::FileExt as _;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const BLOCK: usize = 4096;
+/// Two leaves of the map, and a part of a block.
+const LENGTH: BlockCount = BlockCount(1024 * 8 + 3);
+
+fn config() -> StoreConfig {
+    StoreConfig { capacity_bytes: 64 << 20, log_bytes: 1 << 20, ..StoreConfig::default() }
+}
+
+async fn new_pool() -> (TempDir, LunId) {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = StorePool::create(directory.path(), &config()).unwrap();
+    let lun = pool.create(LunId::random(), LENGTH).await.unwrap();
+    for block in 0..16_u8 {
+        // Written out of order, and with holes, so that neighbours do not lie side by side.
+        let block = u64::from(block * 7 % 16);
+        if !block.is_multiple_of(5) {
+            lun.write(Lba(block * 8), Bytes::from(vec![0xa0 | u8::try_from(block).unwrap(); BLOCK])).await.unwrap();
+        }
+    }
+    // Over the border of two leaves.
+    lun.write(Lba(510 * 8), Bytes::from(vec![0xb1; 4 * BLOCK])).await.unwrap();
+    let id = lun.id();
+    drop(lun);
+    pool.close().await.unwrap();
+    (directory, id)
+}
+
+fn open(directory: &TempDir, lun: LunId) -> (StorePool, LunHandle) {
+    let pool = StorePool::open_with(directory.path(), &config(), IoMode::Uring).unwrap();
+    let lun = pool.open(lun).unwrap();
+    (pool, lun)
+}
+
+fn expected(block: usize) -> u8 {
+    match block {
+        0..16 if !block.is_multiple_of(5) => 0xa0 | u8::try_from(block).unwrap(),
+        510..514 => 0xb1,
+        _ => 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scattered_blocks_holes_and_parts_are_read() {
+    let (directory, id) = new_pool().await;
+    let (_pool, lun) = open(&directory, id);
+    // The first time, pages of the map are not in memory.
+    for _ in 0..2 {
+        for (at, count) in [(0, 128), (3, 7), (9, 1), (5 * 8, 16), (505 * 8 + 1, 70), (1023 * 8, 11), (0, LENGTH.0)] {
+            let content = lun.read(Lba(at), BlockCount(count)).await.unwrap();
+            assert_eq!(content.len() as u64, count * 512);
+            for (sector, bytes) in (at..).zip(content.chunks(512)) {
+                let block = usize::try_from(sector / 8).unwrap();
+                assert!(bytes.iter().all(|byte| *byte == expected(block)), "sector {sector} of {count} at {at}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_block_is_named_and_harms_no_others() {
+    let (directory, id) = new_pool().await;
+    let file = std::fs::File::options().read(true).write(true).open(directory.path().join(POOL_FILE)).unwrap();
+    let mut block = [0; BLOCK];
+    let len = file.metadata().unwrap().len();
+    let is_there = |offset: &u64| {
+        file.read_exact_at(&mut block, *offset).unwrap();
+        block == [0xa3; BLOCK]
+    };
+    let offset = (0..len).step_by(BLOCK).find(is_there).unwrap();
+    file.write_all_at(&[0xff], offset + 100).unwrap();
+    file.sync_all().unwrap();
+    let (_pool, lun) = open(&directory, id);
+    let mut reads = JoinSet::new();
+    for at in 0..16_u64 {
+        let lun = lun.clone();
+        reads.spawn(async move { (at, lun.read(Lba(at * 8), BlockCount(8)).await) });
+    }
+    while let Some(read) = reads.join_next().await {
+        let (at, read) = read.unwrap();
+        assert_eq!(read.is_ok(), at != 3, "block {at}: {read:?}");
+    }
+    let error = lun.read(Lba(8), BlockCount(8 * 8)).await.unwrap_err();
+    assert!(matches!(error, LunError::Damaged { at: Lba(24) }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_nobody_waits_for_any_more_harm_nothing() {
+    let (directory, id) = new_pool().await;
+    let (_pool, lun) = open(&directory, id);
+    for _ in 0..50 {
+        let lun = lun.clone();
+        let read = tokio::spawn(async move { lun.read(Lba(0), BlockCount(128)).await });
+        tokio::task::yield_now().await;
+        read.abort();
+        // It may have come to its end before that.
+        if let Ok(read) = read.await {
+            assert_eq!(read.unwrap()[8 * 512], 0xa1);
+        }
+    }
+    assert_eq!(lun.read(Lba(8), BlockCount(8)).await.unwrap()[..], [0xa1; BLOCK]);
+}
