@@ -192,6 +192,13 @@ impl SimMedia {
         self.lock().trace.clear();
     }
 
+    /// Begins a new trace, while the medium is written to; what it begins with.
+    pub(crate) fn restart_trace(&self) -> Image {
+        let mut inner = self.lock();
+        inner.trace.clear();
+        inner.image.clone()
+    }
+
     pub(crate) fn trace(&self) -> Vec<Operation> {
         self.lock().trace.clone()
     }
