@@ -64,7 +64,9 @@ impl State {
         }
         let stocked = self.pages.stock_spare(faults);
         self.pages.touch_update(&tree, leaf, range, faults);
-        entries.iter().for_each(|entry| self.pages.touch_count(*entry, faults));
+        for entry in entries {
+            self.pages.touch_count(*entry, faults);
+        }
         if !faults.is_empty() {
             return None;
         }

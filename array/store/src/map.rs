@@ -191,7 +191,9 @@ impl Pages {
             }
             let Some(page) = self.page(entry, level, faults) else { return };
             if level == 0 {
-                range.clone().for_each(|place| self.touch_count(page.entry(place), faults));
+                for place in range.clone() {
+                    self.touch_count(page.entry(place), faults);
+                }
             }
             if shared {
                 self.space.touch_all(&mut self.cache, &referred(&page, level), faults);
@@ -205,16 +207,15 @@ impl Pages {
 
     /// Brings in the counts of both copies of a page; true if they are there.
     fn touch_page(&mut self, page: PageRef, faults: &mut Faults) -> bool {
-        let before = faults.len();
-        self.touch_count(page.first(), faults);
-        self.touch_count(page.second(), faults);
-        faults.len() == before
+        // Both are asked for. A fault that was named before is not named again, so that their number says nothing.
+        let first = self.touch_count(page.first(), faults);
+        let second = self.touch_count(page.second(), faults);
+        first && second
     }
 
-    pub(crate) fn touch_count(&mut self, entry: Entry, faults: &mut Faults) {
-        if !entry.is_unmapped() {
-            self.space.touch(&mut self.cache, entry.block(), faults);
-        }
+    /// Brings in the count of a block; true if it is there.
+    pub(crate) fn touch_count(&mut self, entry: Entry, faults: &mut Faults) -> bool {
+        entry.is_unmapped() || self.space.touch(&mut self.cache, entry.block(), faults)
     }
 
     /// Sets entries of a leaf, from the place `first` on. New blocks get their reference, replaced ones lose theirs. Answers how many
@@ -394,7 +395,9 @@ impl Pages {
             unique += if cursor == base { 2 } else { 0 };
             let content = self.page(page, level, faults)?;
             if level == 0 {
-                content.entries().for_each(|data| self.touch_count(data, faults));
+                for data in content.entries() {
+                    self.touch_count(data, faults);
+                }
                 if !faults.is_empty() {
                     return None;
                 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lunshadow_lun::{
     BlockCount, CommitError, Lba, LunError, LunHandle, LunId, Outcome, Pool as _, PoolError, ShadowMember, ShadowSetId,
 };
-use lunshadow_store::{OpenError, StorePool};
+use lunshadow_store::{OpenError, StoreConfig, StorePool};
 
 use crate::model::{small_config, small_pool};
 use crate::sim_media::{Attempt, Operation, SimMedia};
@@ -355,4 +355,21 @@ async fn a_damaged_log_is_not_taken_for_a_short_one() {
         let opened = StorePool::open_on(SimMedia::with(image), &small_config(4096));
         assert!(matches!(opened, Err(OpenError::Damaged { what: "log", .. })), "batch at {batch}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_are_brought_in_before_they_are_looked_at() {
+    // So small that pages of the map, their copies, and what is taken next have their counts in one page.
+    let config = StoreConfig { capacity_bytes: 24 << 20, ..small_config(4096) };
+    let media = SimMedia::default();
+    let pool = StorePool::create_on(media.clone(), &config).unwrap();
+    let lun = lun_with(&pool, 1, 4).await;
+    let id = lun.id();
+    pool.close().await.unwrap();
+    drop((lun, pool));
+    // Nothing is in memory: neither the pages of the map nor their counts.
+    let pool = StorePool::open_on(media, &config).unwrap();
+    let lun = pool.open(id).unwrap();
+    lun.write(Lba(8), filled(2, 1)).await.unwrap();
+    assert_eq!(lun.read(Lba(0), BlockCount(16)).await.unwrap(), [filled(1, 1), filled(2, 1)].concat());
 }
