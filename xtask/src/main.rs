@@ -6,6 +6,7 @@ mod check;
 mod ci;
 mod command;
 mod documentation;
+mod fuzz;
 mod peers;
 mod soak;
 mod windows;
@@ -32,6 +33,8 @@ enum Chore {
     Setup,
     /// The Windows programs: built, and tested through COM under Wine
     Windows(windows::WindowsArgs),
+    /// Looks for images of pools that make the store panic
+    Fuzz(fuzz::FuzzArgs),
     /// The store's model and crash tests with many more steps
     Soak(soak::SoakArgs),
     /// Benchmarks, whose tables go to docs/performance.md
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Setup => peers::set_up(peers::FOR_TESTS).and_then(|_| peers::set_up(peers::FOR_WINDOWS)).map(drop),
         Chore::Windows(arguments) => windows::run_all(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run_targets(&arguments),
         Chore::Soak(arguments) => soak::run_store(&arguments),
         Chore::Bench(which) => bench::run(&which),
     };
