@@ -221,6 +221,8 @@ pub enum HostCommand {
     Add(HostAddArgs),
     /// Print another enrolment string for a host; the one before is not good any more
     Enrol(EnrolArgs),
+    /// Have the initiators of a host prove who they are with CHAP when they log in, or no longer
+    Chap(HostChapArgs),
     /// List all hosts
     List(AdminArgs),
     /// Forget a host and its credential; it must have no LUNs
@@ -255,6 +257,28 @@ pub struct HostAddArgs {
     /// The string
     #[command(flatten)]
     pub enrolment: EnrolmentArgs,
+}
+
+/// `lunshadow host chap`.
+#[derive(Debug, Args)]
+pub struct HostChapArgs {
+    /// The host
+    pub name: String,
+    /// The CHAP name that its initiators prove; their secret (12 to 255 bytes, for Windows 12 to 16) is the first line of standard input
+    #[arg(long, value_name = "NAME", required_unless_present = "off")]
+    pub user: Option<String>,
+    /// The CHAP name that the array proves to initiators that ask for it (mutual CHAP); its secret is the second line
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub array_user: Option<String>,
+    /// Read the secrets from this file instead
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub secrets: Option<PathBuf>,
+    /// Ask for no proof any more
+    #[arg(long, conflicts_with = "user")]
+    pub off: bool,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// `lunshadow host enrol`.

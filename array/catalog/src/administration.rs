@@ -21,6 +21,8 @@ pub struct AdministeredHost {
     pub imports_from: Vec<String>,
     /// How many LUNs are mapped to it.
     pub lun_count: usize,
+    /// The CHAP name that its initiators have to prove, if they have to prove one.
+    pub chap_name: Option<String>,
 }
 
 /// A LUN that is no shadow LUN of a set, for an administrator.
@@ -82,6 +84,7 @@ impl<P: Pool> Catalog<P> {
                 enrolled: entry.doc.credential.is_some(),
                 imports_from: entry.doc.imports_from.iter().filter_map(name_of).collect(),
                 lun_count: entry.mappings.len(),
+                chap_name: entry.doc.chap.as_ref().map(|accounts| accounts.initiator.name.clone()),
             })
             .collect();
         hosts.sort_by_key(|host| host.record.name.to_ascii_lowercase());

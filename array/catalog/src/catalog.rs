@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lunshadow_control::{HostId, InitiatorName, LunId, Outcome};
+use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome};
 use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, ReservationStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -131,6 +131,12 @@ impl<P: Pool> Catalog<P> {
 impl<P: Pool> LunMap for Catalog<P> {
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
         self.inner.inventories.read().get(initiator).cloned()
+    }
+
+    fn chap(&self, initiator: &InitiatorName) -> Option<ChapAccounts> {
+        let state = self.inner.state.lock();
+        let host = state.hosts.values().find(|entry| entry.doc.initiators.contains(initiator))?;
+        host.doc.chap.clone()
     }
 
     fn reservation_store(&self) -> Option<&dyn ReservationStore> {

@@ -1,9 +1,12 @@
 //! The database file: one redb transaction per change, off the async workers.
 
-use std::path::PathBuf;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lunshadow_control::{HostId, LunId, ShadowSetId};
+use redb::backends::FileBackend;
 use redb::{Database as Redb, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +25,9 @@ const MAPPINGS: TableDefinition<'_, (u128, u8), u128> = TableDefinition::new("ma
 const SETS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("shadow-sets");
 const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
 
+/// Who may read and write the file.
+const OWNER_ONLY: u32 = 0o600;
+
 const VERSION_KEY: &str = "version";
 const VERSION: u64 = 1;
 
@@ -38,7 +44,8 @@ impl Database {
     /// Opens the file, or makes it, and reads all of it.
     pub(crate) async fn open(path: PathBuf) -> Result<(Self, Content), DatabaseError> {
         let (redb, content) = off_the_workers(move || {
-            let redb = Redb::create(path).map_err(redb::Error::from)?;
+            let backend = FileBackend::new(file(&path)?).map_err(redb::Error::from)?;
+            let redb = Redb::builder().create_with_backend(backend).map_err(redb::Error::from)?;
             initialize(&redb)?;
             let content = read(&redb)?;
             Ok((redb, content))
@@ -69,6 +76,14 @@ impl Database {
     pub(crate) async fn wait_idle(&self) {
         drop(self.writing.lock().await);
     }
+}
+
+/// The file, which is its owner's alone: it has the secrets that initiators prove their names with.
+fn file(path: &Path) -> Result<File, redb::Error> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(path)?;
+    // One that an earlier version made may be open to others.
+    file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+    Ok(file)
 }
 
 async fn off_the_workers<T: Send + 'static>(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_control::{HostId, InitiatorName, LunId, ProblemCode, ResyncId, ShadowSetId};
+use lunshadow_control::{ChapAccountsError, HostId, InitiatorName, LunId, ProblemCode, ResyncId, ShadowSetId};
 use lunshadow_lun::{BlockCount, CommitError, PoolError};
 
 use crate::{AbortReason, EnrolmentFault, Name, SetState};
@@ -99,6 +99,9 @@ pub enum CatalogError {
         /// How many.
         count: usize,
     },
+    /// What initiators were to prove cannot be used.
+    #[error(transparent)]
+    InvalidChap(#[from] ChapAccountsError),
     /// LUNs do not get shorter.
     #[error("LUN {name} has {} bytes and cannot shrink to {}", has.bytes(), asked.bytes())]
     WouldShrink {
@@ -189,7 +192,7 @@ impl CatalogError {
             Self::EnrolmentRefused(_) => ProblemCode::EnrolmentRefused,
             Self::NotAuthenticated => ProblemCode::NotAuthenticated,
             Self::InUse(_) => ProblemCode::InUse,
-            Self::DuplicateTarget(_) | Self::WouldShrink { .. } => ProblemCode::InvalidRequest,
+            Self::DuplicateTarget(_) | Self::WouldShrink { .. } | Self::InvalidChap(_) => ProblemCode::InvalidRequest,
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
             | Self::NotReady(_)
@@ -270,6 +273,7 @@ mod tests {
             (CatalogError::NotASource(lun), ProblemCode::WrongRole),
             (CatalogError::Mapped(name.clone()), ProblemCode::WrongState),
             (CatalogError::HasShadows { name: name.clone(), count: 2 }, ProblemCode::WrongState),
+            (CatalogError::InvalidChap(ChapAccountsError::Secret), ProblemCode::InvalidRequest),
             (
                 CatalogError::WouldShrink { name: name.clone(), has: BlockCount(2), asked: BlockCount(1) },
                 ProblemCode::InvalidRequest,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lunshadow_control::{HostId, HostRecord, InitiatorName, Outcome};
+use lunshadow_control::{ChapAccounts, HostId, HostRecord, InitiatorName, Outcome};
 use lunshadow_lun::Pool;
 use uuid::Uuid;
 
@@ -63,6 +63,24 @@ impl<P: Pool> Catalog<P> {
                 inner.state.lock().host(*other)?;
             }
             inner.change_host(host, |found| found.imports_from = from.into_iter().collect()).await
+        })
+        .await
+    }
+
+    /// Has the initiators of a host prove who they are when they log in, or no longer. Sessions that there are go on.
+    ///
+    /// # Errors
+    /// `UnknownHost`, `InvalidChap`, `Database`.
+    pub async fn set_chap(&self, host: HostId, accounts: Option<ChapAccounts>) -> Result<Outcome, CatalogError> {
+        if let Some(accounts) = &accounts {
+            accounts.check()?;
+        }
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move {
+            if inner.state.lock().host(host)?.doc.chap == accounts {
+                return Ok(Outcome::AlreadySo);
+            }
+            inner.change_host(host, |found| found.chap = accounts).await
         })
         .await
     }

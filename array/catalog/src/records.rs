@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use lunshadow_control::{HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
+use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
 use lunshadow_lun::{BlockCount, ShadowMember};
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +63,22 @@ pub(crate) struct HostDoc {
     /// The hosts whose shadow LUNs it may import.
     #[serde(default)]
     pub(crate) imports_from: BTreeSet<HostId>,
+    /// What its initiators have to prove. CHAP needs the secrets as they are, so that whoever can read the database can read them.
+    #[serde(default)]
+    pub(crate) chap: Option<ChapAccounts>,
 }
 
 impl HostDoc {
     pub(crate) fn new(name: Name, initiators: Vec<InitiatorName>) -> Self {
-        Self { name, initiators, last_number: 0, token: None, credential: None, imports_from: BTreeSet::new() }
+        Self {
+            name,
+            initiators,
+            last_number: 0,
+            token: None,
+            credential: None,
+            imports_from: BTreeSet::new(),
+            chap: None,
+        }
     }
 }
 

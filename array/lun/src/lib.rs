@@ -23,8 +23,9 @@ pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_
 pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, ScrubReport};
 pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
-    InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of, lun_named_by,
+    ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of,
+    lun_named_by,
 };
-pub use map::{ChapAccount, ChapAccounts, Inventory, LunMap, LunNumber};
+pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
 pub use reservation_store::{ReservationStore, ReservationStoreError};

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lunshadow_control::Secret;
-
-use crate::{InitiatorName, LunHandle, ReservationStore};
+use crate::{ChapAccounts, InitiatorName, LunHandle, ReservationStore};
 
 /// A LUN number as an initiator addresses it: single-level, peripheral device addressing (SAM-5 4.7.7.2). Windows uses 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,24 +16,6 @@ pub struct Inventory {
     pub generation: u64,
     /// The LUNs by number.
     pub luns: BTreeMap<LunNumber, LunHandle>,
-}
-
-/// A name and the secret that proves it (CHAP, RFC 7143 12.1.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChapAccount {
-    /// The name, which need not be an iSCSI name.
-    pub name: String,
-    /// The secret.
-    pub secret: Secret,
-}
-
-/// What has to be proved when an initiator logs in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChapAccounts {
-    /// What the initiator has to prove.
-    pub initiator: ChapAccount,
-    /// What the array can prove, to an initiator that asks for it.
-    pub array: Option<ChapAccount>,
 }
 
 /// Tells the target what an initiator sees.

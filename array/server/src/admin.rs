@@ -10,7 +10,7 @@ use lunshadow_control::api::{
     DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
     OutcomeAnswer, RenameRequest,
 };
-use lunshadow_control::{HostId, LunId, Outcome, ProblemCode};
+use lunshadow_control::{ChapAccounts, HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
 
 use crate::asker::{Administrator, Body, Service, Shared, id, name, set_id};
@@ -83,6 +83,7 @@ pub(crate) async fn hosts<P: Pool>(State(service): State<Shared<P>>, _: Administ
         host: host.record,
         enrolled: host.enrolled,
         imports_from: host.imports_from,
+        chap_name: host.chap_name,
     });
     Ok(Json(HostsAnswer { hosts: hosts.collect() }))
 }
@@ -116,6 +117,25 @@ pub(crate) async fn remove_host<P: Pool>(
         Some(host) => service.catalog.remove_host(host).await?,
         None => Outcome::AlreadySo,
     };
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn put_chap<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(host): Path<String>,
+    Body(accounts): Body<ChapAccounts>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.set_chap(service.host(&host)?, Some(accounts)).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn remove_chap<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(host): Path<String>,
+) -> Answer<OutcomeAnswer> {
+    let outcome = service.catalog.set_chap(service.host(&host)?, None).await?;
     Ok(Json(OutcomeAnswer { outcome }))
 }
 

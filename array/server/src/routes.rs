@@ -61,6 +61,8 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::PutHost => by(operation, admin::put_host::<P>),
         Operation::RemoveHost => by(operation, admin::remove_host::<P>),
         Operation::IssueEnrolment => by(operation, admin::issue_enrolment::<P>),
+        Operation::PutChap => by(operation, admin::put_chap::<P>),
+        Operation::RemoveChap => by(operation, admin::remove_chap::<P>),
         Operation::Luns => by(operation, admin::luns::<P>),
         Operation::CreateLun => by(operation, admin::create_lun::<P>),
         Operation::RenameLun => by(operation, admin::rename_lun::<P>),

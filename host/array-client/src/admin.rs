@@ -8,7 +8,7 @@ use lunshadow_control::api::{
     NewLunAnswer, NewLunRequest, OutcomeAnswer, RenameRequest,
 };
 use lunshadow_control::{
-    CapacityRequest, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, Secret, ShadowSetId,
+    CapacityRequest, ChapAccounts, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, Secret, ShadowSetId,
 };
 use serde::Serialize;
 
@@ -45,6 +45,22 @@ impl AdminClient {
     /// `WrongState` when an initiator belongs to another host; [`ArrayError`].
     pub fn put_host(&self, name: &str, host: &HostRequest) -> Result<EnrolmentAnswer, ArrayError> {
         self.http.send(Verb::Put, &host_path(name), host, Duration::ZERO)
+    }
+
+    /// Has the initiators of a host prove who they are.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when there is no such host, or the accounts cannot be used; [`ArrayError`].
+    pub fn put_chap(&self, name: &str, accounts: &ChapAccounts) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Put, &chap_path(name), accounts)
+    }
+
+    /// Has the initiators of a host prove nothing.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when there is no such host; [`ArrayError`].
+    pub fn remove_chap(&self, name: &str) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &chap_path(name)).map(|answer: OutcomeAnswer| answer.outcome)
     }
 
     /// Issues another token for a host.
@@ -178,6 +194,10 @@ impl AdminClient {
 
 fn host_path(name: &str) -> String {
     format!("{ADMIN_HOSTS}/{}", path_segment(name))
+}
+
+fn chap_path(name: &str) -> String {
+    format!("{}/chap", host_path(name))
 }
 
 fn lun_path(name: &str) -> String {

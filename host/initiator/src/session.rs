@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_control::InitiatorName;
 use lunshadow_iscsi::discovery::{InitiatorTextExchange, SendTargets, parse_targets};
-use lunshadow_iscsi::login::{InitiatorLoginConfig, LoginPath, NegotiatedSession};
+use lunshadow_iscsi::login::{InitiatorChap, InitiatorLoginConfig, LoginPath, NegotiatedSession};
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_iscsi::pdu::{
     DataOut, FINAL, Isid, NopOut, Opcode, Operation, Pdu, ScsiCommand, Tag, TaskAttribute, TaskFunction,
@@ -40,6 +40,8 @@ pub struct SessionConfig {
     /// The session's identity at this end. Two sessions of one initiator with one target have different ones; a session with
     /// the one of another takes its place.
     pub isid: Isid,
+    /// How the ends prove who they are; `None` if they need not.
+    pub chap: Option<InitiatorChap>,
     /// What to offer.
     pub preferences: Preferences,
     /// How long the login may take.
@@ -74,6 +76,7 @@ impl SessionConfig {
             initiator_name,
             target_name: None,
             isid: Isid::random_type(rand::random(), rand::random()),
+            chap: None,
             preferences: Preferences::default(),
             login_limit: Duration::from_secs(15),
             command_limit: Duration::from_secs(60),
@@ -116,14 +119,14 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let SessionConfig { initiator_name, target_name, isid, preferences, login_limit, command_limit } = config;
+        let SessionConfig { initiator_name, target_name, isid, chap, preferences, login_limit, command_limit } = config;
         let login_config = InitiatorLoginConfig {
             initiator_name: initiator_name.to_string(),
             initiator_alias: None,
             target_name,
             isid,
             path: LoginPath::SecurityThenOperational,
-            chap: None,
+            chap,
             preferences,
             first_cmd_sn: SerialNumber(1),
         };

@@ -1,6 +1,7 @@
 //! What libiscsi's own programs see of a source LUN and of its shadow LUN.
 
 use anyhow::Context;
+use lunshadow_control::{ChapAccount, ChapAccounts, Secret};
 use lunshadow_end_to_end::array::{ArrayLun, INITIATOR, TestArray};
 use lunshadow_end_to_end::peer::Peer;
 use lunshadow_lun::identity_of;
@@ -47,6 +48,35 @@ async fn discovery_finds_the_target_and_its_luns() -> anyhow::Result<()> {
         let line = output.lines().find(|line| line.split_whitespace().next() == Some(&begin));
         assert!(line.is_some_and(|line| line.contains("DIRECT_ACCESS") && line.contains(&size)), "{output}");
     }
+    array.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_proves_its_name_is_let_in() -> anyhow::Result<()> {
+    let Some(inq) = Peer::find("iscsi-inq") else { return Ok(()) };
+    let (array, source, _) = array_with_shadow().await?;
+    let account = |name: &str, secret: &str| ChapAccount { name: name.to_owned(), secret: Secret::new(secret) };
+    let accounts = ChapAccounts {
+        initiator: account("host", "the-hosts-secret"),
+        array: Some(account("array", "the-arrays-one")),
+    };
+    array.catalog().set_chap(array.host(), Some(accounts.clone())).await?;
+    let address = array.url(source).replace("iscsi://", "");
+    let mutual =
+        |secret: &str| format!("iscsi://host%the-hosts-secret@{address}?target_user=array&target_password={secret}");
+    for (url, is_let_in) in [
+        (format!("iscsi://{address}"), false),
+        (format!("iscsi://host%another-secret@{address}"), false),
+        (format!("iscsi://another%the-hosts-secret@{address}"), false),
+        (format!("iscsi://host%the-hosts-secret@{address}"), true),
+        (mutual("the-arrays-one"), true),
+        (mutual("another-secret"), false),
+    ] {
+        let finished = inq.run(["-i", INITIATOR, &url]).await?;
+        assert_eq!(finished.status.success(), is_let_in, "{url}: {} {}", finished.stdout, finished.stderr);
+    }
+    array.catalog().set_chap(array.host(), None).await?;
+    inquiry(&inq, &array, source, &[]).await?;
     array.stop().await
 }
 

@@ -28,6 +28,7 @@
 //! | PUT | `/v1/admin/hosts/{name}` | [`HostRequest`] → [`EnrolmentAnswer`]: makes the host known and issues a token |
 //! | POST | `/v1/admin/hosts/{name}/enrolment` | [`EnrolmentRequest`] → [`EnrolmentAnswer`] |
 //! | DELETE | `/v1/admin/hosts/{name}` | → [`OutcomeAnswer`] |
+//! | PUT, DELETE | `/v1/admin/hosts/{name}/chap` | [`ChapAccounts`](crate::ChapAccounts) → [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_LUNS`] | → [`AdminLunsAnswer`] |
 //! | PUT | `/v1/admin/luns/{name}` | [`NewLunRequest`] → [`NewLunAnswer`] |
 //! | POST | `/v1/admin/luns/{name}/rename` | [`RenameRequest`] → [`OutcomeAnswer`] |
@@ -274,6 +275,8 @@ pub struct AdminHost {
     pub imports_from: Vec<String>,
     /// How many LUNs are mapped to it.
     pub lun_count: u32,
+    /// The CHAP name that its initiators have to prove, if they have to prove one.
+    pub chap_name: Option<String>,
 }
 
 /// A LUN to be made, or to be made longer.

@@ -5,6 +5,7 @@
 //! shadow LUN, host, initiator, mapping, shadow set.
 
 pub mod api;
+mod chap;
 mod enrolment;
 mod identity;
 mod ids;
@@ -13,6 +14,7 @@ mod pool;
 mod problem;
 mod resources;
 
+pub use chap::{CHAP_SECRET_BYTES, ChapAccount, ChapAccounts, ChapAccountsError};
 pub use enrolment::{EnrolmentString, Fingerprint, Secret};
 pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};

@@ -18,7 +18,9 @@ use crate::api::{
     NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, RenameRequest, ResolveAnswer,
     ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
-use crate::{CapacityRequest, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState};
+use crate::{
+    CapacityRequest, ChapAccounts, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState,
+};
 
 /// The methods of HTTP that the API uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +159,10 @@ operations! {
         answers OutcomeAnswer;
     IssueEnrolment: Post "/v1/admin/hosts/{host}/enrolment", Administrator, "Issues another enrolment token",
         takes EnrolmentRequest, answers EnrolmentAnswer;
+    PutChap: Put "/v1/admin/hosts/{host}/chap", Administrator, "Has the initiators of a host prove who they are",
+        takes ChapAccounts, answers OutcomeAnswer;
+    RemoveChap: Delete "/v1/admin/hosts/{host}/chap", Administrator, "Has the initiators of a host prove nothing",
+        answers OutcomeAnswer;
     Luns: Get "/v1/admin/luns", Administrator, "All LUNs that are no shadow LUNs of a set", answers AdminLunsAnswer;
     CreateLun: Put "/v1/admin/luns/{lun}", Administrator, "Makes an empty LUN",
         takes NewLunRequest, answers NewLunAnswer;

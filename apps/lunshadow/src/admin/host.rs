@@ -93,11 +93,12 @@ pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
         if answer.hosts.is_empty() {
             return "no hosts; add one with: lunshadow host add NAME --iqn IQN".to_owned();
         }
-        let mut rows = vec![row(["HOST", "ENROLLED", "LUNS", "INITIATORS", "IMPORTS FROM"])];
-        rows.extend(answer.hosts.iter().map(|AdminHost { host, enrolled, imports_from, lun_count }| {
+        let mut rows = vec![row(["HOST", "ENROLLED", "LUNS", "CHAP", "INITIATORS", "IMPORTS FROM"])];
+        rows.extend(answer.hosts.iter().map(|AdminHost { host, enrolled, imports_from, lun_count, chap_name }| {
             let initiators: Vec<&str> = host.initiators.iter().map(InitiatorName::as_str).collect();
             let enrolled = if *enrolled { "yes" } else { "no" };
-            row([&host.name, enrolled, &lun_count.to_string(), &initiators.join(" "), &imports_from.join(" ")])
+            let chap = chap_name.as_deref().unwrap_or("no");
+            row([&host.name, enrolled, &lun_count.to_string(), chap, &initiators.join(" "), &imports_from.join(" ")])
         }));
         table(&rows)
     })

@@ -1,5 +1,6 @@
 //! The administrator's commands: each is one request to a control service that runs, and what it answered.
 
+mod chap;
 mod host;
 mod lun;
 mod shadow;
@@ -78,6 +79,7 @@ pub fn host(command: &HostCommand) -> anyhow::Result<()> {
     match command {
         HostCommand::Add(args) => host::add(args),
         HostCommand::Enrol(args) => host::enrol(args),
+        HostCommand::Chap(args) => chap::set(args),
         HostCommand::List(args) => host::list(args),
         HostCommand::Remove(args) => host::remove(args),
     }

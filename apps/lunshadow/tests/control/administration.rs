@@ -109,7 +109,7 @@ fn an_administrator_elsewhere_needs_address_fingerprint_and_credential() -> anyh
 fn secrets_are_for_their_owner_and_outlive_a_restart_unlike_the_address() -> anyhow::Result<()> {
     let mut service = Service::start()?;
     let pool = service.pool();
-    for secret in ["control-credential", "control-key.pem", "control-endpoint.json"] {
+    for secret in ["control-credential", "control-key.pem", "control-endpoint.json", "catalog.redb"] {
         let mode = std::fs::metadata(pool.join(secret))?.permissions().mode() & 0o777;
         ensure!(mode == 0o600, "{secret} has mode {mode:o}");
     }

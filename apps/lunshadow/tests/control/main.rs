@@ -2,6 +2,7 @@
 //! what becomes of a commit when the connection or the whole array is lost.
 
 mod administration;
+mod chap;
 mod commit;
 mod crash;
 mod enrolment;
