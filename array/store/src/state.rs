@@ -149,6 +149,8 @@ pub(crate) struct Shared {
     pub(crate) healed_pages: AtomicU64,
     /// A [`SpaceLevel`], to be read without the lock.
     space_level: AtomicU8,
+    /// Whether changes are taken, as of the last change, to be read without the lock.
+    is_admitting: AtomicBool,
     /// What background work is to make room for.
     pub(crate) requests: Requests,
     /// Small writes that go together.
@@ -159,6 +161,11 @@ impl State {
     /// How many blocks of data can be written now, without what may come back.
     pub(crate) fn available_blocks(&self) -> u64 {
         self.pages.space.free_count().saturating_sub(self.limits.reserve_blocks)
+    }
+
+    /// Whether so many pages have changed that writers wait for a checkpoint.
+    fn is_crowded(&self) -> bool {
+        self.pages.cache.dirty_count() >= self.limits.dirty_hard
     }
 
     /// A deleted LUN of which something can be given back.
@@ -197,6 +204,7 @@ impl Shared {
             readers_awaited: AtomicBool::new(false),
             healed_pages: AtomicU64::new(0),
             space_level: AtomicU8::new(SpaceLevel::Plenty as u8),
+            is_admitting: AtomicBool::new(false),
             requests: Requests::default(),
             gathering: Gathering::default(),
         }
@@ -217,8 +225,10 @@ impl Shared {
         });
     }
 
+    /// What can be seen without the lock.
     fn note_space(&self, state: &State) {
         self.space_level.store(state.space_level(self.space_level()) as u8, Ordering::Relaxed);
+        self.is_admitting.store(!state.poisoned && !state.is_crowded() && !state.log.is_behind(), Ordering::Relaxed);
     }
 
     /// How much room there is, as of the last change.
@@ -319,11 +329,15 @@ impl Shared {
 
     /// Waits until the pool takes changes: not too much of it waits to be written already.
     pub(crate) async fn admitted(&self) -> Result<(), Refusal> {
+        // What has become crowded a moment ago may get a little more so; a poisoned pool is seen again when the map is changed.
+        if self.is_admitting.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut watch = None;
         loop {
             {
                 let mut state = self.state.lock();
-                let crowded = state.pages.cache.dirty_count() >= state.limits.dirty_hard;
+                let crowded = state.is_crowded();
                 if state.poisoned {
                     return Err(Refusal::Poisoned);
                 }

@@ -72,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config = StoreConfig { capacity_bytes: arguments.capacity_bytes, ..StoreConfig::default() };
     StorePool::create(&arguments.folder, &config)?.close().await?;
-    let pool = StorePool::open_with(&arguments.folder, &config, IoMode::Uring)?;
+    let pool = StorePool::open_with(&arguments.folder, &config, IoMode::Auto)?;
     let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
     let mut bench = Bench { pool, lun, shadows: Vec::new() };
     println!("{}", json!({ "ready": true }));
