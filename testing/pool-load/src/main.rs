@@ -1,7 +1,7 @@
-//! `lunshadow-pool-load FOLDER`: a pool under load, driven by commands on standard input, each answered with one line of JSON.
+//! `lunshadow-pool-load PLACE`: a pool under load, driven by commands on standard input, each answered with one line of JSON.
 //!
 //! It calls the pool as the target does, with tasks of tokio that have one request in flight each: what fio is for files. The pool's folder must
-//! not exist; whoever starts this program removes it.
+//! not exist, or the device hold no pool; whoever starts this program removes it.
 #![expect(clippy::print_stdout, reason = "a command line program answers there")]
 
 mod load;
@@ -25,8 +25,8 @@ const WRITERS: u64 = 32;
 /// A pool under load.
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the new pool
-    folder: PathBuf,
+    /// The folder of the new pool, or a block device
+    place: PathBuf,
     /// How much the pool may use
     #[arg(long)]
     capacity_bytes: u64,
@@ -71,8 +71,8 @@ struct Bench {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config = StoreConfig { capacity_bytes: arguments.capacity_bytes, ..StoreConfig::default() };
-    StorePool::create(&arguments.folder, &config)?.close().await?;
-    let pool = StorePool::open_with(&arguments.folder, &config, IoMode::Auto)?;
+    StorePool::create(&arguments.place, &config)?.close().await?;
+    let pool = StorePool::open_with(&arguments.place, &config, IoMode::Auto)?;
     let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
     let mut bench = Bench { pool, lun, shadows: Vec::new() };
     println!("{}", json!({ "ready": true }));

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::engine::{Deletion, Engine, GroupFigures, Load, Pattern, Rate, Until};
+use super::loop_device::{LoopDevice, write_zeros};
 use crate::command::wait_at_most;
 
 /// How long the generator may take to end what it was doing.
@@ -19,15 +20,47 @@ pub(super) struct PoolEngine {
     process: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    /// What the pool lies on, unless that is a file. It is let go behind the process.
+    _device: Option<LoopDevice>,
 }
 
 impl PoolEngine {
-    pub(super) fn make(generator: &Path, folder: &Path, capacity_bytes: u64, lun_bytes: u64) -> anyhow::Result<Self> {
+    /// A pool on a sparse file in a folder.
+    pub(super) fn in_folder(
+        generator: &Path,
+        folder: &Path,
+        capacity_bytes: u64,
+        lun_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        Self::start(generator, &folder.join("pool"), capacity_bytes, lun_bytes, None)
+    }
+
+    /// A pool on a loop device, on a file that is written once before, as those of file systems are.
+    pub(super) fn on_device(
+        generator: &Path,
+        folder: &Path,
+        capacity_bytes: u64,
+        lun_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let file = folder.join("medium");
+        write_zeros(&file, capacity_bytes)?;
+        let device = LoopDevice::attach(&file)?;
+        let path = device.path().to_owned();
+        Self::start(generator, &path, capacity_bytes, lun_bytes, Some(device))
+    }
+
+    fn start(
+        generator: &Path,
+        place: &Path,
+        capacity_bytes: u64,
+        lun_bytes: u64,
+        device: Option<LoopDevice>,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(generator);
-        command.arg(folder).arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
+        command.arg(place).arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("no load generator")?;
         let (commands, answers) = (process.stdin.take(), process.stdout.take().context("no pipe")?);
-        let mut engine = Self { process, commands, answers: BufReader::new(answers) };
+        let mut engine = Self { process, commands, answers: BufReader::new(answers), _device: device };
         engine.answer().context("the pool was not made")?;
         Ok(engine)
     }

@@ -55,6 +55,7 @@ pub(crate) struct StoreArgs {
 pub(super) enum Kind {
     Raw,
     Pool,
+    PoolOnDevice,
     Xfs,
     Btrfs,
     BtrfsInPlace,
@@ -62,12 +63,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Raw, Self::Pool, Self::Xfs, Self::Btrfs, Self::BtrfsInPlace, Self::Qcow2];
+    const ALL: [Self; 7] =
+        [Self::Raw, Self::Pool, Self::PoolOnDevice, Self::Xfs, Self::Btrfs, Self::BtrfsInPlace, Self::Qcow2];
 
     fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw file",
-            Self::Pool => "Lunshadow",
+            Self::Pool => "Lunshadow, file",
+            Self::PoolOnDevice => "Lunshadow, device",
             Self::Xfs => "XFS, reflink",
             Self::Btrfs => "btrfs",
             Self::BtrfsInPlace => "btrfs, nodatacow",
@@ -80,7 +83,8 @@ impl Kind {
         let capacity_bytes = CAPACITY_LUNS * lun_bytes;
         Ok(match self {
             Self::Raw => Box::new(RawFile::make(folder, lun_bytes)?),
-            Self::Pool => Box::new(PoolEngine::make(generator, &folder.join("pool"), capacity_bytes, lun_bytes)?),
+            Self::Pool => Box::new(PoolEngine::in_folder(generator, folder, capacity_bytes, lun_bytes)?),
+            Self::PoolOnDevice => Box::new(PoolEngine::on_device(generator, folder, capacity_bytes, lun_bytes)?),
             Self::Xfs => Box::new(Xfs::make(folder, capacity_bytes, lun_bytes)?),
             Self::Btrfs => Box::new(Btrfs::make(folder, capacity_bytes, lun_bytes, false)?),
             Self::BtrfsInPlace => Box::new(Btrfs::make(folder, capacity_bytes, lun_bytes, true)?),
@@ -92,6 +96,7 @@ impl Kind {
     fn missing(self) -> Option<String> {
         let program = match self {
             Self::Raw | Self::Pool => return None,
+            Self::PoolOnDevice => "losetup",
             Self::Xfs => MKFS_XFS,
             Self::Btrfs | Self::BtrfsInPlace => BTRFS,
             Self::Qcow2 => QEMU_STORAGE_DAEMON,
@@ -99,13 +104,15 @@ impl Kind {
         let file_system = match self {
             Self::Xfs => Some("xfs"),
             Self::Btrfs | Self::BtrfsInPlace => Some("btrfs"),
-            Self::Raw | Self::Pool | Self::Qcow2 => None,
+            Self::Raw | Self::Pool | Self::PoolOnDevice | Self::Qcow2 => None,
         };
         if !peers::is_program(program) {
             return Some(format!("{program} is not installed"));
         }
+        if (file_system.is_some() || self == Self::PoolOnDevice) && !peers::is_root() {
+            return Some("loop devices need root".to_owned());
+        }
         match file_system {
-            Some(_) if !peers::is_root() => Some("mounting needs root".to_owned()),
             Some(name) if !kernel_has(name) => Some(format!("the kernel has no {name}")),
             _ => None,
         }
