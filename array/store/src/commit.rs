@@ -1,5 +1,8 @@
 //! Commit: the point in time of a shadow set.
 
+#[cfg(all(test, feature = "explore"))]
+mod explored;
+
 use std::sync::Arc;
 use std::time::Duration;
 

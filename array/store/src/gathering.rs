@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 
 use lunshadow_lun::LunError;
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::lun::StoreLun;
@@ -17,6 +16,7 @@ use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of};
 use crate::space::Purpose;
 use crate::state::{Shared, State};
+use crate::sync::Mutex;
 use crate::writing::{LeafWrite, Mapped, Piece, Written};
 
 /// Longer writes keep the medium busy enough by themselves.

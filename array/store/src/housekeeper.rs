@@ -59,7 +59,9 @@ fn next_task(shared: &Shared, budget: &mut Budget) -> Option<Task> {
         }
         match state.reclaimable() {
             Some(slot) => match budget.wait(Instant::now(), &shared.requests, state.space_wanted) {
-                Some(rest) => drop(shared.house_wake.wait_for(&mut state, rest)),
+                Some(rest) => {
+                    shared.house_wake.wait_for(&mut state, rest);
+                }
                 None => return Some(Task::GiveBack(slot)),
             },
             None => shared.house_wake.wait(&mut state),

@@ -48,6 +48,7 @@ mod sets;
 mod space;
 mod state;
 mod superblock;
+mod sync;
 mod usage;
 mod verify;
 mod writing;

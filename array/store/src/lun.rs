@@ -74,7 +74,7 @@ impl StoreLun {
         }
     }
 
-    fn read_blocking(&self, bytes: &Range<u64>) -> Result<Bytes, LunError> {
+    pub(crate) fn read_blocking(&self, bytes: &Range<u64>) -> Result<Bytes, LunError> {
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
         let mut buffer = AlignedBuffer::of_len(index((blocks.end - blocks.start) * BLOCK_LEN));
         let reader = self.shared.reader(&self.shared.state.lock());

@@ -178,6 +178,12 @@ impl StorePool {
         Self::open_on(media, config)
     }
 
+    /// Makes an empty pool on a medium and leaves it.
+    #[cfg(all(test, feature = "explore"))]
+    pub(crate) fn format_on(media: &dyn Media, config: &StoreConfig) -> Result<(), OpenError> {
+        format(media, &geometry_of(config)?).map_err(OpenError::Io)
+    }
+
     /// Opens the pool on a medium.
     ///
     /// # Errors

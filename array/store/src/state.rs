@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use lunshadow_lun::SpaceLevel;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::budget::Requests;
@@ -25,6 +24,7 @@ use crate::record::LunSlot;
 use crate::scrub::ScrubCursor;
 use crate::sets::Sets;
 use crate::space::{At, Fault, Faults, ReadEpoch};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The metadata in memory.
 pub(crate) struct State {

@@ -36,6 +36,11 @@ pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
+/// How many cases a test of random cases has: fewer than usual, unless somebody says how many.
+pub(crate) fn cases(default: u32) -> u32 {
+    u32::try_from(from_environment("PROPTEST_CASES", default.into())).expect("a number of cases")
+}
+
 fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
     match random.random_range(0..40) {

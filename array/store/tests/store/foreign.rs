@@ -7,6 +7,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::crash::cases;
 use crate::model::{Action, World, observe, small_config, small_pool, stamp_of, windows};
 use crate::sim_media::{Image, SimMedia};
 
@@ -253,7 +254,7 @@ async fn try_all(image: Image) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(64), ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_bytes_are_no_pool(bytes: Vec<u8>, len_blocks in 0_u64..3000) {

@@ -1,6 +1,6 @@
 //! Full pools and full media: what is refused changes nothing, everything else works, and writes go on when space comes back.
 //!
-//! `PROPTEST_CASES` is the number of histories.
+//! `PROPTEST_CASES` is ten times the number of histories.
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunError, LunId, Pool as _, SpaceLevel};
@@ -8,6 +8,7 @@ use lunshadow_store::StorePool;
 use proptest::prelude::{ProptestConfig, any, proptest};
 
 use crate::check::assert_clean;
+use crate::crash::cases;
 use crate::foreign::runtime;
 use crate::model::small_config;
 use crate::sim_media::{Loss, SimMedia, after_power_cut};
@@ -117,7 +118,7 @@ async fn run_on_full_medium(history: &[Deed], room_blocks: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60).div_ceil(10), ..ProptestConfig::default() })]
 
     #[test]
     fn a_full_pool_refuses_writes_and_nothing_else(

@@ -10,6 +10,7 @@ use lunshadow_lun::Pool as _;
 use lunshadow_store::StorePool;
 
 use crate::check::assert_clean;
+use crate::crash::cases;
 use crate::model::{Action, Model, World, observe, small_config, small_pool};
 use crate::sim_media::{Loss, SimMedia, after_power_cut};
 
@@ -116,7 +117,7 @@ fn run(history: &[Step], cache_pages: u64) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(24), ..ProptestConfig::default() })]
 
     #[test]
     fn a_pool_is_its_model(history in history()) {
