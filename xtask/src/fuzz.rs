@@ -17,10 +17,10 @@ const MEMORY_MB: u32 = 512;
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// The target; all of them, one after another, if it is left out
-    target: Option<String>,
+    pub(crate) target: Option<String>,
     /// How long each target runs
     #[arg(long, default_value_t = 60)]
-    seconds: u32,
+    pub(crate) seconds: u32,
 }
 
 /// Runs targets, if the compiler and the program for it are there.

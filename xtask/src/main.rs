@@ -35,7 +35,7 @@ enum Chore {
     Windows(windows::WindowsArgs),
     /// Looks for images of pools that make the store panic
     Fuzz(fuzz::FuzzArgs),
-    /// The store's model and crash tests with many more steps
+    /// The store's tests with many more steps, the killed daemon, and fuzzing
     Soak(soak::SoakArgs),
     /// Benchmarks, whose tables go to docs/performance.md
     #[command(subcommand)]

@@ -1,39 +1,86 @@
-//! `cargo xtask soak`: the store's model and crash tests with many more and much longer histories than CI has time for.
+//! `cargo xtask soak`: the store's tests with many more and much longer histories than CI has time for, the killed daemon, and fuzzing.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::command::{cargo, run};
+use crate::fuzz::{self, FuzzArgs};
 
-/// How much to do. The store's tests know these as environment variables, by which a failure can be repeated too.
+/// How much to do. The tests know these as environment variables, by which a failure can be repeated too.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
     /// The length of each history
     #[arg(long, default_value_t = 300)]
     steps: u32,
-    /// How many histories are cut by power failures at every point
-    #[arg(long, default_value_t = 20)]
+    /// How many histories are cut by power failures at every point, and have a fault at every operation
+    #[arg(long, default_value_t = 5)]
     seeds: u32,
     /// How many histories are compared with the model
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 10_000)]
     cases: u32,
-    /// The first seed of the histories that are cut; the time by default
+    /// How many group snapshots are taken under dependent writes
+    #[arg(long, default_value_t = 1000)]
+    snapshots: u32,
+    /// How many orders of threads are explored
+    #[arg(long, default_value_t = 20_000)]
+    orders: u32,
+    /// How often the daemon is killed
+    #[arg(long, default_value_t = 100)]
+    kills: u32,
+    /// How long each fuzz target runs
+    #[arg(long, default_value_t = 120)]
+    fuzz_seconds: u32,
+    /// The first seed of all that is not chosen by proptest; the time by default
     #[arg(long)]
     seed: Option<u64>,
+    /// Only the parts of the store's tests whose names have this in them
+    #[arg(long)]
+    only: Option<String>,
 }
 
-/// Runs the store's tests.
+/// The exploration of orders of threads.
+pub(crate) fn exploration() -> Command {
+    cargo(&["test", "--package", "lunshadow-store", "--features", "explore", "--lib", "explored"])
+}
+
+/// Runs all of it, and says how long each part took.
 pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
     let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).map(|duration| duration.as_secs());
     let seed = arguments.seed.map_or_else(since_1970, Ok).context("the clock is before 1970")?;
     println!("first seed: {seed}");
-    let mut command = cargo(&["test", "--release", "--package", "lunshadow-store", "--test", "store"]);
-    command
+    let mut store =
+        cargo(&["test", "--release", "--package", "lunshadow-store", "--test", "store", "--test", "images"]);
+    store
+        .args(&arguments.only)
         .env("LUNSHADOW_STORE_STEPS", arguments.steps.to_string())
         .env("LUNSHADOW_STORE_SEEDS", arguments.seeds.to_string())
         .env("LUNSHADOW_STORE_SEED", seed.to_string())
+        .env("LUNSHADOW_STORE_SNAPSHOTS", arguments.snapshots.to_string())
         .env("PROPTEST_CASES", arguments.cases.to_string());
-    run(&mut command)
+    part("histories, power cuts, faults, dependent writes", || run(&mut store))?;
+    if arguments.only.is_some() {
+        return Ok(());
+    }
+    part("orders of threads", || {
+        let mut explore = exploration();
+        explore.env("LUNSHADOW_EXPLORE_ORDERS", arguments.orders.to_string());
+        run(explore.env("LUNSHADOW_EXPLORE_SEED", seed.to_string()))
+    })?;
+    part("kills of the daemon", || {
+        let mut kill = cargo(&["test", "--release", "--package", "lunshadow", "--test", "kill", "--", "--nocapture"]);
+        kill.env("LUNSHADOW_KILL_ROUNDS", arguments.kills.to_string());
+        run(kill.env("LUNSHADOW_KILL_SEED", seed.to_string()))
+    })?;
+    part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
+}
+
+fn part(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    println!("\n== {name}");
+    let begin = Instant::now();
+    work()?;
+    println!("== {name}: {} s", begin.elapsed().as_secs());
+    Ok(())
 }
