@@ -4,12 +4,13 @@
 //! invariants. A request takes this way:
 //!
 //! ```text
-//!  lun, writing ──▶ changes ──▶ map ──▶ cache, space      under one lock, in memory only
-//!       │              ▲         
-//!       │              └── recovery: the same changes, read from the log
-//!       ├── data ──────────────────────────────▶ media
-//!       └── record ──▶ log ──▶ log_writer ─────▶ media    one sync for all who wait
-//!              housekeeper ──▶ checkpoint ─────▶ media    changed pages, then a superblock
+//!  lun ── gathering, writing ──▶ changes ──▶ map ──▶ cache, space      under one lock, in memory only
+//!   │            │                  ▲
+//!   │            │                  └── recovery: the same changes, read from the log
+//!   │            ├── data ─────────────────────────────▶ media    many small writes in one transfer
+//!   │            └── record ──▶ log ──▶ log_writer ────▶ media    one sync for all who wait
+//!   └── reading ────────────────────────────────────────▶ media    no thread waits for a read, where there are rings
+//!                    housekeeper ──▶ checkpoint ───────▶ media    changed pages, then a superblock
 //! ```
 //!
 //! * Small writes that come at the same time are gathered, and made as one.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 
@@ -148,24 +148,22 @@ pub(super) fn run(arguments: &StoreArgs) -> anyhow::Result<()> {
     ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
     let mut figures = Figures::new(kinds.iter().map(|kind| kind.name()).collect());
     for round in 1..=arguments.rounds {
-        for kind in &kinds {
+        for kind in kinds.clone() {
             println!("-- round {round}: {}", kind.name());
             let own = folder.path().join("engine");
-            std::fs::create_dir(&own)?;
-            let mut engine = kind.start(&own, &generator, arguments.lun_mib << 20)?;
-            let mut session = Session {
-                arguments,
-                engine: engine.as_mut(),
-                name: kind.name(),
-                figures: &mut figures,
-                stopped: &stopped,
-            };
-            let done = session.run(*kind != Kind::Raw).with_context(|| format!("{} failed", kind.name()));
-            drop(engine);
+            let done = measure(kind, arguments, &own, &generator, &mut figures, &stopped);
             std::fs::remove_dir_all(&own)?;
-            done?;
+            ensure!(!stopped.load(Ordering::Relaxed), "interrupted");
+            if let Err(error) = done {
+                // What it did until then is in the tables.
+                left_out
+                    .push(format!("{} failed in round {round} and is left out from there on: {error:#}", kind.name()));
+                println!("{}", left_out.join("\n"));
+                kinds.retain(|other| *other != kind);
+            }
         }
     }
+    ensure!(kinds.contains(&Kind::Raw), "what all are compared with cannot be measured");
     let text = format!(
         "{}\n{}\n\n{}{}",
         explanation(arguments.rounds, arguments.seconds, arguments.lun_mib),
@@ -175,4 +173,19 @@ pub(super) fn run(arguments: &StoreArgs) -> anyhow::Result<()> {
     );
     println!("\n{text}");
     if arguments.dry { Ok(()) } else { write_part(metadata.workspace_root.as_std_path(), HEADING, &text) }
+}
+
+/// One engine in one round, in a folder of its own.
+fn measure(
+    kind: Kind,
+    arguments: &StoreArgs,
+    folder: &Path,
+    generator: &Path,
+    figures: &mut Figures,
+    stopped: &AtomicBool,
+) -> anyhow::Result<()> {
+    std::fs::create_dir(folder)?;
+    let mut engine = kind.start(folder, generator, arguments.lun_mib << 20)?;
+    let engine = engine.as_mut();
+    Session { arguments, engine, name: kind.name(), figures, stopped }.run(kind != Kind::Raw)
 }
