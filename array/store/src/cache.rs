@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use crate::page::Page;
+use crate::geometry::Geometry;
+use crate::page::{BLOCK_LEN, Page};
+use crate::regions::REGION_BYTES;
 
 /// A map from block numbers. They are ours, not an attacker's, so a multiplication is hash enough.
 pub(crate) type BlockMap<T> = HashMap<u64, T, BuildHasherDefault<BlockHasher>>;
@@ -60,6 +62,21 @@ struct Slot {
     turn: u64,
     /// Since the hand passed the last time.
     used: bool,
+    /// The number of the last freeze that this content was part of.
+    frozen: u64,
+}
+
+/// How much memory a page takes with all that is kept because of it: its slot, its turns, its place in a checkpoint, and which blocks of a
+/// region are held or have been freed.
+const PAGE_COST_BYTES: u64 = BLOCK_LEN + 512;
+/// With fewer pages than that nothing works.
+const PAGES_MIN: u64 = 8;
+
+/// How many pages fit into this much memory beside what is known of each region. A pool of which already that takes more than half of it gets more.
+pub(crate) fn pages_in(memory_bytes: u64, geometry: &Geometry) -> usize {
+    let fixed_bytes = geometry.region_count() * REGION_BYTES;
+    let for_pages = memory_bytes.saturating_sub(fixed_bytes).max(memory_bytes / 2);
+    usize::try_from((for_pages / PAGE_COST_BYTES).max(PAGES_MIN)).unwrap_or(usize::MAX)
 }
 
 const TRIM_TURNS: usize = 256;
@@ -75,6 +92,9 @@ pub(crate) struct Cache {
     dirty: Vec<u64>,
     dirty_count: usize,
     limit: usize,
+    freezes: u64,
+    /// How many pages are in memory only because a checkpoint is writing them. They count, too.
+    frozen_only: usize,
 }
 
 impl Cache {
@@ -87,7 +107,13 @@ impl Cache {
             dirty: Vec::new(),
             dirty_count: 0,
             limit,
+            freezes: 0,
+            frozen_only: 0,
         }
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     pub(crate) fn get(&mut self, key: u64) -> Option<&Arc<Page>> {
@@ -124,7 +150,7 @@ impl Cache {
     fn insert(&mut self, key: u64, kind: PageKind, page: Arc<Page>, dirty: bool) {
         let turn = self.turns_given;
         self.turns_given += 1;
-        self.slots.insert(key, Slot { page, kind, dirty, turn, used: true });
+        self.slots.insert(key, Slot { page, kind, dirty, turn, used: true, frozen: 0 });
         self.hand.push_back((key, turn));
     }
 
@@ -140,31 +166,43 @@ impl Cache {
             self.dirty_count += 1;
         }
         slot.used = true;
+        // While a checkpoint writes the page, what it writes becomes a page of its own here.
+        self.frozen_only += usize::from(std::mem::take(&mut slot.frozen) == self.freezes && self.freezes > 0);
         Arc::make_mut(&mut slot.page)
     }
 
     /// Forgets a page whose block was freed. Its key stays in the clock, which skips what is gone.
     pub(crate) fn remove(&mut self, key: u64) {
-        if let Some(slot) = self.slots.remove(&key)
-            && slot.dirty
-        {
-            self.dirty_count -= 1;
+        if let Some(slot) = self.slots.remove(&key) {
+            self.dirty_count -= usize::from(slot.dirty);
+            self.frozen_only += usize::from(slot.frozen == self.freezes && self.freezes > 0);
         }
     }
 
     /// All changed pages, which are clean from now on as far as the next checkpoint is concerned.
     pub(crate) fn freeze(&mut self) -> Vec<FrozenPage> {
         let mut frozen = Vec::with_capacity(self.dirty_count);
+        self.freezes += 1;
         for key in std::mem::take(&mut self.dirty) {
             if let Some(slot) = self.slots.get_mut(&key)
                 && slot.dirty
             {
                 slot.dirty = false;
+                slot.frozen = self.freezes;
+                // With its checks filled in, a page above the leaves is another one.
+                self.frozen_only += usize::from(matches!(slot.kind, PageKind::Map { level: 1.., .. }));
                 frozen.push(FrozenPage { key, kind: slot.kind, page: Arc::clone(&slot.page) });
             }
         }
         self.dirty_count = 0;
         frozen
+    }
+
+    /// The checkpoint is durable: what it wrote is no longer held because of it.
+    pub(crate) fn thaw(&mut self) {
+        self.frozen_only = 0;
+        // No slot bears the next number.
+        self.freezes += 1;
     }
 
     /// Puts the sealed form of a frozen page in its place.
@@ -192,7 +230,7 @@ impl Cache {
     /// now, the cache is above its limit for a while, and no single caller pays for a search of it.
     pub(crate) fn trim(&mut self) {
         let mut turns = TRIM_TURNS;
-        while self.slots.len() > self.limit && turns > 0 {
+        while self.slots.len() + self.frozen_only > self.limit && turns > 0 {
             turns -= 1;
             let Some((key, turn)) = self.hand.pop_front() else { return };
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.turn == turn) else { continue };
@@ -229,6 +267,27 @@ mod tests {
         drop(frozen);
         cache.trim();
         assert_eq!(cache.slots.len(), 4);
+    }
+
+    #[test]
+    fn what_a_checkpoint_alone_holds_counts() {
+        let mut cache = Cache::new(8);
+        (0..4).for_each(|key| cache.insert_dirty(key, LEAF, Page::zeroed()));
+        let frozen = cache.freeze();
+        // One page changes and one goes while they are written; then there are six.
+        cache.page_mut(0).set_count(0, 1);
+        cache.page_mut(0).set_count(0, 2);
+        cache.remove(1);
+        assert_eq!(cache.frozen_only, 2);
+        (10..16).for_each(|key| cache.insert_clean(key, LEAF, Arc::new(Page::zeroed())));
+        cache.trim();
+        assert_eq!(cache.slots.len(), 6);
+        cache.thaw();
+        drop(frozen);
+        cache.page_mut(2).set_count(0, 1);
+        assert_eq!(cache.frozen_only, 0);
+        let geometry = Geometry::new(1 << 28, 64).unwrap();
+        assert!(pages_in(0, &geometry) == 8 && pages_in(256 << 20, &geometry) > 56_000);
     }
 
     #[test]

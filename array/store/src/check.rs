@@ -25,7 +25,7 @@ use roots::Roots;
 pub(crate) use tally::BlockSet;
 
 /// The cache of the pool that is opened to bring it back to what was last made durable.
-const RECOVERY_CACHE_PAGES: usize = 16384;
+const RECOVERY_CACHE_BYTES: u64 = 64 << 20;
 
 /// What a check does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +172,7 @@ pub fn check_on(
 
 /// Brings a pool back to what was last made durable, as opening it does; why that cannot be, if damage is in the way.
 fn bring_back(media: &Arc<dyn Media>) -> Result<Option<OpenError>, OpenError> {
-    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), RECOVERY_CACHE_PAGES) {
+    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), RECOVERY_CACHE_BYTES) {
         Ok(_) => Ok(None),
         Err(error @ OpenError::Damaged { .. }) => Ok(Some(error)),
         Err(error) => Err(error),

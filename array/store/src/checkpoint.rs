@@ -75,7 +75,9 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
     thaw(&mut state, sealed, generation, &log_start);
     if let Some(geometry) = next_geometry {
         state.pages.space.enlarge(geometry);
-        state.limits = state.limits.resized(state.pages.space.usable_count());
+        state.limits = state.limits.resized(&geometry);
+        let cache_pages = state.limits.cache_pages;
+        state.pages.cache.set_limit(cache_pages);
     }
     state.medium_full = false;
     shared.drain_readers(&mut state);
@@ -288,6 +290,7 @@ fn thaw(state: &mut State, sealed: Sealed, generation: u64, log_start: &LogPlace
     for (region, entry) in counts {
         state.pages.space.set_counts_entry(region, entry);
     }
+    state.pages.cache.thaw();
     state.pages.space.thaw();
     state.luns.thaw();
     state.log.thaw(log_start, generation);

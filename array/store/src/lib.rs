@@ -20,6 +20,7 @@
 //! * Errors of reading concern the blocks that were read. A failed sync, or a failed write of log or checkpoint, poisons the pool: it
 //!   reads, and refuses the rest until it is reopened.
 
+mod bits;
 mod budget;
 mod cache;
 mod changes;
@@ -43,6 +44,7 @@ mod pool;
 mod reading;
 mod record;
 mod recovery;
+mod regions;
 mod reshape;
 mod scrub;
 mod sets;

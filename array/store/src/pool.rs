@@ -34,7 +34,8 @@ pub const POOL_FILE: &str = "pool.lunshadow";
 /// How a pool is made and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// How much memory map pages may take. A single operation may exceed it for its duration.
+    /// How much memory may be taken by what grows with the pool and its LUNs: map pages, reference counts, what is known of regions, and blocks
+    /// that are held or have been freed. A single operation may exceed it for its duration, and a few MiB are needed besides.
     pub cache_bytes: u64,
     /// The length of the log, fixed when the pool is made: 256 KiB to 4 GiB.
     pub log_bytes: u64,
@@ -189,8 +190,7 @@ impl StorePool {
     /// # Errors
     /// As [`StorePool::open`].
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
-        let cache_pages = usize::try_from(config.cache_bytes / BLOCK_LEN).unwrap_or(usize::MAX);
-        let (shared, roots) = recovery::open(Box::new(media), cache_pages)?;
+        let (shared, roots) = recovery::open(Box::new(media), config.cache_bytes)?;
         Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
     }
 

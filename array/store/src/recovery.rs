@@ -14,16 +14,17 @@ use crate::media::{self, Media};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
 use crate::pool::OpenError;
 use crate::record::{LunSlot, Record, SnapshotMember};
+use crate::regions::Regions;
 use crate::sets::Sets;
 use crate::space::Space;
 use crate::state::{Limits, PageError, Shared, State};
 use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
 
 /// Brings a pool back to what was last made durable, and makes a checkpoint of it.
-pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared, Roots), OpenError> {
+pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, Roots), OpenError> {
     let Newest { superblock, geometry, all_whole } = newest_superblock(&*media)?;
     let mut luns = LunTable::default();
-    let (table, regions, counts) = load_roots(&*media, &superblock, &geometry, &mut luns)?;
+    let (table, level_1, regions) = load_roots(&*media, &superblock, &geometry, &mut luns)?;
     let place = LogPlace {
         epoch: superblock.epoch.get(),
         sequence: superblock.log_sequence.get(),
@@ -38,8 +39,9 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
     {
         return Err(OpenError::DamagedSuperblocks);
     }
+    let limits = Limits::new(cache_bytes, &geometry);
     let state = State {
-        pages: Pages::new(Cache::new(cache_pages), Space::new(geometry, counts, used_count, map_count)),
+        pages: Pages::new(Cache::new(limits.cache_pages), Space::new(geometry, regions, used_count, map_count)),
         luns,
         log: Log::new(superblock.pool_id.get(), &geometry, place),
         sets: Sets::default(),
@@ -49,7 +51,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         next_geometry: None,
         scrub_cursor: superblock.scrub_cursor(),
         scrubbing: false,
-        limits: Limits::new(cache_pages, geometry.usable_blocks()),
+        limits,
         poisoned: false,
         stuck: std::collections::BTreeSet::new(),
         medium_full: false,
@@ -58,7 +60,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_pages: usize) -> Result<(Shared,
         running: false,
     };
     let shared = Shared::new(media, state);
-    let mut roots = Roots { superblock, table, regions };
+    let mut roots = Roots { superblock, table, regions: level_1 };
     let mut log = LogReader::new(&*shared.media, geometry);
     let batches = find_batches(&shared, &mut log, &roots.superblock, place)?;
     replay(&shared, &mut log, &mut roots, &batches)?;
@@ -129,7 +131,7 @@ fn refuse_if_older(media: &dyn Media, superblock: &Superblock, geometry: &Geomet
     Ok(())
 }
 
-type Loaded = (Vec<Entry>, Vec<Entry>, Vec<Entry>);
+type Loaded = (Vec<Entry>, Vec<Entry>, Regions);
 
 /// The pages of the table of LUNs, and the index of regions.
 fn load_roots(
@@ -153,7 +155,7 @@ fn load_roots(
     }
     luns.loaded();
     let what = "index of regions";
-    let (mut level_1, mut counts) = (Vec::new(), Vec::new());
+    let (mut level_1, mut regions) = (Vec::new(), Regions::new(*geometry));
     let level_1_count = geometry.region_count().div_ceil(FANOUT_LEN);
     for number in 0..level_1_count.div_ceil(FANOUT_LEN) {
         let entry = Entry::from_raw(superblock.region_roots[index(number)].get());
@@ -162,14 +164,13 @@ fn load_roots(
     }
     for (number, entry) in (0..).zip(&level_1) {
         let count = FANOUT_LEN.min(geometry.region_count() - number * FANOUT_LEN);
-        counts.extend(read_index(media, *entry, geometry.index_page(1, number), what, count)?);
-    }
-    for (region, entry) in (0..).zip(&counts) {
-        if !entry.is_unmapped() && !geometry.count_page(region).places.contains(&entry.block()) {
-            return Err(OpenError::Damaged { what, block: entry.block() });
+        for counts in read_index(media, *entry, geometry.index_page(1, number), what, count)? {
+            if !regions.push(counts) {
+                return Err(OpenError::Damaged { what, block: counts.block() });
+            }
         }
     }
-    Ok((table, level_1, counts))
+    Ok((table, level_1, regions))
 }
 
 /// Reads a page that has two places. `None` if there is none.

@@ -25,6 +25,10 @@ const SECTORS_PER_BLOCK: u64 = 8;
 const STEP_BYTES: u64 = 1 << 20;
 /// After so many leaves, too, if there is nothing to read in them.
 const STEP_LEAVES: usize = 256;
+/// How much memory is taken to know what was looked at already. With more shared blocks than fit, some are read again.
+const SEEN_BYTES_MAX: usize = 32 << 20;
+/// What an element of a set takes, with the room that the set keeps.
+const SEEN_BYTES: usize = 24;
 /// How many ranges of damaged blocks a report names.
 const DAMAGE_MAX: usize = 65536;
 
@@ -136,11 +140,22 @@ impl Scrub {
     /// Looks at some leaves; how many bytes were read.
     fn step(&mut self, shared: &Shared) -> u64 {
         let mut bytes = 0;
+        self.forget_if_much();
         for _ in 0..STEP_LEAVES {
             let Some(cursor) = self.cursor.filter(|_| bytes < STEP_BYTES) else { break };
             bytes += self.look(shared, cursor);
         }
         bytes
+    }
+
+    /// Begins anew with what was seen if that takes too much memory.
+    fn forget_if_much(&mut self) {
+        let seen_bytes =
+            SEEN_BYTES * (self.compared.len() + self.done.len() + self.bad.len()) + self.verified.memory_bytes();
+        if seen_bytes > SEEN_BYTES_MAX {
+            (self.compared, self.done, self.bad) = (HashSet::new(), HashSet::new(), HashSet::new());
+            self.verified = BlockSet::default();
+        }
     }
 
     /// Looks at what is next; how many bytes were read.
@@ -253,14 +268,10 @@ impl Scrub {
     fn leaf(&mut self, shared: &Shared, lun: LunId, base: u64, content: &Page) -> u64 {
         let entries: Vec<Entry> = content.entries().collect();
         let mut bytes = 0;
-        let mut rest = entries.as_slice();
-        while let Some(head) = rest.first() {
-            let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
-            let run = if head.is_unmapped() { 1 } else { (0..).zip(rest).take_while(next).count() };
-            if !head.is_unmapped() && rest[..run].iter().any(|entry| !self.verified.contains(entry.block())) {
-                bytes += self.verify(shared, &rest[..run]);
+        for run in entries.chunk_by(Entry::is_followed_by).filter(|run| !run[0].is_unmapped()) {
+            if run.iter().any(|entry| !self.verified.contains(entry.block())) {
+                bytes += self.verify(shared, run);
             }
-            rest = &rest[run..];
         }
         if !self.bad.is_empty() {
             let length = shared.state.lock().luns.find(lun).map_or(BlockCount(0), |(_, entry)| entry.length);

@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::cache::{BlockMap, Cache, PageKind};
-use crate::geometry::{Geometry, REGION_LEN};
+use crate::bits::{RegionBits, RegionSet, count_of};
+use crate::cache::{Cache, PageKind};
+use crate::geometry::Geometry;
 use crate::page::{Entry, Page, PageRef, index};
+use crate::regions::Regions;
 
 /// Where a page lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,37 +45,29 @@ pub(crate) enum Purpose {
     MapCopy,
 }
 
-struct Region {
-    /// Where its counts are on the medium; unmapped while all of them are zero.
-    counts: Entry,
-    /// Cleared when a search of the whole region found nothing, set when a block of it comes back.
-    worth_a_search: bool,
-}
-
-type HeldBits = Box<[u64; REGION_LEN / 64]>;
-
 /// Blocks freed before a checkpoint, on their way back.
 struct Returning {
     generation: u64,
     readers: Arc<ReadEpoch>,
-    blocks: Vec<u64>,
+    blocks: Vec<(u64, RegionBits)>,
+    count: u64,
 }
 
-/// How many blocks come back under one hold of the lock: a checkpoint can bring back a million, and nobody is to wait for all.
-const DRAIN_BLOCKS: usize = 4096;
+/// Of how many regions blocks come back under one hold of the lock: a checkpoint can bring back a million, and nobody is to wait for
+/// all.
+const DRAIN_REGIONS: usize = 16;
 
 /// See the module.
 pub(crate) struct Space {
     geometry: Geometry,
-    regions: Vec<Region>,
-    held: BlockMap<HeldBits>,
-    held_count: u64,
+    regions: Regions,
+    held: RegionSet,
     used_count: u64,
     /// How many of the used blocks hold map pages.
     map_count: u64,
     usable_count: u64,
     /// Freed since the last freeze.
-    freed: Vec<u64>,
+    freed: RegionSet,
     /// Freed before the freeze of the checkpoint that is being written.
     frozen: Option<Returning>,
     /// Freed before a durable checkpoint, oldest first; readers may still use them.
@@ -89,17 +83,15 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    pub(crate) fn new(geometry: Geometry, counts: Vec<Entry>, used_count: u64, map_count: u64) -> Self {
-        let regions: Vec<Region> = counts.into_iter().map(|counts| Region { counts, worth_a_search: true }).collect();
+    pub(crate) fn new(geometry: Geometry, regions: Regions, used_count: u64, map_count: u64) -> Self {
         Self {
             geometry,
             regions,
-            held: BlockMap::default(),
-            held_count: 0,
+            held: RegionSet::default(),
             used_count,
             map_count,
             usable_count: geometry.usable_blocks(),
-            freed: Vec::new(),
+            freed: RegionSet::default(),
             frozen: None,
             draining: VecDeque::new(),
             readers: Arc::default(),
@@ -118,12 +110,7 @@ impl Space {
     pub(crate) fn enlarge(&mut self, geometry: Geometry) {
         self.geometry = geometry;
         self.usable_count = geometry.usable_blocks();
-        // The last region may have been shorter than it is now.
-        if let Some(last) = self.regions.last_mut() {
-            last.worth_a_search = true;
-        }
-        let fresh = || Region { counts: Entry::UNMAPPED, worth_a_search: true };
-        self.regions.resize_with(index(geometry.region_count()), fresh);
+        self.regions.enlarge(geometry);
     }
 
     pub(crate) fn used_count(&self) -> u64 {
@@ -147,13 +134,13 @@ impl Space {
 
     /// How many blocks could be taken now.
     pub(crate) fn free_count(&self) -> u64 {
-        self.usable_count.saturating_sub(self.used_count + self.held_count)
+        self.usable_count.saturating_sub(self.used_count + self.held.count())
     }
 
     /// How many freed blocks are on their way back.
     pub(crate) fn returning_count(&self) -> u64 {
-        let waiting = self.frozen.iter().chain(&self.draining).map(|returning| returning.blocks.len()).sum::<usize>();
-        u64::try_from(waiting + self.freed.len()).unwrap_or(u64::MAX)
+        let waiting = self.frozen.iter().chain(&self.draining).map(|returning| returning.count).sum::<u64>();
+        waiting + self.freed.count()
     }
 
     /// The newest generation whose freed blocks have all come back.
@@ -167,11 +154,11 @@ impl Space {
     }
 
     pub(crate) fn counts_entry(&self, region: u64) -> Entry {
-        self.regions[index(region)].counts
+        self.regions.counts(region)
     }
 
     pub(crate) fn set_counts_entry(&mut self, region: u64, entry: Entry) {
-        self.regions[index(region)].counts = entry;
+        self.regions.set_counts(region, entry);
     }
 
     /// The page of counts with `block`'s, and its place there; the page is in memory unless a fault was added.
@@ -195,7 +182,7 @@ impl Space {
             return true;
         }
         let kind = PageKind::Counts { region };
-        let entry = self.regions[index(region)].counts;
+        let entry = self.regions.counts(region);
         if entry.is_unmapped() {
             cache.insert_clean(key, kind, Arc::new(Page::zeroed()));
             return true;
@@ -276,31 +263,22 @@ impl Space {
     /// A block has lost its last reference.
     fn free(&mut self, block: u64) {
         self.used_count = self.used_count.saturating_sub(1);
-        self.hold(block);
-        self.freed.push(block);
+        let (region, _, at) = self.count_slot(block);
+        self.held.insert(region, at);
+        self.freed.insert(region, at);
     }
 
     /// Holds a block back. False if it was held already.
     pub(crate) fn hold(&mut self, block: u64) -> bool {
         let (region, _, at) = self.count_slot(block);
-        let bits = self.held.entry(region).or_insert_with(|| Box::new([0; REGION_LEN / 64]));
-        let fresh = bits[at / 64] & (1 << (at % 64)) == 0;
-        bits[at / 64] |= 1 << (at % 64);
-        self.held_count += u64::from(fresh);
-        fresh
+        self.held.insert(region, at)
     }
 
     /// Lets a held block be taken again, or be counted.
     pub(crate) fn unhold(&mut self, block: u64) {
         let (region, _, at) = self.count_slot(block);
-        let Some(bits) = self.held.get_mut(&region) else { return };
-        if bits[at / 64] & (1 << (at % 64)) != 0 {
-            bits[at / 64] &= !(1 << (at % 64));
-            self.held_count -= 1;
-            self.regions[index(region)].worth_a_search = true;
-            if bits.iter().all(|word| *word == 0) {
-                self.held.remove(&region);
-            }
+        if self.held.remove(region, at) {
+            self.regions.set_worth_a_search(region, true);
         }
     }
 
@@ -319,7 +297,7 @@ impl Space {
         let (mut region, mut from) = *self.cursor(purpose);
         // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
         for _ in 0..=self.regions.len() {
-            if self.regions[index(region)].worth_a_search {
+            if self.regions.is_worth_a_search(region) {
                 if !self.touch_region(cache, region, faults) {
                     claimed.iter().for_each(|block| self.unhold(*block));
                     return None;
@@ -364,15 +342,14 @@ impl Space {
             if claimed.len() == want {
                 return Some(at);
             }
-            let held = self.held.get(&region).is_some_and(|bits| bits[at / 64] & (1 << (at % 64)) != 0);
-            if page.count(at) == 0 && !held {
+            if page.count(at) == 0 && !self.held.contains(region, at) {
                 let block = self.geometry.region_start(region) + u64::try_from(at).expect("a place in a region");
                 self.hold(block);
                 claimed.push(block);
             }
         }
         if claimed.len() == before && from == 0 {
-            self.regions[index(region)].worth_a_search = false;
+            self.regions.set_worth_a_search(region, false);
         }
         (claimed.len() == want).then_some(end)
     }
@@ -381,7 +358,8 @@ impl Space {
     pub(crate) fn freeze(&mut self, generation: u64) {
         debug_assert!(self.frozen.is_none(), "one checkpoint at a time");
         let readers = std::mem::take(&mut self.readers);
-        self.frozen = Some(Returning { generation, readers, blocks: std::mem::take(&mut self.freed) });
+        let (blocks, count) = self.freed.take();
+        self.frozen = Some(Returning { generation, readers, blocks, count });
     }
 
     /// The checkpoint is durable; [`Space::drain`] gives back what was freed before it.
@@ -395,13 +373,17 @@ impl Space {
         let Some(returning) = self.draining.front_mut().filter(|first| Arc::strong_count(&first.readers) == 1) else {
             return false;
         };
-        let left = returning.blocks.len().saturating_sub(DRAIN_BLOCKS);
+        let left = returning.blocks.len().saturating_sub(DRAIN_REGIONS);
         let blocks = returning.blocks.split_off(left);
+        returning.count -= blocks.iter().map(|(_, bits)| count_of(bits)).sum::<u64>();
         if left == 0 {
             self.released_generation = returning.generation;
             self.draining.pop_front();
         }
-        blocks.iter().for_each(|block| self.unhold(*block));
+        for (region, bits) in &blocks {
+            self.held.remove_all(*region, bits);
+            self.regions.set_worth_a_search(*region, true);
+        }
         true
     }
 

@@ -12,7 +12,7 @@ use lunshadow_lun::SpaceLevel;
 use tokio::sync::watch;
 
 use crate::budget::Requests;
-use crate::cache::PageKind;
+use crate::cache::{PageKind, pages_in};
 use crate::gathering::Gathering;
 use crate::geometry::Geometry;
 use crate::log::Log;
@@ -60,7 +60,9 @@ pub(crate) struct State {
 /// Limits that follow from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    cache_pages: usize,
+    cache_bytes: u64,
+    /// How many pages that is.
+    pub(crate) cache_pages: usize,
     /// With fewer blocks to write to, the pool is low on space.
     pub(crate) low_blocks: u64,
     /// From so many changed pages on, a checkpoint begins.
@@ -72,18 +74,20 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(cache_pages: usize, usable_blocks: u64) -> Self {
+    pub(crate) fn new(cache_bytes: u64, geometry: &Geometry) -> Self {
+        let (cache_pages, usable_blocks) = (pages_in(cache_bytes, geometry), geometry.usable_blocks());
         let by_capacity = usize::try_from(usable_blocks / 128).unwrap_or(usize::MAX);
         let dirty_soft = (cache_pages / 4).min(by_capacity).max(8);
         let dirty_hard = 2 * dirty_soft;
         // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance, twice each.
         let reserve_blocks = u64::try_from(4 * dirty_hard + 128).unwrap_or(u64::MAX).min(usable_blocks / 4);
-        Self { cache_pages, low_blocks: usable_blocks / 10, dirty_soft, dirty_hard, reserve_blocks }
+        let low_blocks = usable_blocks / 10;
+        Self { cache_bytes, cache_pages, low_blocks, dirty_soft, dirty_hard, reserve_blocks }
     }
 
     /// The limits of the same pool with another size.
-    pub(crate) fn resized(&self, usable_blocks: u64) -> Self {
-        Self { low_blocks: self.low_blocks, ..Self::new(self.cache_pages, usable_blocks) }
+    pub(crate) fn resized(&self, geometry: &Geometry) -> Self {
+        Self { low_blocks: self.low_blocks, ..Self::new(self.cache_bytes, geometry) }
     }
 }
 

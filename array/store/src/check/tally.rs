@@ -6,8 +6,8 @@ use crate::cache::BlockMap;
 use crate::geometry::{Geometry, REGION_LEN};
 use crate::page::{Entry, Page, index};
 
-/// How many bytes a region takes while it is counted.
-const REGION_BYTES: u64 = 6 * REGION_LEN as u64;
+/// How many bytes a region takes while it is counted, with what is remembered of its verified blocks.
+const REGION_BYTES: u64 = 6 * REGION_LEN as u64 + 512;
 
 /// What a block is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,11 @@ impl Tally {
         Self { geometry, window, regions: BlockMap::default(), conflicting: 0 }
     }
 
+    /// Whether a block is in the window.
+    pub(super) fn covers(&self, block: u64) -> bool {
+        self.geometry.place(block).is_some_and(|(region, _)| self.window.contains(&region))
+    }
+
     /// Notes a reference.
     pub(super) fn add(&mut self, block: u64, used_for: Use) {
         let Some((region, at)) = self.geometry.place(block).filter(|(region, _)| self.window.contains(region)) else {
@@ -127,6 +132,12 @@ impl BlockSet {
 
     pub(crate) fn contains(&self, block: u64) -> bool {
         self.0.get(&(block / 2048)).is_some_and(|bits| bits[index(block % 2048 / 64)] & (1 << (block % 64)) != 0)
+    }
+
+    /// How much memory it takes, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const REGION_BYTES: usize = 256 + 48;
+        self.0.len() * REGION_BYTES
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -42,7 +42,7 @@ struct Pass<'a> {
     tally: Tally,
     seen: BlockSet,
     verified: BlockSet,
-    /// The first pass verifies; all of them count.
+    /// The first pass compares the copies of pages; all of them count.
     is_first: bool,
 }
 
@@ -168,17 +168,17 @@ impl Pass<'_> {
         for (block, entry) in (base..).zip(&entries).filter(|(_, entry)| !entry.is_unmapped()) {
             self.tally.add(entry.block(), Use::Data { block });
         }
-        if !self.is_first || !self.options.verify_data {
+        if !self.options.verify_data {
             return false;
         }
-        let mut rest = entries.as_slice();
-        while let Some(head) = rest.first() {
-            let next = |(at, entry): &(u64, &Entry)| entry.block() == head.block() + at;
-            let run = if head.is_unmapped() { 1 } else { (0..).zip(rest).take_while(next).count() };
-            if !head.is_unmapped() && rest[..run].iter().any(|entry| !self.verified.contains(entry.block())) {
-                self.verify(&rest[..run]);
+        // Each pass verifies what lies in its window, so that what it remembers of that is bounded as its counts are.
+        let is_here = |entry: &Entry| !entry.is_unmapped() && self.tally.covers(entry.block());
+        let runs = entries.chunk_by(|one, next| one.is_followed_by(next) && is_here(one) == is_here(next));
+        let runs: Vec<&[Entry]> = runs.filter(|run| is_here(&run[0])).collect();
+        for run in runs {
+            if run.iter().any(|entry| !self.verified.contains(entry.block())) {
+                self.verify(run);
             }
-            rest = &rest[run..];
         }
         !self.damage.data.is_empty() && entries.iter().any(|entry| self.damage.data.contains(entry.block()))
     }
