@@ -50,10 +50,11 @@ pub(crate) fn run(shared: &Shared, mut roots: Roots, mut budget: Budget) {
 fn next_task(shared: &Shared, budget: &mut Budget) -> Option<Task> {
     let mut state = shared.state.lock();
     loop {
+        // It lets go of the lock in between, so it comes before all that is looked at here: a wake-up is not missed.
+        shared.drain_readers(&mut state);
         if !state.running || state.poisoned {
             return None;
         }
-        shared.drain_readers(&mut state);
         if state.wanted_generation >= state.generation {
             return Some(Task::Checkpoint);
         }
