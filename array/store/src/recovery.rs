@@ -84,10 +84,16 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> 
     let len_bytes = media.len_bytes().map_err(OpenError::Io)?;
     let mut newest: Option<Superblock> = None;
     let (mut valid_slots, mut damaged, mut copies_whole) = ([false; 2], false, 0);
+    let mut unreadable = None;
     for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
         let mut bytes = AlignedBuffer::zeroed(BLOCK_BYTES);
         if len_bytes >= (block + 1) * BLOCK_LEN {
-            media.read_at(block * BLOCK_LEN, &mut bytes).map_err(OpenError::Io)?;
+            // Like one that is damaged: there are others.
+            if let Err(error) = media.read_at(block * BLOCK_LEN, &mut bytes) {
+                tracing::warn!(block, %error, "a copy of a superblock cannot be read");
+                unreadable = Some(error);
+                continue;
+            }
         }
         match Superblock::parse(&bytes) {
             Slot::Valid(superblock) if Geometry::superblock(superblock.generation.get()).contains(&block) => {
@@ -102,7 +108,8 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> 
         }
     }
     let Some(superblock) = newest else {
-        return Err(if damaged { OpenError::DamagedSuperblocks } else { OpenError::NotAPool });
+        let absent = if damaged { OpenError::DamagedSuperblocks } else { OpenError::NotAPool };
+        return Err(unreadable.map_or(absent, OpenError::Io));
     };
     let (version, features) = (superblock.version.get(), superblock.features.get());
     if version != FORMAT_VERSION {

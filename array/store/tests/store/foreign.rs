@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash::cases;
 use crate::model::{Action, World, observe, small_config, small_pool, stamp_of, windows};
-use crate::sim_media::{Image, SimMedia};
+use crate::sim_media::{Attempt, Image, SimMedia};
 
 const SUPERBLOCKS: [u64; 4] = [0, 1, 1028, 1029];
 /// The first block behind the log in these pools.
@@ -101,6 +101,41 @@ fn a_flipped_bit_in_any_block_is_never_wrong_data() {
             }
         }
         assert!(healed > 5 && damaged > 50 && unharmed > 0, "{healed} {damaged} {unharmed}");
+    });
+}
+
+#[test]
+fn an_unreadable_block_anywhere_is_like_a_damaged_one() {
+    runtime().block_on(async {
+        let (media, world) = rich_world().await;
+        world.pool.close().await.unwrap();
+        let image = media.image();
+        let (mut refused, mut damaged, mut unharmed) = (0, 0, 0);
+        for block in image.filled() {
+            let media = SimMedia::with(image.clone());
+            media.fail_when(move |attempt| match attempt {
+                Attempt::Read { offset_bytes, len_bytes } => (offset_bytes..offset_bytes + len_bytes)
+                    .contains(&(block * 4096))
+                    .then(|| std::io::Error::other("an unreadable block")),
+                _ => None,
+            });
+            match StorePool::open_on(media.clone(), &small_config(4096)) {
+                Ok(pool) if damaged_or_right(&pool, &world).await.is_empty() => unharmed += 1,
+                Ok(_) => {
+                    assert!(holds_data(&image, block), "block {block} is metadata, which has a second copy");
+                    damaged += 1;
+                }
+                // What the log held there is not known.
+                Err(OpenError::Io(_)) if (2056..LOG_END_BLOCK).contains(&block) => refused += 1,
+                Err(error) => panic!("one unreadable block, {block}, keeps the pool from opening: {error}"),
+            }
+        }
+        assert!(refused > 0 && damaged > 50 && unharmed > 10, "{refused} {damaged} {unharmed}");
+        media.fail_when(|attempt| {
+            matches!(attempt, Attempt::Read { .. }).then(|| std::io::Error::other("nothing can be read"))
+        });
+        let opened = StorePool::open_on(media, &small_config(4096)).map(drop);
+        assert!(matches!(opened, Err(OpenError::Io(_))), "{opened:?}");
     });
 }
 
