@@ -89,6 +89,9 @@ pub struct ServeArgs {
     /// Warn initiators and administrators when there is room for less than this; by default for less than a tenth of the pool
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub warn_below: Option<u64>,
+    /// How much of the time reclaiming and scrubbing may take each while initiators read or write, in per cent
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), default_value_t = 10)]
+    pub background: u8,
     /// How the pool's file or device is read and written
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,

@@ -130,7 +130,7 @@ struct Served {
 impl Served {
     async fn start(pool: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
-        command.arg("serve").arg("--pool").arg(pool).args(["--listen", "127.0.0.1:0"]);
+        command.arg("serve").arg("--pool").arg(pool).args(["--listen", "127.0.0.1:0", "--background", "50"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("the child has a pipe")?;
         let mut served = Self { child, portal: SocketAddr::from(([127, 0, 0, 1], 0)) };
