@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a run says what it has done")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +20,7 @@ use lunshadow::serve::GUEST;
 use lunshadow_initiator::{Disk, DiskError, Session, SessionConfig};
 use lunshadow_lun::{BlockCount, Pool as _};
 use lunshadow_scsi::LunAddress;
-use lunshadow_store::{StoreConfig, StorePool};
+use lunshadow_store::{POOL_FILE, StoreConfig, StorePool};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
@@ -147,10 +148,11 @@ impl Served {
     }
 
     /// SIGKILL; the pool is free when this returns.
-    fn kill(mut self) -> anyhow::Result<()> {
+    fn kill(mut self, pool: &Path) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        Ok(())
+        // The kernel ends the process's rings in the background, and holds the file until then.
+        Ok(File::options().write(true).open(pool.join(POOL_FILE))?.lock()?)
     }
 }
 
@@ -184,7 +186,8 @@ async fn make_pool(folder: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn check(pool: &Path) -> anyhow::Result<()> {
     let output = Command::new(env!("CARGO_BIN_EXE_lunshadow")).args(["pool", "check"]).arg(pool).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let [said, complained] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    ensure!(output.status.success(), "pool check: {said}{complained}");
     Ok(())
 }
 
@@ -218,7 +221,7 @@ async fn round(pool: &Path, writers: &mut Vec<Writer>, kill_after: usize) -> any
         "the writers have ended before the array was killed: {:?}",
         tasks.join_next().await.map(|ended| ended.map(|(_, ended)| ended))
     );
-    served.kill()?;
+    served.kill(pool)?;
     while let Some(ended) = tasks.join_next().await {
         writers.push(ended?.0);
     }
