@@ -169,6 +169,7 @@ impl Storage {
     /// If the medium fails.
     pub async fn close(self) -> anyhow::Result<()> {
         drop(self.reaper);
+        self.catalog.rest().await;
         self.pool.close().await.context("the pool could not be closed cleanly")
     }
 }

@@ -135,6 +135,8 @@ pub enum PoolCommand {
     Grow(PoolGrowArgs),
     /// Say where a pool's space is, whether it is served or not
     Status(PoolPlaceArgs),
+    /// Verify everything in a pool that is served, in the background; with --wait it ends with 1 if something cannot be read
+    Scrub(PoolScrubArgs),
 }
 
 /// `lunshadow pool create`.
@@ -184,6 +186,26 @@ pub struct PoolGrowArgs {
     /// How much the pool may take then; by default all that a device has
     #[arg(long, value_parser = size_bytes)]
     pub size: Option<u64>,
+}
+
+/// `lunshadow pool scrub`.
+#[derive(Debug, Args)]
+pub struct PoolScrubArgs {
+    /// Which pool
+    #[command(flatten)]
+    pub place: PoolPlaceArgs,
+    /// How much it may read in a second, for example 100MiB; without it, as much as it can beside the hosts' requests
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub rate: Option<u64>,
+    /// Begin from the beginning, though the last one was stopped
+    #[arg(long)]
+    pub restart: bool,
+    /// Stay until it has ended, and say what it found
+    #[arg(long)]
+    pub wait: bool,
+    /// Stop the one that runs; the next one goes on from there
+    #[arg(long, conflicts_with_all = ["rate", "restart", "wait"])]
+    pub stop: bool,
 }
 
 /// A pool, whether it is served or not.

@@ -16,6 +16,7 @@ pub mod in_process;
 pub mod location;
 pub mod pool;
 pub mod pool_care;
+pub mod pool_scrub;
 pub mod quantity;
 pub mod records;
 pub mod report;

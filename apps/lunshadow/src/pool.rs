@@ -10,7 +10,7 @@ use crate::cli::{PoolCheckArgs, PoolCommand, PoolCreateArgs};
 use crate::console::{bytes, say};
 use crate::foreign::found_on;
 use crate::location::length_of_device;
-use crate::pool_care;
+use crate::{pool_care, pool_scrub};
 
 /// Runs the command. False if a check found something wrong that is so still.
 ///
@@ -21,6 +21,7 @@ pub async fn run(command: &PoolCommand) -> anyhow::Result<bool> {
         PoolCommand::Create(args) => create(args).await.map(|()| true),
         PoolCommand::Check(args) => check(args),
         PoolCommand::Grow(args) => pool_care::grow(args).await.map(|()| true),
+        PoolCommand::Scrub(args) => pool_scrub::scrub(args),
         PoolCommand::Status(args) => pool_care::status(args).await.map(|()| true),
     }
 }

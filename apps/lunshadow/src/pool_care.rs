@@ -1,10 +1,12 @@
 //! `lunshadow pool status` and `grow`: what can be done to a pool whether it is served or not. The service is asked where one
 //! runs; otherwise the pool is opened here.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use lunshadow_array_client::ArrayError;
 use lunshadow_control::api::OutcomeAnswer;
-use lunshadow_control::{LunId, PoolLevel, PoolLun, PoolLunKind, PoolStatus};
+use lunshadow_control::{LunId, PoolLevel, PoolLun, PoolLunKind, PoolStatus, ScrubState};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::table::{row, table};
@@ -14,6 +16,7 @@ use crate::cli::{AdminArgs, PoolGrowArgs, PoolPlaceArgs};
 use crate::console::{bytes, complain, say};
 use crate::control::is_noted_beside;
 use crate::location::{Location, length_of_device};
+use crate::pool_scrub;
 
 /// Where a pool is found.
 pub(crate) enum Place {
@@ -44,7 +47,7 @@ impl Place {
 
 impl PoolPlaceArgs {
     /// The same with the folder where commands look for it.
-    fn admin(&self) -> AdminArgs {
+    pub(crate) fn admin(&self) -> AdminArgs {
         let mut admin = self.admin.clone();
         admin.pool = self.folder.clone().or(admin.pool);
         admin
@@ -80,15 +83,17 @@ struct Status {
     unique_bytes: u64,
     /// What several of them share. With `unique_bytes`, and what deletions have still to give back, it is all data and maps.
     shared_bytes: u64,
+    /// The last scrub.
+    scrub: Option<ScrubState>,
     luns: Vec<PoolLun>,
 }
 
 impl Status {
-    fn new(pool: PoolStatus, luns: Vec<PoolLun>) -> Self {
+    fn new(pool: PoolStatus, luns: Vec<PoolLun>, scrub: Option<ScrubState>) -> Self {
         let unique_bytes = luns.iter().map(|lun| lun.unique_bytes).sum();
         let returning = pool.reclaiming_bytes.saturating_sub(pool.freed_bytes);
         let shared_bytes = (pool.map_bytes + pool.data_bytes).saturating_sub(returning).saturating_sub(unique_bytes);
-        Self { pool, unique_bytes, shared_bytes, luns }
+        Self { pool, unique_bytes, shared_bytes, scrub, luns }
     }
 }
 
@@ -102,7 +107,8 @@ pub(crate) async fn status(args: &PoolPlaceArgs) -> anyhow::Result<()> {
                 let answer = service.answered(service.client.pool_luns(last_of(&luns)))?;
                 luns.extend(answer.luns);
                 if !answer.more {
-                    break Status::new(pool, luns);
+                    let scrub = service.answered(service.client.wait_scrub(Duration::ZERO))?.scrub;
+                    break Status::new(pool, luns, scrub);
                 }
             }
         }
@@ -128,7 +134,7 @@ async fn looked_through(storage: &Storage) -> anyhow::Result<Status> {
         let answer = storage.catalog.pool_luns(last_of(&luns)).await?;
         luns.extend(answer.luns);
         if !answer.more {
-            return Ok(Status::new(pool, luns));
+            return Ok(Status::new(pool, luns, storage.catalog.scrub_state(Duration::ZERO).await));
         }
     }
 }
@@ -138,7 +144,7 @@ fn last_of(luns: &[PoolLun]) -> Option<LunId> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { pool, unique_bytes, shared_bytes, luns } = status;
+    let Status { pool, unique_bytes, shared_bytes, scrub, luns } = status;
     let mut text = format!(
         "{} of {} in use, room for {}; warning below {}; I/O by {}\n",
         bytes(pool.used_bytes),
@@ -155,6 +161,10 @@ fn text(status: &Status) -> String {
     );
     let (mapped, provisioned) = (bytes(pool.mapped_bytes), bytes(pool.provisioned_bytes));
     text += &format!("   LUNs hold {mapped} of the {provisioned} that they promise; what they share counts for each\n");
+    if let Some(scrub) = scrub {
+        text += &pool_scrub::text(scrub);
+        text.push('\n');
+    }
     if luns.is_empty() {
         return text.trim_end().to_owned();
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome};
+use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome, ScrubPhase};
 use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, ReservationStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use crate::enrolment::SecretDigest;
 use crate::records::Change;
 use crate::reservations::Reservations;
 use crate::resync::Resyncs;
+use crate::scrub::Scrubbing;
 use crate::state::State;
 use crate::{CatalogError, OpenError, Settings, reconcile};
 
@@ -56,6 +57,7 @@ pub(crate) struct Inner<P> {
     pub(crate) credentials: RwLock<HashMap<SecretDigest, HostId>>,
     pub(crate) reservations: Reservations,
     pub(crate) resyncs: Mutex<Resyncs>,
+    pub(crate) scrubbing: Scrubbing,
     /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
     pub(crate) leases_changed: Arc<Notify>,
     /// Whether the pool has answered that it refuses changes.
@@ -77,6 +79,7 @@ impl<P: Pool> Catalog<P> {
     pub async fn open(pool: Arc<P>, path: &Path, settings: Settings) -> Result<Self, OpenError> {
         let (database, mut content) = Database::open(path.to_owned()).await?;
         let kept = std::mem::take(&mut content.reservations);
+        let scrubbing = Scrubbing::new(content.scrub.take());
         let (state, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
         let reservations = Reservations::of_known(kept, &state, &mut changes);
         database.write(changes).await?;
@@ -91,6 +94,7 @@ impl<P: Pool> Catalog<P> {
             credentials: RwLock::new(HashMap::new()),
             reservations,
             resyncs: Mutex::default(),
+            scrubbing,
             leases_changed: Arc::new(Notify::new()),
             read_only: AtomicBool::new(false),
         };
@@ -107,6 +111,11 @@ impl<P: Pool> Catalog<P> {
     #[must_use]
     pub fn pool(&self) -> &Arc<P> {
         &self.inner.pool
+    }
+
+    /// Lets go of what runs in the background; it goes on when the catalog is opened again. For before the pool is closed.
+    pub async fn rest(&self) {
+        self.inner.scrubbing.stop(ScrubPhase::Running).await;
     }
 
     /// LUNs in the pool that the catalog does not know, in the order of their ids: made by something else, or left by a lost

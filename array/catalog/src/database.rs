@@ -24,6 +24,8 @@ const HOSTS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("hosts");
 const MAPPINGS: TableDefinition<'_, (u128, u8), u128> = TableDefinition::new("mappings");
 const SETS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("shadow-sets");
 const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
+/// One record at most, under 0.
+const SCRUB: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("scrub");
 
 /// Who may read and write the file.
 const OWNER_ONLY: u32 = 0o600;
@@ -109,6 +111,7 @@ fn initialize(redb: &Redb) -> Result<(), DatabaseError> {
         transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
         transaction.open_table(SETS).map_err(redb::Error::from)?;
         transaction.open_table(RESERVATIONS).map_err(redb::Error::from)?;
+        transaction.open_table(SCRUB).map_err(redb::Error::from)?;
     }
     transaction.commit().map_err(redb::Error::from)?;
     Ok(())
@@ -135,6 +138,9 @@ fn read(redb: &Redb) -> Result<Content, DatabaseError> {
     }
     for (key, bytes) in records(RESERVATIONS)? {
         content.reservations.push((LunId::from_u128(key), bytes.into()));
+    }
+    for (_, bytes) in records(SCRUB)? {
+        content.scrub = Some(decode(&bytes, "scrub")?);
     }
     let mappings = transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
     for entry in mappings.iter().map_err(redb::Error::from)? {
@@ -163,6 +169,7 @@ fn apply(transaction: &redb::WriteTransaction, change: &Change) -> Result<(), Da
         Change::DropLun(lun) => remove(transaction, LUNS, lun.as_u128()),
         Change::PutReservations(lun, record) => put_bytes(transaction, RESERVATIONS, lun.as_u128(), record),
         Change::DropReservations(lun) => remove(transaction, RESERVATIONS, lun.as_u128()),
+        Change::PutScrub(doc) => put(transaction, SCRUB, 0, doc, "scrub"),
         Change::DropSet(set) => remove(transaction, SETS, set.0.as_u128()),
         Change::PutMapping(host, number, lun) => {
             let mut mappings = transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;

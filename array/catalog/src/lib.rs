@@ -47,6 +47,7 @@ mod records;
 mod reservations;
 mod resolve;
 mod resync;
+mod scrub;
 mod settings;
 mod shadow_set;
 mod state;

@@ -8,6 +8,7 @@ use lunshadow_lun::{BlockCount, ShadowMember};
 use serde::{Deserialize, Serialize};
 
 use crate::enrolment::SecretDigest;
+use crate::scrub::ScrubDoc;
 use crate::{AbortReason, Name, SetState};
 
 /// How far a LUN is. Creation and deletion are noted before the pool is asked, so that a crash in between leaves nothing
@@ -145,6 +146,7 @@ pub(crate) enum Change {
     /// What the target keeps of a LUN's persistent reservations.
     PutReservations(LunId, Bytes),
     DropReservations(LunId),
+    PutScrub(ScrubDoc),
 }
 
 /// The whole content.
@@ -155,4 +157,5 @@ pub(crate) struct Content {
     pub(crate) mappings: Vec<(HostId, u8, LunId)>,
     pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
     pub(crate) reservations: Vec<(LunId, Bytes)>,
+    pub(crate) scrub: Option<ScrubDoc>,
 }

@@ -24,7 +24,7 @@ fn resync_id(text: &str) -> Result<ResyncId, Refusal> {
     id(text, "resync id").map(ResyncId)
 }
 
-fn at_most(request: &WaitRequest) -> Duration {
+pub(crate) fn at_most(request: &WaitRequest) -> Duration {
     Duration::from_millis(request.at_most_ms).min(WAIT_AT_MOST)
 }
 

@@ -75,6 +75,9 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::PoolStatus => by(operation, pool::status::<P>),
         Operation::PoolLuns => by(operation, pool::luns::<P>),
         Operation::GrowPool => by(operation, pool::grow::<P>),
+        Operation::StartScrub => by(operation, pool::start_scrub::<P>),
+        Operation::StopScrub => by(operation, pool::stop_scrub::<P>),
+        Operation::WaitScrub => by(operation, pool::wait_scrub::<P>),
         Operation::Detach => by(operation, admin::detach::<P>),
     }
 }

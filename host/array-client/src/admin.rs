@@ -5,10 +5,10 @@ use std::time::Duration;
 use lunshadow_control::api::{
     ADMIN_HOSTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS, AdminHost, AdminLun, AdminLunsAnswer,
     AdminSetsAnswer, AssignedAnswer, DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer,
-    NewLunAnswer, NewLunRequest, OutcomeAnswer, RenameRequest,
+    NewLunAnswer, NewLunRequest, OutcomeAnswer, RenameRequest, WaitRequest,
 };
 use lunshadow_control::{
-    CapacityRequest, ChapAccounts, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, Secret, ShadowSetId,
+    CapacityRequest, ChapAccounts, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ScrubAnswer, ScrubRequest, Secret, ShadowSetId,
 };
 use serde::Serialize;
 
@@ -187,9 +187,37 @@ impl AdminClient {
         self.done(Verb::Put, &format!("{ADMIN_POOL}/capacity"), &CapacityRequest { capacity_bytes })
     }
 
+    /// Begins a scrub.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn start_scrub(&self, request: &ScrubRequest) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Post, &format!("{ADMIN_POOL}/scrub"), request)
+    }
+
+    /// Stops the scrub.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn stop_scrub(&self) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &format!("{ADMIN_POOL}/scrub")).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// How the last scrub stands, after waiting for its end.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn wait_scrub(&self, at_most: Duration) -> Result<ScrubAnswer, ArrayError> {
+        self.http.send(Verb::Post, &format!("{ADMIN_POOL}/scrub/wait"), &wait_request(at_most), at_most)
+    }
+
     fn done(&self, verb: Verb, path: &str, body: &impl Serialize) -> Result<Outcome, ArrayError> {
         self.http.send(verb, path, body, Duration::ZERO).map(|answer: OutcomeAnswer| answer.outcome)
     }
+}
+
+fn wait_request(at_most: Duration) -> WaitRequest {
+    WaitRequest { at_most_ms: u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX) }
 }
 
 fn host_path(name: &str) -> String {

@@ -40,6 +40,8 @@
 //! | POST | `/v1/admin/shadow-luns/{lun}/detach` | → [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_POOL`] | → [`PoolStatus`](crate::PoolStatus) |
 //! | POST | `/v1/admin/pool/luns` | [`PoolLunsRequest`](crate::PoolLunsRequest) → [`PoolLunsAnswer`](crate::PoolLunsAnswer) |
+//! | POST, DELETE | `/v1/admin/pool/scrub` | begins ([`ScrubRequest`](crate::ScrubRequest)), stops → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/pool/scrub/wait` | [`WaitRequest`] → [`ScrubAnswer`](crate::ScrubAnswer) |
 //! | PUT | `/v1/admin/pool/capacity` | [`CapacityRequest`](crate::CapacityRequest) → [`OutcomeAnswer`] |
 
 use serde::{Deserialize, Serialize};

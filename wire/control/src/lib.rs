@@ -18,7 +18,10 @@ pub use chap::{CHAP_SECRET_BYTES, ChapAccount, ChapAccounts, ChapAccountsError};
 pub use enrolment::{EnrolmentString, Fingerprint, Secret};
 pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
-pub use pool::{CapacityRequest, PoolLevel, PoolLun, PoolLunKind, PoolLunsAnswer, PoolLunsRequest, PoolStatus};
+pub use pool::{
+    CapacityRequest, LunBlocks, PoolLevel, PoolLun, PoolLunKind, PoolLunsAnswer, PoolLunsRequest, PoolStatus,
+    ScrubAnswer, ScrubPhase, ScrubRequest, ScrubState,
+};
 pub use problem::ProblemCode;
 pub use resources::{
     Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,

@@ -19,7 +19,7 @@ use crate::api::{
     ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use crate::{
-    CapacityRequest, ChapAccounts, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState,
+    CapacityRequest, ChapAccounts, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState, ScrubAnswer, ScrubRequest,
 };
 
 /// The methods of HTTP that the API uses.
@@ -184,6 +184,12 @@ operations! {
         takes PoolLunsRequest, answers PoolLunsAnswer;
     GrowPool: Put "/v1/admin/pool/capacity", Administrator, "Gives the pool more capacity",
         takes CapacityRequest, answers OutcomeAnswer;
+    StartScrub: Post "/v1/admin/pool/scrub", Administrator, "Begins to verify everything in the pool",
+        takes ScrubRequest, answers OutcomeAnswer;
+    StopScrub: Delete "/v1/admin/pool/scrub", Administrator, "Stops the scrub; the next one goes on from there",
+        answers OutcomeAnswer;
+    WaitScrub: Post "/v1/admin/pool/scrub/wait", Administrator, "How the last scrub stands, after waiting for its end",
+        takes WaitRequest, answers ScrubAnswer;
     Detach: Post "/v1/admin/shadow-luns/{lun}/detach", Administrator, "Makes a shadow LUN a LUN of its own",
         answers OutcomeAnswer;
 }

@@ -116,3 +116,77 @@ pub struct CapacityRequest {
     /// How much it may use in all.
     pub capacity_bytes: u64,
 }
+
+/// How a scrub stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScrubPhase {
+    /// It runs, or goes on when the array is started again.
+    Running,
+    /// An administrator stopped it; the next one goes on from there.
+    Stopped,
+    /// It has looked at everything.
+    Finished,
+    /// It could not go on.
+    Failed,
+}
+
+/// Blocks of a LUN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LunBlocks {
+    /// The LUN.
+    pub lun: LunId,
+    /// What the LUN is there for.
+    #[serde(flatten)]
+    pub kind: PoolLunKind,
+    /// The first of the blocks, of 512 bytes.
+    pub first_block: u64,
+    /// How many they are.
+    pub block_count: u64,
+}
+
+/// The last scrub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScrubState {
+    /// How it stands.
+    pub phase: ScrubPhase,
+    /// How much it reads in a second at most.
+    pub bytes_per_second: Option<u64>,
+    /// When it began, in milliseconds since 1970.
+    pub began_at_unix_ms: u64,
+    /// When it ended, if it has.
+    pub ended_at_unix_ms: Option<u64>,
+    /// How many map pages it has compared with their second copies.
+    pub map_pages: u64,
+    /// How much data it has verified.
+    pub verified_bytes: u64,
+    /// How much data the pool has now.
+    pub data_bytes: u64,
+    /// How many copies of map pages it has written again.
+    pub healed_copies: u64,
+    /// What cannot be read.
+    pub damage: Vec<LunBlocks>,
+    /// More than that cannot be read.
+    pub damage_left_out: bool,
+    /// Why it could not go on.
+    pub failure: Option<String>,
+}
+
+/// Whether there ever was a scrub, and how the last one stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScrubAnswer {
+    /// The last one.
+    pub scrub: Option<ScrubState>,
+}
+
+/// A scrub to be begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubRequest {
+    /// How much it may read in a second; as much as it can if that is absent.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
+    /// From the beginning, though the last one was stopped.
+    #[serde(default)]
+    pub restart: bool,
+}

@@ -9,4 +9,5 @@ mod enrolment;
 mod pool;
 mod proxy;
 mod rights;
+mod scrub;
 mod service;

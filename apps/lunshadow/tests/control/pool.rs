@@ -10,7 +10,7 @@ use lunshadow_scsi::{AdditionalSense, LunAddress};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::service::{Service, array_of, initiator, kept_shadows, refused, run, succeed, text};
+use crate::service::{Service, array_of, initiator, kept_shadows, refused, run, succeed, text, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,17 +36,6 @@ impl Used {
         runtime.block_on(write(&service, 1, 0, MIB, 2))?;
         Ok(Self { service, enrolment, shadows })
     }
-}
-
-/// Fills a part of a LUN of the host `sql` with one byte, over iSCSI.
-async fn write(service: &Service, number: u8, at_bytes: u64, len_bytes: u64, byte: u8) -> anyhow::Result<()> {
-    let session = Session::login(service.portal, &initiator("sql").parse()?, TARGET_NAME).await?;
-    let disk = Disk::new(session.clone(), LunAddress::peripheral(number));
-    for at in (at_bytes..at_bytes + len_bytes).step_by(1 << 18) {
-        disk.write(at / 512, Bytes::from(vec![byte; 1 << 18])).await?;
-    }
-    disk.flush().await?;
-    Ok(session.logout().await?)
 }
 
 fn number(document: &Value, field: &str) -> anyhow::Result<u64> {

@@ -7,8 +7,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
+use lunshadow::array::TARGET_NAME;
 use lunshadow_array_client::{AdminClient, Array as _, Endpoint, Enrolment, HttpsArray, HttpsTimeouts, enrol};
 use lunshadow_control::{EnrolmentString, Fingerprint, LunId, Secret, ShadowSetId};
+use lunshadow_initiator::{Disk, Session};
+use lunshadow_scsi::LunAddress;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -234,4 +238,21 @@ pub(crate) fn initiator(host: &str) -> String {
 /// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// Fills a part of a LUN of the host `sql` with one byte, over iSCSI.
+pub(crate) async fn write(
+    service: &Service,
+    number: u8,
+    at_bytes: u64,
+    len_bytes: u64,
+    byte: u8,
+) -> anyhow::Result<()> {
+    let session = Session::login(service.portal, &initiator("sql").parse()?, TARGET_NAME).await?;
+    let disk = Disk::new(session.clone(), LunAddress::peripheral(number));
+    for at in (at_bytes..at_bytes + len_bytes).step_by(1 << 18) {
+        disk.write(at / 512, Bytes::from(vec![byte; 1 << 18])).await?;
+    }
+    disk.flush().await?;
+    Ok(session.logout().await?)
 }
