@@ -343,6 +343,85 @@ pub enum LunCommand {
     Grow(LunSizeArgs),
     /// Delete a LUN with its data; no host may see it, and it must have no shadow LUNs
     Delete(LunDeleteArgs),
+    /// Make a full copy of a LUN or shadow LUN in the background, which shares nothing with it
+    Copy(LunCopyArgs),
+    /// List full copies that run, and the last ones that are over
+    Copies(AdminArgs),
+    /// Give a full copy up; nothing is left of it
+    CancelCopy(NamedArgs),
+    /// Give a LUN the content that one of its shadow LUNs has; what it held before is gone
+    Revert(LunRevertArgs),
+    /// Make a LUN of a disk image
+    Import(LunImportArgs),
+    /// Write a LUN or shadow LUN, as it is now, to a disk image
+    Export(LunExportArgs),
+}
+
+/// `lunshadow lun copy`.
+#[derive(Debug, Args)]
+pub struct LunCopyArgs {
+    /// The name of a LUN, or the id of a shadow LUN
+    pub source: String,
+    /// What to call the copy
+    pub new_name: String,
+    /// How much to copy in a second, for example 100MiB; without it, as much as possible
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
+    pub rate: Option<u64>,
+    /// Stay until it has ended; ends with 1 if there is no copy then
+    #[arg(long)]
+    pub wait: bool,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun revert`.
+#[derive(Debug, Args)]
+pub struct LunRevertArgs {
+    /// The LUN
+    pub name: String,
+    /// The shadow LUN's id, as `shadow list` shows it; it stays as it is
+    #[arg(long, value_name = "SHADOW")]
+    pub to: LunId,
+    /// Though hosts see the LUN, whose content changes under them
+    #[arg(long)]
+    pub force: bool,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun import`.
+#[derive(Debug, Args)]
+pub struct LunImportArgs {
+    /// The image; it is never changed
+    pub file: PathBuf,
+    /// What to call the LUN
+    pub name: String,
+    /// raw, qcow2, vmdk or another format that qemu-img reads; by default what the file looks like
+    #[arg(long, value_parser = image_format)]
+    pub format: Option<String>,
+    /// Which array; with --pool also one that is not served
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `lunshadow lun export`.
+#[derive(Debug, Args)]
+pub struct LunExportArgs {
+    /// The name of a LUN, or the id of a shadow LUN
+    pub source: String,
+    /// The image to be written
+    pub file: PathBuf,
+    /// raw, qcow2, vmdk or another format that qemu-img writes
+    #[arg(long, default_value = "raw", value_parser = image_format)]
+    pub format: String,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Which array; with --pool also one that is not served
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// `lunshadow lun rename`.
@@ -407,6 +486,21 @@ pub enum ShadowCommand {
     Delete(ShadowDeleteArgs),
     /// Make a shadow LUN a LUN of its own, so that nothing deletes it as a shadow LUN
     Detach(ShadowDetachArgs),
+    /// Make a shadow LUN a LUN like any other, of a name of its own
+    Promote(ShadowPromoteArgs),
+}
+
+/// `lunshadow shadow promote`.
+#[derive(Debug, Args)]
+pub struct ShadowPromoteArgs {
+    /// The shadow LUN's id, as `shadow list` shows it
+    #[arg(value_name = "LUN")]
+    pub lun: LunId,
+    /// What to call it
+    pub name: String,
+    /// Which array
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// `lunshadow shadow detach`.
@@ -429,6 +523,12 @@ pub struct ShadowDeleteArgs {
     /// Which array
     #[command(flatten)]
     pub admin: AdminArgs,
+}
+
+/// A format as `qemu-img` calls it.
+fn image_format(text: &str) -> Result<String, &'static str> {
+    let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if plain && !text.starts_with('-') { Ok(text.to_owned()) } else { Err("give raw, qcow2, vmdk or the like") }
 }
 
 /// A place on the network, as it stands in enrolment strings.

@@ -60,19 +60,27 @@ impl Image {
     /// # Errors
     /// Whatever of [`ImageError`] is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
+        match format_of(path)? {
+            Some(format) => Err(ImageError::NotRaw { path: path.to_owned(), format }),
+            None => Self::open_as_raw(path),
+        }
+    }
+
+    /// Opens a file whose content is a disk's, whatever it looks like.
+    ///
+    /// # Errors
+    /// Any [`ImageError`] but `NotRaw`.
+    pub fn open_as_raw(path: &Path) -> Result<Self, ImageError> {
         let unreadable = |source| ImageError::Unreadable { path: path.to_owned(), source };
         // Opening comes after the look at the kind of file: to open a pipe would wait for a writer.
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(ImageError::NotAFile(path.to_owned()));
         }
-        let mut file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(unreadable)?;
         let len_bytes = metadata.len();
         if len_bytes == 0 {
             return Err(ImageError::Empty(path.to_owned()));
-        }
-        if let Some(format) = other_format(&mut file).map_err(unreadable)? {
-            return Err(ImageError::NotRaw { path: path.to_owned(), format });
         }
         let block_count = BlockCount::from_bytes(len_bytes)
             .ok_or_else(|| ImageError::NotWholeBlocks { path: path.to_owned(), len_bytes })?;
@@ -91,12 +99,24 @@ impl Image {
     }
 }
 
+/// The name that `qemu-img` has for the format of an image that is not raw, if it is one that is often met.
+///
+/// # Errors
+/// `Unreadable`, `NotAFile`.
+pub fn format_of(path: &Path) -> Result<Option<&'static str>, ImageError> {
+    let unreadable = |source| ImageError::Unreadable { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(ImageError::NotAFile(path.to_owned()));
+    }
+    other_format(&mut File::open(path).map_err(unreadable)?).map_err(unreadable)
+}
+
 /// Image formats that are often met and that must not be served as if they were disks.
 fn other_format(file: &mut File) -> io::Result<Option<&'static str>> {
     let mut start = Vec::new();
     Read::by_ref(file).take(8).read_to_end(&mut start)?;
     let formats: [(&[u8], &str); 4] =
-        [(b"QFI\xfb", "qcow2"), (b"KDMV", "VMDK"), (b"vhdxfile", "VHDX"), (b"conectix", "VHD")];
+        [(b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"vhdxfile", "vhdx"), (b"conectix", "vpc")];
     Ok(formats.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name))
 }
 

@@ -21,4 +21,5 @@ pub mod quantity;
 pub mod records;
 pub mod report;
 pub mod serve;
+mod transfer;
 pub mod trial;

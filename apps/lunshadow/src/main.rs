@@ -33,7 +33,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Pool(command) => return Runtime::new()?.block_on(pool::run(command)),
         Command::Serve(args) => Runtime::new()?.block_on(serve::serve(args)),
         Command::Host(command) => admin::host(command),
-        Command::Lun(command) => admin::lun(command),
+        Command::Lun(command) => return admin::lun(command, &Runtime::new()?),
         Command::Shadow(command) => admin::shadow(command),
     }?;
     Ok(true)

@@ -40,6 +40,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
             None
         }
     };
+    storage.catalog.resume_copies();
     storage.catalog.resume_scrub();
     introduce(args, &storage, target.local_addr(), &admission);
     if let Some(control) = &control {

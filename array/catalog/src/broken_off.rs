@@ -27,7 +27,7 @@ impl<P: Pool> Catalog<P> {
             let mut outcomes = Vec::with_capacity(shadows.len());
             for shadow in shadows {
                 outcomes.push(match used {
-                    ShadowUse::ReadWrite => inner.break_off(Some(host), shadow).await?,
+                    ShadowUse::ReadWrite => inner.break_off(Some(host), shadow, None).await?,
                     ShadowUse::Recovering | ShadowUse::Recovered => inner.note(host, shadow, used).await?,
                 });
             }
@@ -42,7 +42,7 @@ impl<P: Pool> Catalog<P> {
     /// `UnknownLun`, `WrongState`, `Database`.
     pub async fn detach(&self, shadow: LunId) -> Result<Outcome, CatalogError> {
         let inner = Arc::clone(&self.inner);
-        self.complete(async move { inner.break_off(None, shadow).await }).await
+        self.complete(async move { inner.break_off(None, shadow, None).await }).await
     }
 }
 
@@ -67,7 +67,13 @@ impl<P: Pool> Inner<P> {
         Ok(Outcome::Done)
     }
 
-    async fn break_off(&self, host: Option<HostId>, shadow: LunId) -> Result<Outcome, CatalogError> {
+    /// Makes a shadow LUN one of its own, of that name or of one that begins with `shadow-`.
+    pub(crate) async fn break_off(
+        &self,
+        host: Option<HostId>,
+        shadow: LunId,
+        name: Option<Name>,
+    ) -> Result<Outcome, CatalogError> {
         let _source_luns = self.source_luns.lock().await;
         let _changes = self.changes.lock().await;
         // A LUN of its own was broken off before.
@@ -85,7 +91,14 @@ impl<P: Pool> Inner<P> {
             if set_doc.members.is_empty() {
                 set_doc.ended.get_or_insert(state.next_ended);
             }
-            (set_doc, lun_doc(&state, shadow, handle.block_count()))
+            let lun_doc = match name {
+                Some(name) => {
+                    state.check_name_free(&name)?;
+                    LunDoc::new(name, handle.block_count()).in_phase(LunPhase::Live)
+                }
+                None => lun_doc(&state, shadow, handle.block_count()),
+            };
+            (set_doc, lun_doc)
         };
         self.write(vec![Change::PutLun(shadow, lun_doc.clone()), Change::PutSet(set, set_doc)]).await?;
         self.make_own(&mut self.state.lock(), set, shadow, lun_doc, handle);

@@ -12,6 +12,7 @@ use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, ReservationSt
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use crate::copies::Copies;
 use crate::database::Database;
 use crate::enrolment::SecretDigest;
 use crate::records::Change;
@@ -19,6 +20,7 @@ use crate::reservations::Reservations;
 use crate::resync::Resyncs;
 use crate::scrub::Scrubbing;
 use crate::state::State;
+use crate::transfers::Transfers;
 use crate::{CatalogError, OpenError, Settings, reconcile};
 
 /// Who is who on the array, and its use cases.
@@ -58,6 +60,8 @@ pub(crate) struct Inner<P> {
     pub(crate) reservations: Reservations,
     pub(crate) resyncs: Mutex<Resyncs>,
     pub(crate) scrubbing: Scrubbing,
+    pub(crate) copies: Copies,
+    pub(crate) transfers: Transfers,
     /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
     pub(crate) leases_changed: Arc<Notify>,
     /// Whether the pool has answered that it refuses changes.
@@ -80,7 +84,7 @@ impl<P: Pool> Catalog<P> {
         let (database, mut content) = Database::open(path.to_owned()).await?;
         let kept = std::mem::take(&mut content.reservations);
         let scrubbing = Scrubbing::new(content.scrub.take());
-        let (state, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
+        let (state, copies, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
         let reservations = Reservations::of_known(kept, &state, &mut changes);
         database.write(changes).await?;
         let inner = Inner {
@@ -95,6 +99,8 @@ impl<P: Pool> Catalog<P> {
             reservations,
             resyncs: Mutex::default(),
             scrubbing,
+            copies: Copies::new(copies),
+            transfers: Transfers::default(),
             leases_changed: Arc::new(Notify::new()),
             read_only: AtomicBool::new(false),
         };
@@ -115,6 +121,7 @@ impl<P: Pool> Catalog<P> {
 
     /// Lets go of what runs in the background; it goes on when the catalog is opened again. For before the pool is closed.
     pub async fn rest(&self) {
+        self.inner.copies.pause().await;
         self.inner.scrubbing.stop(ScrubPhase::Running).await;
     }
 
@@ -124,7 +131,9 @@ impl<P: Pool> Catalog<P> {
     pub fn orphans(&self) -> Vec<LunId> {
         let luns = self.inner.pool.luns();
         let state = self.inner.state.lock();
-        let known = |lun: &LunId| state.luns.contains_key(lun) || state.set_of_shadow.contains_key(lun);
+        let known = |lun: &LunId| {
+            state.luns.contains_key(lun) || state.set_of_shadow.contains_key(lun) || state.internal.contains(lun)
+        };
         luns.into_iter().map(|summary| summary.lun).filter(|lun| !known(lun)).collect()
     }
 

@@ -26,6 +26,8 @@ const SETS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("shadow-sets
 const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
 /// One record at most, under 0.
 const SCRUB: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("scrub");
+/// What internal LUNs are there for.
+const WORK: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("work");
 
 /// Who may read and write the file.
 const OWNER_ONLY: u32 = 0o600;
@@ -111,6 +113,7 @@ fn initialize(redb: &Redb) -> Result<(), DatabaseError> {
         transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;
         transaction.open_table(SETS).map_err(redb::Error::from)?;
         transaction.open_table(RESERVATIONS).map_err(redb::Error::from)?;
+        transaction.open_table(WORK).map_err(redb::Error::from)?;
         transaction.open_table(SCRUB).map_err(redb::Error::from)?;
     }
     transaction.commit().map_err(redb::Error::from)?;
@@ -138,6 +141,9 @@ fn read(redb: &Redb) -> Result<Content, DatabaseError> {
     }
     for (key, bytes) in records(RESERVATIONS)? {
         content.reservations.push((LunId::from_u128(key), bytes.into()));
+    }
+    for (key, bytes) in records(WORK)? {
+        content.work.push((LunId::from_u128(key), decode(&bytes, "copy, import or export")?));
     }
     for (_, bytes) in records(SCRUB)? {
         content.scrub = Some(decode(&bytes, "scrub")?);
@@ -169,6 +175,8 @@ fn apply(transaction: &redb::WriteTransaction, change: &Change) -> Result<(), Da
         Change::DropLun(lun) => remove(transaction, LUNS, lun.as_u128()),
         Change::PutReservations(lun, record) => put_bytes(transaction, RESERVATIONS, lun.as_u128(), record),
         Change::DropReservations(lun) => remove(transaction, RESERVATIONS, lun.as_u128()),
+        Change::PutWork(lun, doc) => put(transaction, WORK, lun.as_u128(), doc, "copy, import or export"),
+        Change::DropWork(lun) => remove(transaction, WORK, lun.as_u128()),
         Change::PutScrub(doc) => put(transaction, SCRUB, 0, doc, "scrub"),
         Change::DropSet(set) => remove(transaction, SETS, set.0.as_u128()),
         Change::PutMapping(host, number, lun) => {

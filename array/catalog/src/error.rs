@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunshadow_control::{ChapAccountsError, HostId, InitiatorName, LunId, ProblemCode, ResyncId, ShadowSetId};
-use lunshadow_lun::{BlockCount, CommitError, PoolError};
+use lunshadow_lun::{BlockCount, CommitError, LunError, PoolError};
 
 use crate::{AbortReason, EnrolmentFault, Name, SetState};
 
@@ -102,6 +102,20 @@ pub enum CatalogError {
     /// What initiators were to prove cannot be used.
     #[error(transparent)]
     InvalidChap(#[from] ChapAccountsError),
+    /// Hosts see the LUN that would get another content.
+    #[error("LUN {0} is mapped to a host, which would see its content change; unmap it first, or say --force")]
+    WouldOverwrite(Name),
+    /// The shadow LUN is not one of the LUN.
+    #[error("shadow LUN {shadow} is not one of LUN {name}")]
+    ShadowOfAnother {
+        /// The LUN.
+        name: Name,
+        /// The shadow LUN.
+        shadow: LunId,
+    },
+    /// What was imported did not become durable.
+    #[error("what was imported did not become durable: {0}")]
+    NotImported(#[source] Arc<LunError>),
     /// LUNs do not get shorter.
     #[error("LUN {name} has {} bytes and cannot shrink to {}", has.bytes(), asked.bytes())]
     WouldShrink {
@@ -191,7 +205,7 @@ impl CatalogError {
             Self::UnknownSet(_) | Self::UnknownResync(_) => ProblemCode::UnknownSet,
             Self::EnrolmentRefused(_) => ProblemCode::EnrolmentRefused,
             Self::NotAuthenticated => ProblemCode::NotAuthenticated,
-            Self::InUse(_) => ProblemCode::InUse,
+            Self::InUse(_) | Self::WouldOverwrite(_) => ProblemCode::InUse,
             Self::DuplicateTarget(_) | Self::WouldShrink { .. } | Self::InvalidChap(_) => ProblemCode::InvalidRequest,
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
@@ -202,12 +216,14 @@ impl CatalogError {
             | Self::HostInUse(_)
             | Self::NameTaken(_)
             | Self::InitiatorTaken(_) => ProblemCode::WrongState,
-            Self::NotAShadow(_) | Self::NotASource(_) => ProblemCode::WrongRole,
+            Self::NotAShadow(_) | Self::NotASource(_) | Self::ShadowOfAnother { .. } => ProblemCode::WrongRole,
             Self::OutOfSpace => ProblemCode::OutOfSpace,
             Self::UnsupportedSize(_) | Self::LimitReached { .. } => ProblemCode::LimitReached,
             Self::DeadlinePassed { .. } => ProblemCode::DeadlinePassed,
             Self::PoolReadOnly => ProblemCode::PoolReadOnly,
-            Self::Medium(_) | Self::Database(_) | Self::Disagreement(_) | Self::BrokenOff => ProblemCode::Internal,
+            Self::NotImported(_) | Self::Medium(_) | Self::Database(_) | Self::Disagreement(_) | Self::BrokenOff => {
+                ProblemCode::Internal
+            }
         }
     }
 
@@ -272,6 +288,9 @@ mod tests {
             (CatalogError::NotAShadow(lun), ProblemCode::WrongRole),
             (CatalogError::NotASource(lun), ProblemCode::WrongRole),
             (CatalogError::Mapped(name.clone()), ProblemCode::WrongState),
+            (CatalogError::WouldOverwrite(name.clone()), ProblemCode::InUse),
+            (CatalogError::ShadowOfAnother { name: name.clone(), shadow: lun }, ProblemCode::WrongRole),
+            (CatalogError::NotImported(Arc::new(LunError::Poisoned)), ProblemCode::Internal),
             (CatalogError::HasShadows { name: name.clone(), count: 2 }, ProblemCode::WrongState),
             (CatalogError::InvalidChap(ChapAccountsError::Secret), ProblemCode::InvalidRequest),
             (

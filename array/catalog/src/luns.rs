@@ -150,7 +150,7 @@ impl<P: Pool> Inner<P> {
         }
     }
 
-    async fn rename_lun(&self, lun: LunId, name: Name) -> Result<Outcome, CatalogError> {
+    pub(crate) async fn rename_lun(&self, lun: LunId, name: Name) -> Result<Outcome, CatalogError> {
         let _source_luns = self.source_luns.lock().await;
         let doc = {
             let state = self.state.lock();

@@ -109,7 +109,7 @@ impl State {
             Some(LunRole::Shadow { source, set }) => {
                 PoolLunKind::Shadow { source_name: self.luns.get(&source).map(|doc| doc.name.to_string()), set }
             }
-            None if self.luns.contains_key(&lun) => PoolLunKind::Internal,
+            None if self.internal.contains(&lun) || self.luns.contains_key(&lun) => PoolLunKind::Internal,
             None => PoolLunKind::Unknown,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lunshadow_control::{LunId, ShadowSetId};
 use lunshadow_lun::{LunOrigin, LunSummary, Pool, PoolError};
 
+use crate::internal::{self, CopyDoc};
 use crate::records::{Change, Content, LunPhase, SetDoc};
 use crate::shadow_set::{AbortReason, SetState, ShadowSet};
 use crate::state::{Host, State};
@@ -14,16 +15,18 @@ use crate::{OpenError, Settings};
 /// to be corrected in the database.
 pub(crate) async fn reconcile<P: Pool>(
     pool: &P,
-    content: Content,
+    mut content: Content,
     settings: &Settings,
-) -> Result<(State, Vec<Change>), OpenError> {
+) -> Result<(State, BTreeMap<LunId, CopyDoc>, Vec<Change>), OpenError> {
     let in_pool: BTreeMap<LunId, LunSummary> = pool.luns().into_iter().map(|summary| (summary.lun, summary)).collect();
     let mut state = State::default();
     let mut changes = Vec::new();
+    let work = std::mem::take(&mut content.work);
+    let copies = internal::reconcile(pool, &in_pool, work, &mut content.luns, &mut state, &mut changes).await;
     for (lun, doc) in content.luns {
         let exists = in_pool.contains_key(&lun);
         let doc = match doc.phase {
-            LunPhase::Live => doc,
+            LunPhase::Live | LunPhase::Filling => doc,
             LunPhase::Creating if exists => {
                 let doc = doc.in_phase(LunPhase::Live);
                 changes.push(Change::PutLun(lun, doc.clone()));
@@ -80,7 +83,7 @@ pub(crate) async fn reconcile<P: Pool>(
         }
     }
     open_handles(pool, &mut state)?;
-    Ok((state, changes))
+    Ok((state, copies, changes))
 }
 
 /// Where a set stands after a restart. The pool forgets preparations, and commits all LUNs of a set or none.
@@ -144,7 +147,7 @@ fn open_handles<P: Pool>(pool: &P, state: &mut State) -> Result<(), OpenError> {
 }
 
 /// Deletes a LUN that should not be there; a failure leaves it for the next attempt.
-async fn delete<P: Pool>(pool: &P, lun: LunId) -> bool {
+pub(crate) async fn delete<P: Pool>(pool: &P, lun: LunId) -> bool {
     match pool.delete(lun).await {
         Ok(_) => true,
         Err(error) => {

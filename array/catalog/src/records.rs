@@ -8,6 +8,7 @@ use lunshadow_lun::{BlockCount, ShadowMember};
 use serde::{Deserialize, Serialize};
 
 use crate::enrolment::SecretDigest;
+use crate::internal::WorkDoc;
 use crate::scrub::ScrubDoc;
 use crate::{AbortReason, Name, SetState};
 
@@ -17,6 +18,8 @@ use crate::{AbortReason, Name, SetState};
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LunPhase {
     Creating,
+    /// A copy or an import fills it, and nobody sees it.
+    Filling,
     Live,
     Deleting,
 }
@@ -147,6 +150,8 @@ pub(crate) enum Change {
     PutReservations(LunId, Bytes),
     DropReservations(LunId),
     PutScrub(ScrubDoc),
+    PutWork(LunId, WorkDoc),
+    DropWork(LunId),
 }
 
 /// The whole content.
@@ -158,4 +163,5 @@ pub(crate) struct Content {
     pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
     pub(crate) reservations: Vec<(LunId, Bytes)>,
     pub(crate) scrub: Option<ScrubDoc>,
+    pub(crate) work: Vec<(LunId, WorkDoc)>,
 }

@@ -136,6 +136,11 @@ impl<P: Pool> Inner<P> {
     async fn revert(&self, host: HostId, pairs: &[ResyncPair]) -> Result<(), CatalogError> {
         // Things may have changed while the resync waited for its turn.
         check(&self.state.lock(), host, pairs)?;
+        self.revert_all(pairs).await
+    }
+
+    /// Gives LUNs the content of shadow LUNs, which the caller has looked at.
+    pub(crate) async fn revert_all(&self, pairs: &[ResyncPair]) -> Result<(), CatalogError> {
         let reverts: Vec<_> = pairs.iter().map(|pair| RevertPair { from: pair.shadow, to: pair.target }).collect();
         self.pool.revert(&reverts).await.map_err(|error| self.pool_failed(error))?;
         let targets: BTreeSet<LunId> = pairs.iter().map(|pair| pair.target).collect();

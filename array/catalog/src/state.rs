@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) sets: BTreeMap<ShadowSetId, ShadowSet>,
     /// Shadow LUNs that are being deleted, and that nobody can map any more.
     pub(crate) releasing: HashSet<LunId>,
+    /// LUNs that are the array's own for a while.
+    pub(crate) internal: HashSet<LunId>,
     /// INVARIANT: has every source LUN and every mapped shadow LUN, unless the pool does not have it.
     pub(crate) handles: HashMap<LunId, LunHandle>,
     /// Which set a shadow LUN belongs to, whatever the set's state.

@@ -27,7 +27,7 @@ impl<P: Pool> Service<P> {
         self.catalog.host_named(&name(text)?).ok_or_else(unknown)
     }
 
-    fn lun(&self, text: &str) -> Result<LunId, Refusal> {
+    pub(crate) fn lun(&self, text: &str) -> Result<LunId, Refusal> {
         let unknown = || {
             let detail = format!("there is no LUN {text}; `lunshadow lun list` shows all");
             Refusal::new(ProblemCode::UnknownLun, detail)
@@ -68,7 +68,7 @@ fn set(found: AdministeredSet) -> AdminSet {
     }
 }
 
-fn blocks(len_bytes: u64) -> Result<BlockCount, Refusal> {
+pub(crate) fn blocks(len_bytes: u64) -> Result<BlockCount, Refusal> {
     let odd = || Refusal::new(ProblemCode::InvalidRequest, "the length of a LUN is a multiple of 512 bytes");
     BlockCount::from_bytes(len_bytes).ok_or_else(odd)
 }

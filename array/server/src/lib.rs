@@ -1,7 +1,7 @@
 //! The array's control service: the control API over HTTPS, in front of the catalog.
 //!
 //! ```text
-//!  host, administrator ══ TLS ══▶ listener.rs ──▶ routes.rs ──▶ asker.rs (who is it?) ──▶ host.rs, admin.rs, pool.rs ──▶ catalog
+//!  host, administrator ══ TLS ══▶ listener.rs ──▶ routes.rs ──▶ asker.rs (who is it?) ──▶ host.rs, admin.rs, pool.rs, content.rs ──▶ catalog
 //! ```
 //!
 //! Decisions are the catalog's: which host may do what to which LUN, and what happens to sets. Here a credential becomes a host, bytes
@@ -11,6 +11,7 @@
 mod admin;
 mod asker;
 mod certificate;
+mod content;
 mod credential;
 mod host;
 mod kept_file;

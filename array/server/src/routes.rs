@@ -9,7 +9,7 @@ use lunshadow_lun::PoolCare;
 
 use crate::asker::Shared;
 use crate::problem::Refusal;
-use crate::{admin, host, pool};
+use crate::{admin, content, host, pool};
 
 /// All routes.
 pub(crate) fn router<P: PoolCare>(service: Shared<P>) -> Router {
@@ -72,6 +72,19 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),
         Operation::Sets => by(operation, admin::sets::<P>),
         Operation::DeleteSet => by(operation, admin::delete_set::<P>),
+        Operation::Promote => by(operation, content::promote::<P>),
+        Operation::RevertLun => by(operation, content::revert::<P>),
+        Operation::StartCopy => by(operation, content::start_copy::<P>),
+        Operation::CancelCopy => by(operation, content::cancel_copy::<P>),
+        Operation::WaitCopy => by(operation, content::wait_copy::<P>),
+        Operation::Copies => by(operation, content::copies::<P>),
+        Operation::BeginImport => by(operation, content::begin_import::<P>),
+        Operation::BeginExport => by(operation, content::begin_export::<P>),
+        Operation::TransferExtents => by(operation, content::extents::<P>),
+        Operation::ReadBlocks => by(operation, content::read::<P>),
+        Operation::WriteBlocks => by(operation, content::write::<P>),
+        Operation::FinishTransfer => by(operation, content::finish::<P>),
+        Operation::CancelTransfer => by(operation, content::cancel::<P>),
         Operation::PoolStatus => by(operation, pool::status::<P>),
         Operation::PoolLuns => by(operation, pool::luns::<P>),
         Operation::GrowPool => by(operation, pool::grow::<P>),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    ADMIN_HOSTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS, AdminHost, AdminLun, AdminLunsAnswer,
-    AdminSetsAnswer, AssignedAnswer, DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer,
-    NewLunAnswer, NewLunRequest, OutcomeAnswer, RenameRequest, WaitRequest,
+    ADMIN_COPIES, ADMIN_EXPORTS, ADMIN_HOSTS, ADMIN_IMPORTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS,
+    ADMIN_TRANSFERS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer, DeleteLunRequest,
+    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
+    RenameRequest, WaitRequest,
 };
 use lunshadow_control::{
-    CapacityRequest, ChapAccounts, LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ScrubAnswer, ScrubRequest, Secret, ShadowSetId,
+    CapacityRequest, ChapAccounts, ContentExtent, CopiesAnswer, CopyRequest, CopyState, ExportRequest, ExtentsAnswer,
+    LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, RevertRequest, ScrubAnswer,
+    ScrubRequest, Secret, ShadowSetId, TransferAnswer,
 };
 use serde::Serialize;
 
@@ -209,6 +212,117 @@ impl AdminClient {
     /// [`ArrayError`].
     pub fn wait_scrub(&self, at_most: Duration) -> Result<ScrubAnswer, ArrayError> {
         self.http.send(Verb::Post, &format!("{ADMIN_POOL}/scrub/wait"), &wait_request(at_most), at_most)
+    }
+
+    /// Makes a shadow LUN a LUN of its own, of that name.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongState` when its set is not kept or the name is taken; [`ArrayError`].
+    pub fn promote(&self, shadow: LunId, name: &str) -> Result<Outcome, ArrayError> {
+        let request = PromoteRequest { name: name.to_owned() };
+        self.done(Verb::Post, &format!("{ADMIN_SHADOW_LUNS}/{shadow}/promote"), &request)
+    }
+
+    /// Gives a LUN the content of one of its shadow LUNs.
+    ///
+    /// # Errors
+    /// `InUse` while it is mapped, unless by force; `WrongRole`, `UnknownLun`; [`ArrayError`].
+    pub fn revert_lun(&self, name: &str, request: &RevertRequest) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Post, &format!("{}/revert", lun_path(name)), request)
+    }
+
+    /// Begins a full copy to a new LUN of that name.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `WrongState` when the name is taken; [`ArrayError`].
+    pub fn start_copy(&self, name: &str, request: &CopyRequest) -> Result<NewLunAnswer, ArrayError> {
+        self.http.send(Verb::Put, &format!("{}/copy", lun_path(name)), request, Duration::ZERO)
+    }
+
+    /// Gives a full copy up.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn cancel_copy(&self, name: &str) -> Result<Outcome, ArrayError> {
+        self.http.ask(Verb::Delete, &format!("{}/copy", lun_path(name))).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// How a full copy stands, after waiting for its end.
+    ///
+    /// # Errors
+    /// `UnknownLun` when the array knows no such copy (any more); [`ArrayError`].
+    pub fn wait_copy(&self, name: &str, at_most: Duration) -> Result<CopyState, ArrayError> {
+        self.http.send(Verb::Post, &format!("{}/copy/wait", lun_path(name)), &wait_request(at_most), at_most)
+    }
+
+    /// Full copies that run, and the last ones that are over.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn copies(&self) -> Result<CopiesAnswer, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_COPIES)
+    }
+
+    /// Begins to fill a new LUN.
+    ///
+    /// # Errors
+    /// `WrongState` when the name is taken; [`ArrayError`].
+    pub fn begin_import(&self, name: &str, len_bytes: u64) -> Result<TransferAnswer, ArrayError> {
+        let path = format!("{ADMIN_IMPORTS}/{}", path_segment(name));
+        self.http.send(Verb::Put, &path, &NewLunRequest { len_bytes }, Duration::ZERO)
+    }
+
+    /// Begins to read a LUN, by its name, or a shadow LUN, by its id.
+    ///
+    /// # Errors
+    /// `UnknownLun`; [`ArrayError`].
+    pub fn begin_export(&self, source: &str) -> Result<TransferAnswer, ArrayError> {
+        let request = ExportRequest { source: source.to_owned() };
+        self.http.send(Verb::Post, ADMIN_EXPORTS, &request, Duration::ZERO)
+    }
+
+    /// Where there is content from a block on.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn transfer_extents(&self, transfer: LunId, block: u64) -> Result<Vec<ContentExtent>, ArrayError> {
+        let path = format!("{ADMIN_TRANSFERS}/{transfer}/extents/{block}");
+        self.http.ask(Verb::Get, &path).map(|answer: ExtentsAnswer| answer.extents)
+    }
+
+    /// Reads blocks, [`CONTENT_BYTES_MAX`](lunshadow_control::CONTENT_BYTES_MAX) at most.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn read_blocks(&self, transfer: LunId, block: u64, count: u64) -> Result<Vec<u8>, ArrayError> {
+        self.http.fetch_content(&format!("{ADMIN_TRANSFERS}/{transfer}/blocks/{block}/{count}"))
+    }
+
+    /// Writes blocks, [`CONTENT_BYTES_MAX`](lunshadow_control::CONTENT_BYTES_MAX) at most.
+    ///
+    /// # Errors
+    /// `OutOfSpace`; [`ArrayError`].
+    pub fn write_blocks(&self, transfer: LunId, block: u64, content: &[u8]) -> Result<(), ArrayError> {
+        let path = format!("{ADMIN_TRANSFERS}/{transfer}/blocks/{block}");
+        self.http.send_content(Verb::Put, &path, content).map(|_: OutcomeAnswer| ())
+    }
+
+    /// Ends an export, or lets the LUN of an import be seen.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn finish_transfer(&self, transfer: LunId) -> Result<Outcome, ArrayError> {
+        let path = format!("{ADMIN_TRANSFERS}/{transfer}/finish");
+        self.http.ask(Verb::Post, &path).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// Gives an import or export up.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn cancel_transfer(&self, transfer: LunId) -> Result<Outcome, ArrayError> {
+        let path = format!("{ADMIN_TRANSFERS}/{transfer}");
+        self.http.ask(Verb::Delete, &path).map(|answer: OutcomeAnswer| answer.outcome)
     }
 
     fn done(&self, verb: Verb, path: &str, body: &impl Serialize) -> Result<Outcome, ArrayError> {

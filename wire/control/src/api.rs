@@ -38,6 +38,18 @@
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
 //! | DELETE | `/v1/admin/sets/{set}` | → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/shadow-luns/{lun}/detach` | → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/shadow-luns/{lun}/promote` | [`PromoteRequest`](crate::PromoteRequest) → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/revert` | [`RevertRequest`](crate::RevertRequest) → [`OutcomeAnswer`] |
+//! | PUT, DELETE | `/v1/admin/luns/{name}/copy` | begins ([`CopyRequest`](crate::CopyRequest) → [`NewLunAnswer`]), gives up → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/copy/wait` | [`WaitRequest`] → [`CopyState`](crate::CopyState) |
+//! | GET | [`ADMIN_COPIES`] | → [`CopiesAnswer`](crate::CopiesAnswer) |
+//! | PUT | `/v1/admin/imports/{name}` | [`NewLunRequest`] → [`TransferAnswer`](crate::TransferAnswer) |
+//! | POST | [`ADMIN_EXPORTS`] | [`ExportRequest`](crate::ExportRequest) → [`TransferAnswer`](crate::TransferAnswer) |
+//! | GET | `/v1/admin/transfers/{id}/extents/{block}` | → [`ExtentsAnswer`](crate::ExtentsAnswer) |
+//! | GET | `/v1/admin/transfers/{id}/blocks/{block}/{count}` | → whole blocks |
+//! | PUT | `/v1/admin/transfers/{id}/blocks/{block}` | whole blocks → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/transfers/{id}/finish` | → [`OutcomeAnswer`] |
+//! | DELETE | `/v1/admin/transfers/{id}` | → [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_POOL`] | → [`PoolStatus`](crate::PoolStatus) |
 //! | POST | `/v1/admin/pool/luns` | [`PoolLunsRequest`](crate::PoolLunsRequest) → [`PoolLunsAnswer`](crate::PoolLunsAnswer) |
 //! | POST, DELETE | `/v1/admin/pool/scrub` | begins ([`ScrubRequest`](crate::ScrubRequest)), stops → [`OutcomeAnswer`] |
@@ -83,6 +95,15 @@ pub const ADMIN_SHADOW_LUNS: &str = "/v1/admin/shadow-luns";
 
 /// The pool, for administrators.
 pub const ADMIN_POOL: &str = "/v1/admin/pool";
+
+/// Full copies, for administrators.
+pub const ADMIN_COPIES: &str = "/v1/admin/copies";
+/// Imports, by the name of the LUN, for administrators.
+pub const ADMIN_IMPORTS: &str = "/v1/admin/imports";
+/// Exports, for administrators.
+pub const ADMIN_EXPORTS: &str = "/v1/admin/exports";
+/// Imports and exports, by id, for administrators.
+pub const ADMIN_TRANSFERS: &str = "/v1/admin/transfers";
 
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";

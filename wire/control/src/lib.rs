@@ -13,17 +13,22 @@ pub mod operations;
 mod pool;
 mod problem;
 mod resources;
+mod transfer;
 
 pub use chap::{CHAP_SECRET_BYTES, ChapAccount, ChapAccounts, ChapAccountsError};
 pub use enrolment::{EnrolmentString, Fingerprint, Secret};
 pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
 pub use pool::{
-    CapacityRequest, LunBlocks, PoolLevel, PoolLun, PoolLunKind, PoolLunsAnswer, PoolLunsRequest, PoolStatus,
-    ScrubAnswer, ScrubPhase, ScrubRequest, ScrubState,
+    CapacityRequest, CopiesAnswer, CopyPhase, CopyRequest, CopyState, LunBlocks, PoolLevel, PoolLun, PoolLunKind,
+    PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, RevertRequest, ScrubAnswer, ScrubPhase, ScrubRequest,
+    ScrubState,
 };
 pub use problem::ProblemCode;
 pub use resources::{
     Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,
     LunRole, MappedLun, Outcome, ResyncPair, ResyncState, SetPhase, SetSummary, ShadowTarget, ShadowUse,
+};
+pub use transfer::{
+    BlockContent, CONTENT_BYTES_MAX, CONTENT_MEDIA_TYPE, ContentExtent, ExportRequest, ExtentsAnswer, TransferAnswer,
 };

@@ -19,7 +19,9 @@ use crate::api::{
     ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use crate::{
-    CapacityRequest, ChapAccounts, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus, ResyncState, ScrubAnswer, ScrubRequest,
+    BlockContent, CONTENT_MEDIA_TYPE, CapacityRequest, ChapAccounts, CopiesAnswer, CopyRequest, CopyState,
+    ExportRequest, ExtentsAnswer, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus,
+    PromoteRequest, ResyncState, RevertRequest, ScrubAnswer, ScrubRequest, TransferAnswer,
 };
 
 /// The methods of HTTP that the API uses.
@@ -179,6 +181,32 @@ operations! {
         answers AdminSetsAnswer;
     DeleteSet: Delete "/v1/admin/sets/{set}", Administrator, "Deletes the shadow LUNs of a set, whoever sees them",
         answers OutcomeAnswer;
+    Promote: Post "/v1/admin/shadow-luns/{lun}/promote", Administrator, "Makes a shadow LUN a LUN of its own, of a name",
+        takes PromoteRequest, answers OutcomeAnswer;
+    RevertLun: Post "/v1/admin/luns/{lun}/revert", Administrator, "Gives a LUN the content of one of its shadow LUNs",
+        takes RevertRequest, answers OutcomeAnswer;
+    StartCopy: Put "/v1/admin/luns/{lun}/copy", Administrator, "Begins a full copy of a LUN or shadow LUN to a new LUN",
+        takes CopyRequest, answers NewLunAnswer;
+    CancelCopy: Delete "/v1/admin/luns/{lun}/copy", Administrator, "Gives a full copy up; nothing is left of it",
+        answers OutcomeAnswer;
+    WaitCopy: Post "/v1/admin/luns/{lun}/copy/wait", Administrator, "How a full copy stands, after waiting for its end",
+        takes WaitRequest, answers CopyState;
+    Copies: Get "/v1/admin/copies", Administrator, "Full copies that run, and the last ones that are over",
+        answers CopiesAnswer;
+    BeginImport: Put "/v1/admin/imports/{lun}", Administrator, "Begins to fill a new LUN, which nobody sees until it is finished",
+        takes NewLunRequest, answers TransferAnswer;
+    BeginExport: Post "/v1/admin/exports", Administrator, "Begins to read a LUN or shadow LUN as it is now",
+        takes ExportRequest, answers TransferAnswer;
+    TransferExtents: Get "/v1/admin/transfers/{transfer}/extents/{block}", Administrator, "Where there is content from a block on",
+        answers ExtentsAnswer;
+    ReadBlocks: Get "/v1/admin/transfers/{transfer}/blocks/{block}/{count}", Administrator, "Reads blocks, up to 1 MiB",
+        answers BlockContent;
+    WriteBlocks: Put "/v1/admin/transfers/{transfer}/blocks/{block}", Administrator, "Writes blocks of an import, up to 1 MiB",
+        takes BlockContent, answers OutcomeAnswer;
+    FinishTransfer: Post "/v1/admin/transfers/{transfer}/finish", Administrator, "Ends an export, or lets the LUN of an import be seen",
+        answers OutcomeAnswer;
+    CancelTransfer: Delete "/v1/admin/transfers/{transfer}", Administrator, "Gives an import or export up; nothing is left of it",
+        answers OutcomeAnswer;
     PoolStatus: Get "/v1/admin/pool", Administrator, "Where the pool's space is", answers PoolStatus;
     PoolLuns: Post "/v1/admin/pool/luns", Administrator, "What LUNs and shadow LUNs take of the pool",
         takes PoolLunsRequest, answers PoolLunsAnswer;
@@ -229,6 +257,10 @@ fn openapi() -> OpenApi {
     OpenApiBuilder::new().info(info).paths(paths.build()).components(Some(components.build())).build()
 }
 
+fn media_type(shape: &Shape) -> &'static str {
+    if shape.name == BlockContent::name() { CONTENT_MEDIA_TYPE } else { "application/json" }
+}
+
 impl Operation {
     fn http_method(self) -> HttpMethod {
         match self.method() {
@@ -242,7 +274,7 @@ impl Operation {
     fn describe(self, request: Option<&Shape>, answer: &Shape) -> utoipa::openapi::path::Operation {
         let content = |name: &str| ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
         let success =
-            ResponseBuilder::new().description("It is done").content("application/json", content(&answer.name));
+            ResponseBuilder::new().description("It is done").content(media_type(answer), content(&answer.name));
         let failure =
             ResponseBuilder::new().description("Why it is not").content(PROBLEM_MEDIA_TYPE, content("Problem"));
         let mut described = OperationBuilder::new()
@@ -261,7 +293,7 @@ impl Operation {
         }
         if let Some(request) = request {
             let body = RequestBodyBuilder::new().required(Some(Required::True));
-            described = described.request_body(Some(body.content("application/json", content(&request.name)).build()));
+            described = described.request_body(Some(body.content(media_type(request), content(&request.name)).build()));
         }
         let none: [&str; 0] = [];
         match self.asker() {

@@ -190,3 +190,79 @@ pub struct ScrubRequest {
     #[serde(default)]
     pub restart: bool,
 }
+
+/// How a full copy stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyPhase {
+    /// It runs, or goes on when the array is started again.
+    Running,
+    /// The copy is a LUN like any other.
+    Finished,
+    /// An administrator gave it up; nothing is left of it.
+    Cancelled,
+    /// It could not go on; nothing is left of it.
+    Failed,
+}
+
+/// A full copy of a LUN or shadow LUN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CopyState {
+    /// The name of the LUN that it makes.
+    pub name: String,
+    /// Its id.
+    pub lun: LunId,
+    /// What is copied.
+    pub source: LunId,
+    /// The name of that, if it has one.
+    pub source_name: Option<String>,
+    /// How it stands.
+    pub phase: CopyPhase,
+    /// How much it reads in a second at most.
+    pub bytes_per_second: Option<u64>,
+    /// How long it is.
+    pub len_bytes: u64,
+    /// How much of that is done.
+    pub done_bytes: u64,
+    /// How much of that was written since the array was started: what is not mapped, and zeros, are not.
+    pub written_bytes: u64,
+    /// Why it could not go on.
+    pub failure: Option<String>,
+}
+
+/// A full copy to be begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyRequest {
+    /// The name of a LUN, or the id of a shadow LUN.
+    pub source: String,
+    /// How much it may read in a second; as much as it can if that is absent.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
+}
+
+/// Full copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CopiesAnswer {
+    /// Those that run, and the last ones that are over.
+    pub copies: Vec<CopyState>,
+}
+
+/// A shadow LUN that is to be a LUN of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// What to call it.
+    pub name: String,
+}
+
+/// A LUN that is to get the content of a shadow LUN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevertRequest {
+    /// The shadow LUN, one of that LUN.
+    pub shadow: LunId,
+    /// Though hosts see the LUN.
+    #[serde(default)]
+    pub force: bool,
+}

@@ -1,10 +1,11 @@
 //! `lunshadow lun …`: LUNs, and who sees them.
 
+use lunshadow_control::RevertRequest;
 use lunshadow_control::api::{AdminLun, AdminLunsAnswer, AdminMapping, DeleteLunRequest, OutcomeAnswer};
 
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, LunDeleteArgs, LunRenameArgs, LunSizeArgs, MappingArgs};
+use crate::cli::{AdminArgs, LunDeleteArgs, LunRenameArgs, LunRevertArgs, LunSizeArgs, MappingArgs};
 use crate::console::bytes;
 
 pub(super) fn create(args: &LunSizeArgs) -> anyhow::Result<()> {
@@ -74,6 +75,13 @@ pub(super) fn grow(args: &LunSizeArgs) -> anyhow::Result<()> {
     service.print(&OutcomeAnswer { outcome }, |answer| {
         format!("LUN {} {} {}", args.name, told(answer.outcome, "has now", "had already"), bytes(args.size))
     })
+}
+
+pub(super) fn revert(args: &LunRevertArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let request = RevertRequest { shadow: args.to, force: args.force };
+    let outcome = service.answered(service.client.revert_lun(&args.name, &request))?;
+    service.print(&OutcomeAnswer { outcome }, |_| format!("LUN {} has the content of {} now", args.name, args.to))
 }
 
 pub(super) fn delete(args: &LunDeleteArgs) -> anyhow::Result<()> {

@@ -1,23 +1,28 @@
 //! The administrator's commands: each is one request to a control service that runs, and what it answered.
 
 mod chap;
+mod copy;
 mod host;
 mod lun;
 mod shadow;
 pub(crate) mod table;
 
+use std::sync::Arc;
+
 use lunshadow_array_client::{AdminClient, ArrayError, Endpoint, HttpsTimeouts};
 use lunshadow_control::Outcome;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use crate::cli::{AdminArgs, HostCommand, LunCommand, ShadowCommand};
 use crate::console;
 use crate::control::{Listening, credential_in, found_beside};
 use crate::location::Location;
+use crate::transfer;
 
 /// A control service, seen by an administrator.
 pub(crate) struct Service {
-    pub(crate) client: AdminClient,
+    pub(crate) client: Arc<AdminClient>,
     address: String,
     /// Where it listens, if it is on this machine.
     listening: Option<Listening>,
@@ -40,7 +45,7 @@ impl Service {
             (Endpoint { address: address.clone(), fingerprint }, credential_in(file)?, None)
         };
         let address = endpoint.address.clone();
-        let client = AdminClient::new(endpoint, credential, HttpsTimeouts::default());
+        let client = Arc::new(AdminClient::new(endpoint, credential, HttpsTimeouts::default()));
         Ok(Self { client, address, listening, json: args.json })
     }
 
@@ -85,12 +90,13 @@ pub fn host(command: &HostCommand) -> anyhow::Result<()> {
     }
 }
 
-/// `lunshadow lun …`.
+/// `lunshadow lun …`. False if a copy that was waited for did not come to its end.
 ///
 /// # Errors
 /// If the service cannot be found or reached, or refuses.
-pub fn lun(command: &LunCommand) -> anyhow::Result<()> {
+pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
     match command {
+        LunCommand::Copy(args) => return copy::copy(args),
         LunCommand::Create(args) => lun::create(args),
         LunCommand::List(args) => lun::list(args),
         LunCommand::Map(args) => lun::map(args),
@@ -98,7 +104,13 @@ pub fn lun(command: &LunCommand) -> anyhow::Result<()> {
         LunCommand::Rename(args) => lun::rename(args),
         LunCommand::Grow(args) => lun::grow(args),
         LunCommand::Delete(args) => lun::delete(args),
-    }
+        LunCommand::Copies(args) => copy::list(args),
+        LunCommand::CancelCopy(args) => copy::cancel(args),
+        LunCommand::Revert(args) => lun::revert(args),
+        LunCommand::Import(args) => runtime.block_on(transfer::import(args)),
+        LunCommand::Export(args) => runtime.block_on(transfer::export(args)),
+    }?;
+    Ok(true)
 }
 
 /// `lunshadow shadow …`.
@@ -110,5 +122,6 @@ pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
         ShadowCommand::List(args) => shadow::list(args),
         ShadowCommand::Delete(args) => shadow::delete(args),
         ShadowCommand::Detach(args) => shadow::detach(args),
+        ShadowCommand::Promote(args) => shadow::promote(args),
     }
 }

@@ -8,7 +8,7 @@ use lunshadow_control::{SetPhase, ShadowSetId};
 use super::lun::seen_by;
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, ShadowDeleteArgs, ShadowDetachArgs};
+use crate::cli::{AdminArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
 use crate::console::{milliseconds, unix_time};
 
 pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
@@ -32,6 +32,14 @@ pub(super) fn detach(args: &ShadowDetachArgs) -> anyhow::Result<()> {
     service.print(&OutcomeAnswer { outcome }, |answer| {
         let outcome = told(answer.outcome, "is a LUN of its own now", "was a LUN of its own already");
         format!("{} {outcome}; `lunshadow lun list` shows its name", args.lun)
+    })
+}
+
+pub(super) fn promote(args: &ShadowPromoteArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let outcome = service.answered(service.client.promote(args.lun, &args.name))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        format!("{} {} LUN {}", args.lun, told(answer.outcome, "is now", "was already"), args.name)
     })
 }
 

@@ -4,6 +4,7 @@
 mod administration;
 mod chap;
 mod commit;
+mod copies;
 mod crash;
 mod enrolment;
 mod pool;
@@ -11,3 +12,4 @@ mod proxy;
 mod rights;
 mod scrub;
 mod service;
+mod transfers;

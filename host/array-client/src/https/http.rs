@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lunshadow_control::Secret;
+use lunshadow_control::{CONTENT_MEDIA_TYPE, Secret};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,8 @@ use super::connector::PinnedConnector;
 use super::tls::{WrongCertificate, client_config};
 use super::{Endpoint, HttpsTimeouts};
 use crate::ArrayError;
+
+const JSON: &str = "application/json";
 
 /// The methods of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,8 @@ impl Http {
 
     /// Asks without a body.
     pub(crate) fn ask<T: DeserializeOwned>(&self, verb: Verb, path: &str) -> Result<T, ArrayError> {
-        self.exchange(verb, path, Vec::new(), Duration::ZERO)
+        let (status, body) = self.exchange(verb, path, (JSON, Vec::new()), Duration::ZERO)?;
+        answer::read(status, &body)
     }
 
     /// Sends a body. The array may take `wait` longer than otherwise.
@@ -85,26 +88,44 @@ impl Http {
         wait: Duration,
     ) -> Result<T, ArrayError> {
         let body = serde_json::to_vec(body).expect("bodies have nothing that JSON lacks");
-        self.exchange(verb, path, body, wait)
+        let (status, body) = self.exchange(verb, path, (JSON, body), wait)?;
+        answer::read(status, &body)
     }
 
-    fn exchange<T: DeserializeOwned>(
+    /// Sends bytes as they are.
+    pub(crate) fn send_content<T: DeserializeOwned>(
         &self,
         verb: Verb,
         path: &str,
-        body: Vec<u8>,
-        wait: Duration,
+        content: &[u8],
     ) -> Result<T, ArrayError> {
+        let (status, body) = self.exchange(verb, path, (CONTENT_MEDIA_TYPE, content.to_vec()), Duration::ZERO)?;
+        answer::read(status, &body)
+    }
+
+    /// Asks for bytes as they are.
+    pub(crate) fn fetch_content(&self, path: &str) -> Result<Vec<u8>, ArrayError> {
+        let (status, body) = self.exchange(Verb::Get, path, (JSON, Vec::new()), Duration::ZERO)?;
+        if (200..300).contains(&status) { Ok(body) } else { answer::read(status, &body) }
+    }
+
+    fn exchange(
+        &self,
+        verb: Verb,
+        path: &str,
+        (media_type, body): (&str, Vec<u8>),
+        wait: Duration,
+    ) -> Result<(u16, Vec<u8>), ArrayError> {
         let at_most = self.timeouts.request.saturating_add(wait);
         let began = Instant::now();
-        let answered = self.attempt(&self.kept, verb, path, &body, at_most).or_else(|loss| match loss {
+        let answered = self.attempt(&self.kept, verb, path, (media_type, &body), at_most).or_else(|loss| match loss {
             Loss::Connection(_) if began.elapsed() < at_most => {
-                self.attempt(&self.fresh, verb, path, &body, at_most.saturating_sub(began.elapsed()))
+                self.attempt(&self.fresh, verb, path, (media_type, &body), at_most.saturating_sub(began.elapsed()))
             }
             loss => Err(loss),
         });
         match answered {
-            Ok((status, body)) => answer::read(status, &body),
+            Ok(answer) => Ok(answer),
             Err(Loss::Connection(detail) | Loss::Final(detail)) => {
                 Err(ArrayError::Unreachable { detail: format!("{}: {detail}", self.endpoint.address) })
             }
@@ -116,17 +137,17 @@ impl Http {
         agent: &Agent,
         verb: Verb,
         path: &str,
-        body: &[u8],
+        (media_type, body): (&str, &[u8]),
         at_most: Duration,
     ) -> Result<(u16, Vec<u8>), Loss> {
         // The connector speaks TLS on every connection; ureq itself is built without, and would refuse another scheme.
         let uri = format!("http://{}{path}", self.endpoint.address);
-        let mut request = Request::builder().method(verb.name()).uri(uri).header(header::ACCEPT, "application/json");
+        let mut request = Request::builder().method(verb.name()).uri(uri).header(header::ACCEPT, JSON);
         if let Some(authorization) = self.authorization() {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            request = request.header(header::CONTENT_TYPE, media_type);
         }
         let request = request.body(body).map_err(|error| Loss::Final(error.to_string()))?;
         let request = request.with_agent(agent).configure().timeout_global(Some(at_most)).build();
