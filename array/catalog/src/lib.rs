@@ -9,6 +9,7 @@
 //!  host ──▶ resolve.rs, mapping.rs ─────┼──▶ state.rs (memory) ──▶ inventories ──▶ target
 //!  host ──▶ prepare.rs, commit.rs, ending.rs ─┤
 //!  reaper ──▶ lease.rs ─────────────────┘──▶ database.rs (redb)      pool
+//!  administrator ──▶ copies.rs, transfers.rs ──▶ internal.rs (LUNs that nobody sees), scrub.rs, pool_view.rs
 //! ```
 //!
 //! **Two truths, one order.** The pool knows which LUNs exist, the database who they are. What must survive is written to the
@@ -16,6 +17,9 @@
 //! as possible. [`Catalog::open`] reconciles both. Nothing is written to the database while a set is between arm and the
 //! answer of its commit, since each of its transactions waits for the medium; that a set is committed is read off the pool's
 //! LUNs after a restart.
+//!
+//! **In the background.** Full copies and the scrub run in tasks of their own. The database says what they are about, so that they go on after a
+//! restart, and what each LUN is there for that only the array uses; [`Catalog::rest`] lets go of them before the pool is closed.
 //!
 //! **Rights.** A host sees the LUNs that are mapped to it, the shadow LUNs of its own sets, those whose source is mapped to it, and those of
 //! the sets of hosts that it may import from. What it may see it may map, and if it is a shadow LUN, unmap and release. Everything
