@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lunshadow_catalog::{Catalog, Name, Reaper, Settings};
@@ -40,6 +41,11 @@ pub struct Storage {
     reaper: Reaper,
 }
 
+/// The kernel ends the rings of a process that was killed in the background, and holds the pool's file until then: who starts the program again
+/// at once waits for that.
+const FREE_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 impl Storage {
     /// Opens the pool in a folder or on a device.
     ///
@@ -55,8 +61,14 @@ impl Storage {
     /// As [`Storage::open`].
     pub async fn open_with(pool: &Path, config: &StoreConfig, mode: IoMode) -> anyhow::Result<Self> {
         let location = Location::of(pool)?;
-        let pool = StorePool::open_with(&location.pool, config, mode)
-            .with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
+        let until = Instant::now() + FREE_WITHIN;
+        let opened = loop {
+            match StorePool::open_with(&location.pool, config, mode) {
+                Err(OpenError::InUse) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                opened => break opened,
+            }
+        };
+        let pool = opened.with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
         Self::with_catalog(pool, location).await
     }
 
