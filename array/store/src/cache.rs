@@ -95,6 +95,8 @@ pub(crate) struct Cache {
     freezes: u64,
     /// How many pages are in memory only because a checkpoint is writing them. They count, too.
     frozen_only: usize,
+    /// How many pages have come since the cache was trimmed.
+    inserted: usize,
 }
 
 impl Cache {
@@ -109,6 +111,7 @@ impl Cache {
             limit,
             freezes: 0,
             frozen_only: 0,
+            inserted: 0,
         }
     }
 
@@ -148,6 +151,7 @@ impl Cache {
     }
 
     fn insert(&mut self, key: u64, kind: PageKind, page: Arc<Page>, dirty: bool) {
+        self.inserted += 1;
         let turn = self.turns_given;
         self.turns_given += 1;
         self.slots.insert(key, Slot { page, kind, dirty, turn, used: true, frozen: 0 });
@@ -229,7 +233,8 @@ impl Cache {
     /// Evicts clean pages that nobody holds until the limit is kept, but looks at some pages only: when most of them cannot go
     /// now, the cache is above its limit for a while, and no single caller pays for a search of it.
     pub(crate) fn trim(&mut self) {
-        let mut turns = TRIM_TURNS;
+        // Who brings in many pages, as the first change of a map behind a snapshot does, looks at many.
+        let mut turns = TRIM_TURNS + 4 * std::mem::take(&mut self.inserted);
         while self.slots.len() + self.frozen_only > self.limit && turns > 0 {
             turns -= 1;
             let Some((key, turn)) = self.hand.pop_front() else { return };
