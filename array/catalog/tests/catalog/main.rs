@@ -7,6 +7,7 @@ mod administration;
 #[cfg(test)]
 mod breaking;
 mod commit;
+mod copies;
 mod enrolment;
 #[cfg(test)]
 mod fake_pool;
