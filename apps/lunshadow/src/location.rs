@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use lunshadow_store::{device_bytes, pool_id};
 use uuid::Uuid;
 
-/// Names another folder than [`RECORDS_OF_DEVICES`], for tests and for those who are not root.
+/// Names another folder than `RECORDS_OF_DEVICES`, for tests and for those who are not root.
 pub const RECORDS_VARIABLE: &str = "LUNSHADOW_RECORDS";
 
 /// The folders of pools on devices are in here.
