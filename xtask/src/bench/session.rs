@@ -138,6 +138,8 @@ impl Session<'_> {
         for case in &CASES {
             self.check_stopped()?;
             if fresh_snapshot {
+                // A fast engine can overwrite the whole LUN in one case; snapshots of all of them would not find room.
+                self.engine.delete_snapshots()?;
                 self.engine.snapshot()?;
             }
             let rate = self.engine.run(&self.timed(case.pattern, case.block_bytes, case.depth, case.flush))?;
