@@ -1,9 +1,11 @@
 //! The login phase: who is let in.
 
 use bytes::BytesMut;
+use lunshadow_control::CHAP_SECRET_BYTES;
 use lunshadow_iscsi::login::{
-    Admission, Authentication, ChapChallenge, ChapCredential, ChapSecret, LoginIdentity, LoginStatus,
-    NegotiatedSession, SecretLengthError, SessionKind, TargetLogin, TargetLoginConfig, TargetStep,
+    Admission, Authentication, CHAP_SECRET_BYTES_MAX, CHAP_SECRET_BYTES_MIN, ChapChallenge, ChapCredential, ChapSecret,
+    LoginIdentity, LoginStatus, NegotiatedSession, SecretLengthError, SessionKind, TargetLogin, TargetLoginConfig,
+    TargetStep,
 };
 use lunshadow_iscsi::negotiation::DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH;
 use lunshadow_iscsi::pdu::{DigestConfig, Pdu, PduDecoder};
@@ -95,6 +97,12 @@ fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Ad
     };
     Ok((initiator, admission))
 }
+
+// What an administrator may set and what a login can use are the same secrets, although neither crate knows the other.
+const _: () = assert!(
+    *CHAP_SECRET_BYTES.start() == CHAP_SECRET_BYTES_MIN && *CHAP_SECRET_BYTES.end() == CHAP_SECRET_BYTES_MAX,
+    "an administrator could set a secret with which nobody can log in"
+);
 
 /// What an initiator has to prove before it is let in.
 fn authentication(initiator: &InitiatorName, shared: &Shared) -> Result<Authentication, LoginStatus> {
