@@ -159,20 +159,20 @@ impl Storage {
     /// Starts to serve.
     ///
     /// # Errors
-    /// If the address cannot be listened on.
-    pub async fn serve(&self, listen: SocketAddr, admission: Admission) -> anyhow::Result<Target> {
+    /// If an address cannot be listened on.
+    pub async fn serve(&self, listen: &[SocketAddr], admission: Admission) -> anyhow::Result<Target> {
         let hosts = Arc::clone(&self.catalog);
         let map: Arc<dyn LunMap> = match admission {
             Admission::KnownHosts => hosts,
             Admission::Everybody(guest) => Arc::new(OpenAccess { hosts, guest }),
         };
         let config = TargetConfig {
-            listen,
+            listen: listen.to_vec(),
             name: TARGET_NAME.to_owned(),
             alias: Some("Lunshadow".to_owned()),
             limits: Limits::default(),
         };
-        Target::bind(config, map).await.with_context(|| format!("cannot listen on {listen}"))
+        Target::bind(config, map).await.context("cannot serve")
     }
 
     /// Makes everything durable. The pool can be opened again afterwards.

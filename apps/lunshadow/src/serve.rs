@@ -32,7 +32,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         storage.pool.warn_below(available_bytes);
     }
     let admission = admit(args, &allowed, &storage).await?;
-    let target = storage.serve(args.listen, admission.clone()).await?;
+    let target = storage.serve(&args.listen, admission.clone()).await?;
     let control = match args.control {
         Some(listen) => Some(ControlService::start(&storage, &storage.location.records, listen).await?),
         None => {
@@ -42,7 +42,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     };
     storage.catalog.resume_copies();
     storage.catalog.resume_scrub();
-    introduce(args, &storage, target.local_addr(), &admission);
+    introduce(args, &storage, target.portals(), &admission);
     if let Some(control) = &control {
         let Listening { address, fingerprint } = control.listening();
         console::say(&format!("control {address} fingerprint {fingerprint}"));
@@ -75,7 +75,7 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
         let host = storage.host(&format!("allowed-{}", index + 1), initiator).await?;
         assign_all(storage, host).await?;
     }
-    if !allowed.is_empty() || !args.listen.ip().is_loopback() {
+    if !allowed.is_empty() || !args.listen.iter().all(|portal| portal.ip().is_loopback()) {
         return Ok(Admission::KnownHosts);
     }
     assign_all(storage, storage.host("guest", &guest).await?).await?;
@@ -83,14 +83,15 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
 }
 
 /// Says what is served, and to whom.
-fn introduce(args: &ServeArgs, storage: &Storage, portal: SocketAddr, admission: &Admission) {
-    console::say(&format!("serving {} on {portal}", args.pool.display()));
+fn introduce(args: &ServeArgs, storage: &Storage, portals: &[SocketAddr], admission: &Admission) {
+    let addresses: Vec<String> = portals.iter().map(ToString::to_string).collect();
+    console::say(&format!("serving {} on {}", args.pool.display(), addresses.join(" ")));
     console::say(&format!("  {}, {} of cache", storage.pool.io_engine(), console::bytes(args.cache)));
     for lun in storage.catalog.luns() {
         console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
     }
     let known = match admission {
-        Admission::Everybody(_) => return console::say(&console::attach_hints(portal, 1)),
+        Admission::Everybody(_) => return console::say(&console::attach_hints(portals[0], 1)),
         Admission::KnownHosts => storage.catalog.hosts(),
     };
     if known.is_empty() {

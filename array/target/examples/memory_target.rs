@@ -32,7 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         map.show(initiator, [(0, lun.clone())]);
     }
     let name = "iqn.2026-11.org.lunshadow:memory".to_owned();
-    let target = Target::bind(TargetConfig { listen, name, alias: None, limits: Limits::default() }, map).await?;
+    let target =
+        Target::bind(TargetConfig { listen: vec![listen], name, alias: None, limits: Limits::default() }, map).await?;
     writeln!(std::io::stdout(), "iscsi://{}/{}/0", target.local_addr(), target.name())?;
     tokio::signal::ctrl_c().await?;
     target.shutdown().await;

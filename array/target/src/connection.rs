@@ -5,6 +5,7 @@ mod full_feature;
 mod intake;
 mod login;
 mod management;
+mod pulse;
 mod text;
 
 pub(crate) use intake::settled;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::InitiatorPort;
 use crate::outlet::Closed;
+use crate::places::LoginPlace;
 use crate::session::Session;
 use crate::target::{Phase, Shared};
 use full_feature::FullFeature;
@@ -42,8 +44,16 @@ pub(crate) enum ConnectionError {
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Closed(#[from] Closed),
+    #[error("the login made room for a newer one")]
+    Displaced,
     #[error("the session was reinstated on another connection")]
     Reinstated,
+    #[error("the target was reset")]
+    Reset,
+    #[error("the initiator does not say whether it is still there")]
+    Silent,
+    #[error("the initiator does not send the data that it announced or was asked for")]
+    DataTime,
     #[error("the target shuts down")]
     ShuttingDown,
     #[error("a command's task panicked")]
@@ -53,31 +63,38 @@ pub(crate) enum ConnectionError {
 /// Serves a connection until it ends. Its commands are over then.
 pub(crate) async fn serve(
     mut stream: TcpStream,
+    mut login_place: LoginPlace,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
 ) -> Result<(), ConnectionError> {
     // A response that waits for more data to fill a segment costs the initiator 40 ms.
     stream.set_nodelay(true)?;
+    let mut resets = shared.resets.subscribe();
     let mut buffer = BytesMut::new();
     let logging_in = tokio::time::timeout(shared.limits.login_time, login::log_in(&mut stream, &mut buffer, &shared));
     let logged_in = tokio::select! {
         logged_in = logging_in => logged_in.map_err(|_| ConnectionError::LoginTime)??,
+        () = login_place.lost() => return Err(ConnectionError::Displaced),
+        _ = resets.changed() => return Err(ConnectionError::Reset),
         _ = phase.changed() => return Err(ConnectionError::ShuttingDown),
     };
-    let Some(LoggedIn { negotiated, initiator, response }) = logged_in else { return Ok(()) };
+    let Some(LoggedIn { negotiated, initiator, response, place }) = logged_in else { return Ok(()) };
     let key = (initiator.clone(), negotiated.identity.isid);
     let registration = match negotiated.identity.kind {
         SessionKind::Discovery => None,
         SessionKind::Normal => {
             // Between the two questions an administrator may have removed the initiator.
-            let port = InitiatorPort { name: initiator, isid: negotiated.identity.isid.0 };
+            let port = InitiatorPort { name: initiator.clone(), isid: negotiated.identity.isid.0 };
             let Some(nexus) = shared.device_server.connect(port) else { return Ok(()) };
             let session = Session::new(negotiated.identity.tsih, nexus);
             Some(shared.sessions.enter(key, session).await)
         }
     };
     // Only now, so that an older session's commands are over before the initiator takes up this one.
-    stream.write_all_buf(&mut response.encode(DigestConfig::default())).await?;
+    let mut response = response.encode(DigestConfig::default());
+    let answering = tokio::time::timeout(shared.limits.answer_time, stream.write_all_buf(&mut response));
+    answering.await.map_err(|_| ConnectionError::LoginTime)??;
+    drop(login_place);
 
     let own_bytes_max = shared.preferences.max_recv_data_segment_length;
     let mut decoder = PduDecoder::new(0);
@@ -85,12 +102,15 @@ pub(crate) async fn serve(
     let local_addr = stream.local_addr()?;
     let (mut reader, writer) = stream.into_split();
     let session = registration.as_ref().map(|registration| registration.session.clone());
-    let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), local_addr, writer);
+    let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), initiator, local_addr, writer);
     let ending = tokio::select! {
         ending = full_feature.run(&mut reader, &decoder, buffer, phase) => ending,
         () = closing(session.as_deref()) => Err(ConnectionError::Reinstated),
+        _ = resets.changed() => Err(ConnectionError::Reset),
     };
-    full_feature.end(ending).await
+    let ended = full_feature.end(ending).await;
+    drop(place);
+    ended
 }
 
 /// Resolves when the session is to be closed by force.

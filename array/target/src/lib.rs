@@ -15,7 +15,10 @@ mod answer;
 mod claim;
 mod connection;
 mod device_server;
+mod limits;
 mod outlet;
+mod places;
+mod portals;
 mod session;
 mod target;
 mod tasks;
@@ -24,4 +27,5 @@ pub use device_server::{
     Completion, DeviceServer, InitiatorPort, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, Task, TaskSet, UNMAP_BLOCKS_MAX,
     UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
 };
-pub use target::{BindError, Limits, Target, TargetConfig};
+pub use limits::Limits;
+pub use target::{BindError, Target, TargetConfig};

@@ -30,6 +30,10 @@ pub(crate) struct Outlet {
     window: CmdSnWindow<Pdu>,
     /// Places of the window that have opened again and that the window does not know of yet.
     opened: Arc<AtomicU32>,
+    /// How many places the window is to have.
+    depth: u32,
+    /// How many of those that open again stay closed, because the window has too many.
+    surplus: u32,
 }
 
 /// The connection cannot be written to any more.
@@ -41,13 +45,26 @@ impl Outlet {
     pub(crate) fn new(
         writer: impl AsyncWrite + Send + Unpin + 'static,
         digests: DigestConfig,
-        stat_sn: SerialNumber,
-        window: CmdSnWindow<Pdu>,
+        (stat_sn, cmd_sn): (SerialNumber, SerialNumber),
+        depth: u32,
+        answer_time: Duration,
     ) -> Self {
         let (queue, queued) = mpsc::channel(QUEUE_PDUS);
         let mut task = JoinSet::new();
-        task.spawn(write(writer, digests, queued));
-        Self { queue, writer: task, stat_sn, window, opened: Arc::default() }
+        task.spawn(write(writer, digests, queued, answer_time));
+        let window = CmdSnWindow::new(cmd_sn, depth);
+        Self { queue, writer: task, stat_sn, window, opened: Arc::default(), depth, surplus: 0 }
+    }
+
+    /// Gives the window another depth. It becomes smaller only as commands end, since MaxCmdSN never goes back.
+    pub(crate) fn resize(&mut self, depth: u32) {
+        let (more, fewer) = (depth.saturating_sub(self.depth), self.depth.saturating_sub(depth));
+        self.depth = depth;
+        let back = more.min(self.surplus);
+        self.surplus = self.surplus - back + fewer;
+        for _ in back..more {
+            self.window.release();
+        }
     }
 
     /// Puts a request that is not immediate in its place; appends what is now in order to `ready`.
@@ -83,7 +100,11 @@ impl Outlet {
 
     fn open_window(&mut self) {
         for _ in 0..self.opened.swap(0, Ordering::AcqRel) {
-            self.window.release();
+            if self.surplus > 0 {
+                self.surplus -= 1;
+            } else {
+                self.window.release();
+            }
         }
     }
 }
@@ -92,11 +113,17 @@ async fn write(
     mut writer: impl AsyncWrite + Send + Unpin,
     digests: DigestConfig,
     mut queued: mpsc::Receiver<Pdu>,
+    answer_time: Duration,
 ) -> io::Result<()> {
     let mut pdus = Vec::with_capacity(BATCH_PDUS);
     while queued.recv_many(&mut pdus, BATCH_PDUS).await > 0 {
         let mut batch = Batch(pdus.drain(..).map(|pdu| pdu.encode(digests)).collect());
-        writer.write_all_buf(&mut batch).await?;
+        while batch.has_remaining() {
+            let written = tokio::time::timeout(answer_time, writer.write_buf(&mut batch)).await;
+            if written.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
     }
     writer.shutdown().await
 }

@@ -9,22 +9,25 @@ use std::time::Duration;
 
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_lun::{InitiatorName, LunMap};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection;
+use crate::places::{LoginPlace, LoginPlaces, SessionPlaces};
+use crate::portals::Portals;
 use crate::session::Sessions;
-use crate::{DeviceServer, TargetPort};
+use crate::{DeviceServer, Limits, TargetPort};
 
-/// Relative port and portal group of the one portal that a target has.
+/// The portal group that all portals of a target are in, and the SCSI port that it is (RFC 7143 4.4.1): sessions through any of them are with the
+/// same port.
 const PORTAL_GROUP: u16 = 1;
 
 /// What a target is called, where it listens, and how much it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
-    /// The address to listen on; port 0 lets the system choose.
-    pub listen: SocketAddr,
+    /// The addresses to listen on, one for each portal; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
     /// The iSCSI name.
     pub name: String,
     /// The target's words about itself, for people.
@@ -33,43 +36,15 @@ pub struct TargetConfig {
     pub limits: Limits,
 }
 
-/// Bounds on what initiators can make the target hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time, those that are logging in included; more are closed at once.
-    pub connections: usize,
-    /// Commands that one session may have under way; at least 2.
-    pub command_window: u32,
-    /// Bytes that the reads and the solicited writes of one connection may hold. Commands beyond wait their turn. One command is always let
-    /// through, however small this is.
-    pub connection_bytes: u32,
-    /// How long a connection may take to log in.
-    pub login_time: Duration,
-    /// How long initiators have, when the target shuts down, to log out as they are asked to.
-    pub logout_time: Duration,
-    /// How long, after that, commands under way may take.
-    pub drain_time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            command_window: 128,
-            connection_bytes: 32 << 20,
-            login_time: Duration::from_secs(15),
-            logout_time: Duration::from_secs(2),
-            drain_time: Duration::from_secs(10),
-        }
-    }
-}
-
 /// Why a target could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The name is not an iSCSI name.
     #[error("{0:?} is not an iSCSI name")]
     InvalidName(String),
+    /// There is no address to listen on.
+    #[error("a target needs an address to listen on")]
+    NoPortal,
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -84,8 +59,9 @@ pub enum BindError {
 /// is the polite way.
 #[derive(Debug)]
 pub struct Target {
-    local_addr: SocketAddr,
+    portals: Vec<SocketAddr>,
     name: String,
+    sessions: Arc<SessionPlaces>,
     phase: watch::Sender<Phase>,
     listener: JoinHandle<()>,
 }
@@ -104,6 +80,12 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
+    /// Where the target listens.
+    pub(crate) portals: Vec<SocketAddr>,
+    pub(crate) login_places: Arc<LoginPlaces>,
+    pub(crate) session_places: Arc<SessionPlaces>,
+    /// Changes when the target is reset as if it had been switched off and on: all connections end.
+    pub(crate) resets: watch::Sender<u64>,
     pub(crate) limits: Limits,
     pub(crate) preferences: Preferences,
     pub(crate) device_server: DeviceServer,
@@ -112,16 +94,14 @@ pub(crate) struct Shared {
 }
 
 impl Target {
-    /// Listens on an address and serves the LUNs of `map` from then on.
+    /// Listens on the portals' addresses and serves the LUNs of `map` from then on.
     ///
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(config: TargetConfig, map: Arc<dyn LunMap>) -> Result<Self, BindError> {
         // Targets have names of the same form as initiators (RFC 7143 4.2.7).
         let name: InitiatorName = config.name.parse().map_err(|_| BindError::InvalidName(config.name.clone()))?;
-        let failed = |source| BindError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let portals = Portals::bind(&config.listen)?;
         let name = name.as_str().to_owned();
         let port = TargetPort {
             target_name: name.clone(),
@@ -129,24 +109,42 @@ impl Target {
             group: PORTAL_GROUP,
             functions: connection::FUNCTIONS,
         };
+        let addresses = portals.addresses();
         let shared = Shared {
             name: name.clone(),
             alias: config.alias,
+            portals: addresses.clone(),
+            login_places: Arc::new(LoginPlaces::new(&config.limits)),
+            session_places: Arc::new(SessionPlaces::new(config.limits.clone())),
+            resets: watch::Sender::new(0),
             limits: config.limits,
             preferences: Preferences::default(),
             device_server: DeviceServer::new(map, port),
             sessions: Sessions::default(),
             next_tsih: AtomicU16::new(1),
         };
+        let sessions = shared.session_places.clone();
         let (phase, observed) = watch::channel(Phase::Serving);
-        let listener = tokio::spawn(listen(listener, Arc::new(shared), observed));
-        Ok(Self { local_addr, name, phase, listener })
+        let listener = tokio::spawn(listen(portals, Arc::new(shared), observed));
+        Ok(Self { portals: addresses, name, sessions, phase, listener })
     }
 
-    /// The address that the target listens on.
+    /// The addresses that the target listens on, in the order in which they were given.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    pub fn portals(&self) -> &[SocketAddr] {
+        &self.portals
+    }
+
+    /// The first of them.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.portals[0]
+    }
+
+    /// How many sessions there are, those for discovery included.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// The iSCSI name of the target.
@@ -181,24 +179,16 @@ impl Shared {
     }
 }
 
-async fn listen(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
-    let places = Arc::new(Semaphore::new(shared.limits.connections));
+async fn listen(portals: Portals, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
     // Connections have a sender of their own, so that the second step of a shutdown is decided here.
     let (drain, observed) = watch::channel(Phase::Serving);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = portals.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(place) = places.clone().try_acquire_owned() else {
-                        tracing::warn!(%peer, limit = shared.limits.connections, "too many connections");
-                        continue;
-                    };
-                    let serving = serve(stream, shared.clone(), observed.clone());
-                    connections.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
+                    let place = shared.login_places.take();
+                    connections.spawn(serve(stream, peer, place, shared.clone(), observed.clone()));
                 }
                 Err(error) => {
                     // Mostly a lack of file descriptors, which only time can mend.
@@ -217,7 +207,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Re
             },
         }
     }
-    drop(listener);
+    drop(portals);
     let steps = [(Phase::LoggingOut, shared.limits.logout_time), (Phase::Draining, shared.limits.drain_time)];
     for (step, at_most) in steps {
         drain.send_replace(step);
@@ -233,9 +223,14 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Re
 /// How long to wait when connections cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, phase: watch::Receiver<Phase>) {
-    let peer = stream.peer_addr().ok();
-    if let Err(error) = connection::serve(stream, shared, phase).await {
-        tracing::info!(?peer, error = &error as &dyn std::error::Error, "a connection ended");
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: LoginPlace,
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+) {
+    if let Err(error) = connection::serve(stream, place, shared, phase).await {
+        tracing::info!(%peer, error = &error as &dyn std::error::Error, "a connection ended");
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Receiving {
     pub(crate) total_len: u32,
     /// Whether unsolicited Data-Outs are still to come.
     pub(crate) unsolicited: bool,
+    /// How often somebody has looked since data last came.
+    looked: u32,
 }
 
 struct Entry {
@@ -120,10 +122,11 @@ impl Drop for Slot {
 
 impl Receiving {
     pub(crate) fn new(task: Task, claims: Claims, transfer: WriteTransfer, immediate: Bytes, total_len: u32) -> Self {
-        Self { task, claims, transfer, piece: immediate, gathered: None, total_len, unsolicited: false }
+        Self { task, claims, transfer, piece: immediate, gathered: None, total_len, unsolicited: false, looked: 0 }
     }
 
     fn place(&mut self, data: Bytes) {
+        self.looked = 0;
         if self.piece.is_empty() && self.gathered.is_none() {
             self.piece = data;
             return;
@@ -195,6 +198,20 @@ impl TaskTable {
                 Err(Box::new(Spoiled { accepted: entry.accepted, error }))
             }
         }
+    }
+
+    /// Looks at the commands that wait for data. Whether none has come for one of them since it was looked at twice.
+    pub(crate) fn look(&self) -> bool {
+        let mut is_stuck = false;
+        for entry in self.0.lock().values_mut() {
+            if let Stage::Receiving(receiving) = &mut entry.stage
+                && (receiving.unsolicited || receiving.transfer.is_awaiting())
+            {
+                receiving.looked += 1;
+                is_stuck |= receiving.looked > 2;
+            }
+        }
+        is_stuck
     }
 
     /// Takes a command that waits for data as far as it can go.

@@ -63,7 +63,7 @@ impl TestArray {
         let initiators = initiators.into_iter().collect::<Result<Vec<InitiatorName>, _>>()?;
         let host = catalog.add_host("host".parse()?, initiators).await?.id;
         let config = TargetConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             name: TARGET.to_owned(),
             alias: None,
             limits: Limits::default(),

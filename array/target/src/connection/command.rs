@@ -132,8 +132,7 @@ impl FullFeature<'_> {
             TaskAttribute::HEAD_OF_QUEUE => 0,
             _ => 1,
         };
-        let room_max = (self.shared.limits.connection_bytes / 1024).max(1);
-        let kib = len.div_ceil(1024).min(room_max);
+        let kib = len.div_ceil(1024).min(self.room_kib);
         Claims {
             turn: if turns == 0 { Claim::Nothing } else { Claim::make(&self.order, turns).await },
             room: if kib == 0 { Claim::Nothing } else { Claim::make(&self.room, kib).await },

@@ -1,6 +1,7 @@
 //! The full feature phase: takes requests in the order of their numbers, and sends what comes of them.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,21 @@ use lunshadow_iscsi::login::NegotiatedSession;
 use lunshadow_iscsi::negotiation::SessionParameters;
 use lunshadow_iscsi::pdu::{
     AsyncEvent, AsyncMessage, Bhs, DecodeError, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn,
-    NopOut, Pdu, PduDecoder, RejectReason, Request, Tag, Taken, TaskResponse,
+    NopOut, Pdu, PduDecoder, RESERVED_TAG, RejectReason, Request, Tag, Taken, TaskResponse,
 };
-use lunshadow_iscsi::sequence::{CmdSnVerdict, CmdSnWindow};
+use lunshadow_iscsi::sequence::CmdSnVerdict;
+use lunshadow_lun::InitiatorName;
 use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::ConnectionError;
 use super::command::TURNS;
 use super::intake;
+use super::pulse::{Due, Pulse};
 use crate::Completion;
 use crate::claim::Claim;
 use crate::outlet::Outlet;
@@ -41,6 +45,7 @@ pub(super) struct FullFeature<'a> {
     cid: u16,
     /// `None` in a discovery session.
     pub(super) session: Option<Arc<Session>>,
+    pub(super) initiator: InitiatorName,
     /// The address that the initiator has reached the target at.
     pub(super) local_addr: SocketAddr,
     pub(super) outlet: Outlet,
@@ -50,6 +55,11 @@ pub(super) struct FullFeature<'a> {
     pub(super) order: Arc<Semaphore>,
     /// The connection's budget of data, in KiB.
     pub(super) room: Arc<Semaphore>,
+    /// How much that is.
+    pub(super) room_kib: u32,
+    /// How much it is to be.
+    share_bytes: watch::Receiver<u32>,
+    pulse: Pulse,
     pub(super) ttts: Ttts,
     pub(super) text: Option<TargetTextExchange>,
 }
@@ -60,8 +70,10 @@ pub(super) enum Event {
     Ran { itt: Tag, completion: Option<Completion>, room: Option<OwnedSemaphorePermit> },
     /// There is room for a command's data now.
     Room { itt: Tag, room: Claim },
-    /// A task management function is done.
-    Managed { itt: Tag, response: TaskResponse, slot: Option<Slot> },
+    /// A task management function is done. After a cold reset nothing more comes.
+    Managed { itt: Tag, response: TaskResponse, slot: Option<Slot>, is_cold_reset: bool },
+    /// The connection's budget has become smaller.
+    Shrunk,
 }
 
 /// Why a connection ends in order.
@@ -72,6 +84,8 @@ pub(super) enum Ending {
     Hangup,
     /// The target shuts down.
     Drained,
+    /// The target is reset, because this initiator wants it.
+    Reset,
 }
 
 impl<'a> FullFeature<'a> {
@@ -79,22 +93,32 @@ impl<'a> FullFeature<'a> {
         shared: &'a Shared,
         negotiated: NegotiatedSession,
         session: Option<Arc<Session>>,
+        initiator: InitiatorName,
         local_addr: SocketAddr,
         writer: OwnedWriteHalf,
     ) -> Self {
-        let window = CmdSnWindow::new(negotiated.first_cmd_sn, shared.limits.command_window.max(2));
         let digests = negotiated.parameters.digests();
-        let room_kib = usize::try_from(shared.limits.connection_bytes / 1024).unwrap_or(usize::MAX).max(1);
+        let limits = &shared.limits;
+        // The login has granted the whole window.
+        let window = limits.command_window.max(2);
+        let numbers = (negotiated.next_stat_sn, negotiated.first_cmd_sn);
+        let room_kib = room_kib(limits.connection_bytes);
+        let mut share_bytes = shared.session_places.share_bytes();
+        share_bytes.mark_changed();
         Self {
             shared,
             cid: negotiated.identity.cid,
             parameters: negotiated.parameters,
             session,
+            initiator,
             local_addr,
-            outlet: Outlet::new(writer, digests, negotiated.next_stat_sn, window),
+            outlet: Outlet::new(writer, digests, numbers, window, limits.answer_time),
             jobs: JoinSet::new(),
             order: Arc::new(Semaphore::new(TURNS as usize)),
-            room: Arc::new(Semaphore::new(room_kib)),
+            room: Arc::new(Semaphore::new(usize::try_from(room_kib).unwrap_or(usize::MAX))),
+            room_kib,
+            share_bytes,
+            pulse: Pulse::new(limits, Instant::now()),
             ttts: Ttts::default(),
             text: None,
         }
@@ -108,6 +132,7 @@ impl<'a> FullFeature<'a> {
         mut buffer: BytesMut,
         mut phase: watch::Receiver<Phase>,
     ) -> Result<Ending, ConnectionError> {
+        let mut alarm = pin!(tokio::time::sleep_until(self.pulse.next()));
         loop {
             loop {
                 match decoder.take(&mut buffer) {
@@ -124,13 +149,14 @@ impl<'a> FullFeature<'a> {
                     Err(error) => return Err(error.into()),
                 }
             }
+            // Here and not when the alarm goes off, which an initiator could keep from being heard by sending all the time.
+            if Instant::now() >= alarm.deadline() {
+                self.look().await?;
+                alarm.as_mut().reset(self.pulse.next());
+            }
             tokio::select! {
-                read = reader.read_buf(&mut buffer) => {
-                    if read? == 0 {
-                        return Ok(Ending::Hangup);
-                    }
-                }
-                Some(event) = self.jobs.join_next() => self.event(event?).await?,
+                // What has come counts before the time that it took.
+                biased;
                 changed = phase.changed() => {
                     let phase = *phase.borrow_and_update();
                     match (changed, phase) {
@@ -140,8 +166,61 @@ impl<'a> FullFeature<'a> {
                         (Err(_), _) => return Err(ConnectionError::ShuttingDown),
                     }
                 }
+                Some(event) = self.jobs.join_next() => {
+                    if let Some(ending) = self.event(event?).await? {
+                        return Ok(ending);
+                    }
+                }
+                read = reader.read_buf(&mut buffer) => {
+                    if read? == 0 {
+                        return Ok(Ending::Hangup);
+                    }
+                    if self.pulse.heard(Instant::now()) {
+                        alarm.as_mut().reset(self.pulse.next());
+                    }
+                }
+                Ok(()) = self.share_bytes.changed() => self.take_share().await,
+                () = &mut alarm => {}
             }
         }
+    }
+
+    /// Looks whether the initiator is still there and does what it said.
+    async fn look(&mut self) -> Result<(), ConnectionError> {
+        let now = Instant::now();
+        if self.pulse.looks_at_data(now) && self.session.as_ref().is_some_and(|session| session.tasks.look()) {
+            return Err(ConnectionError::DataTime);
+        }
+        match self.pulse.due(now) {
+            Due::Nothing => Ok(()),
+            Due::Burial => Err(ConnectionError::Silent),
+            // In a discovery session there is nothing but text and logout (RFC 7143 4.3).
+            Due::Question if self.session.is_none() => Ok(()),
+            Due::Question => {
+                let header = NopIn { itt: RESERVED_TAG, ttt: self.ttts.take(), ..NopIn::default() };
+                Ok(self.outlet.send(Pdu::bare(header)).await?)
+            }
+        }
+    }
+
+    /// Keeps to what the connection may hold now.
+    async fn take_share(&mut self) {
+        let share_bytes = *self.share_bytes.borrow_and_update();
+        self.outlet.resize(self.shared.limits.window(share_bytes, self.parameters.first_burst_length));
+        let (before, after) = (self.room_kib, room_kib(share_bytes));
+        self.room_kib = after;
+        if after >= before {
+            self.room.add_permits(usize::try_from(after - before).unwrap_or(0));
+            return;
+        }
+        // It is served in its turn, so that commands which claimed room before have what they need.
+        let claim = Claim::make(&self.room, before - after).await;
+        self.jobs.spawn(async move {
+            if let Some(room) = claim.served().await {
+                room.forget();
+            }
+            Event::Shrunk
+        });
     }
 
     /// Ends the connection. No command touches storage any more when this returns.
@@ -149,6 +228,13 @@ impl<'a> FullFeature<'a> {
         let ended = match ending {
             Ok(Ending::Logout(request)) => self.log_out(&request).await.map(|()| true),
             Ok(Ending::Drained) => self.finish_commands().await.map(|()| true),
+            Ok(Ending::Reset) => {
+                let finished = self.outlet.finish(FLUSH_TIME).await;
+                // All others, and logins. This connection is past listening.
+                self.shared.resets.send_modify(|count| *count += 1);
+                while self.jobs.join_next().await.is_some() {}
+                return Ok(finished?);
+            }
             Ok(Ending::Hangup) => Ok(false),
             Err(error) => Err(error),
         };
@@ -175,24 +261,28 @@ impl<'a> FullFeature<'a> {
         Ok(())
     }
 
-    async fn event(&mut self, event: Event) -> Result<(), ConnectionError> {
+    async fn event(&mut self, event: Event) -> Result<Option<Ending>, ConnectionError> {
         match event {
+            Event::Shrunk => {}
             Event::Ran { itt, completion, room } => {
                 let accepted = self.session.as_ref().and_then(|session| session.tasks.finish(itt));
                 if let (Some(accepted), Some(completion)) = (accepted, completion) {
                     self.respond(accepted, completion).await?;
                 }
                 drop(room);
-                Ok(())
             }
             Event::Room { itt, room } => {
                 if let Some(session) = &self.session {
                     session.tasks.give_room(itt, room);
                 }
-                self.advance(itt).await
+                self.advance(itt).await?;
             }
-            Event::Managed { itt, response, slot } => self.managed(itt, response, slot).await,
+            Event::Managed { itt, response, slot, is_cold_reset } => {
+                self.managed(itt, response, slot).await?;
+                return Ok(is_cold_reset.then_some(Ending::Reset));
+            }
         }
+        Ok(None)
     }
 
     /// Takes a PDU as it comes.
@@ -261,7 +351,7 @@ impl<'a> FullFeature<'a> {
             return Ok(());
         }
         let data = data.slice(..data.len().min(self.initiator_bytes_max()));
-        let header = NopIn { lun: request.lun, itt: request.itt, ..NopIn::default() };
+        let header = NopIn { lun: request.lun, itt: request.itt, ttt: RESERVED_TAG, ..NopIn::default() };
         Ok(self.outlet.send(Pdu::new(header, data)).await?)
     }
 
@@ -348,6 +438,11 @@ fn takes_number(pdu: &Pdu) -> bool {
         | Request::Logout(_) => true,
         Request::DataOut(_) | Request::Other(_) => false,
     }
+}
+
+/// A budget in the unit in which it is given out.
+const fn room_kib(bytes: u32) -> u32 {
+    if bytes < 1024 { 1 } else { bytes / 1024 }
 }
 
 /// The keys hold at most 3600.

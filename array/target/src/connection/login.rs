@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::ConnectionError;
+use crate::places::{Seat, SessionPlace};
 use crate::target::Shared;
 
 /// An initiator that has been let in.
@@ -23,6 +24,8 @@ pub(super) struct LoggedIn {
     pub(super) initiator: InitiatorName,
     /// The last Login Response, which is still to be sent.
     pub(super) response: Pdu,
+    /// To be kept as long as the session is there.
+    pub(super) place: SessionPlace,
 }
 
 /// Logs an initiator in; `None` if it went away. `buffer` has what came behind the last Login Request.
@@ -54,8 +57,15 @@ pub(super) async fn log_in(
             (TargetStep::Send(response), _) => send(stream, &response).await?,
             (TargetStep::Complete { response, session }, Some(initiator)) => {
                 let initiator = initiator.clone();
+                // Only whoever has proved its name takes one of the places of that name.
+                let Some(place) = shared.session_places.take(&initiator, seat_of(&session.identity)) else {
+                    tracing::warn!(%initiator, "an initiator has too many sessions, or all have together");
+                    let status = LoginStatus::OUT_OF_RESOURCES;
+                    send(stream, &TargetLogin::withdrawal(&response, status)).await?;
+                    return Err(ConnectionError::Refused(status));
+                };
                 tracing::info!(%initiator, kind = ?session.identity.kind, "an initiator has logged in");
-                return Ok(Some(LoggedIn { negotiated: session, initiator, response }));
+                return Ok(Some(LoggedIn { negotiated: session, initiator, response, place }));
             }
             (TargetStep::Refused { response, status }, refused) => {
                 if let (Some(initiator), LoginStatus::AUTHENTICATION_FAILURE) = (refused, status) {
@@ -69,6 +79,13 @@ pub(super) async fn log_in(
                 return Err(ConnectionError::Refused(LoginStatus::TARGET_ERROR));
             }
         }
+    }
+}
+
+const fn seat_of(identity: &LoginIdentity) -> Seat {
+    match identity.kind {
+        SessionKind::Normal => Seat::Normal(identity.isid),
+        SessionKind::Discovery => Seat::Discovery(identity.tsih),
     }
 }
 

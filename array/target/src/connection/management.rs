@@ -29,20 +29,19 @@ impl FullFeature<'_> {
             TaskFunction::ABORT_TASK_SET => self.abort_task_set(session, request),
             TaskFunction::CLEAR_TASK_SET => self.clear_task_set(session, request),
             TaskFunction::LOGICAL_UNIT_RESET => self.reset_unit(session, request),
-            TaskFunction::TARGET_WARM_RESET => self.reset_target(),
-            TaskFunction::CLEAR_ACA | TaskFunction::TARGET_COLD_RESET => {
-                (TaskResponse::FUNCTION_NOT_SUPPORTED, Vec::new())
-            }
+            TaskFunction::TARGET_WARM_RESET | TaskFunction::TARGET_COLD_RESET => self.reset_target(),
+            TaskFunction::CLEAR_ACA => (TaskResponse::FUNCTION_NOT_SUPPORTED, Vec::new()),
             TaskFunction::TASK_REASSIGN => (TaskResponse::REASSIGNMENT_NOT_SUPPORTED, Vec::new()),
             _ => (TaskResponse::FUNCTION_REJECTED, Vec::new()),
         };
         tracing::info!(function = ?request.function(), ?response, "task management");
         let itt = request.itt;
+        let is_cold_reset = request.function() == TaskFunction::TARGET_COLD_RESET;
         self.jobs.spawn(async move {
             for ended in ended {
                 ended.over().await;
             }
-            Event::Managed { itt, response, slot }
+            Event::Managed { itt, response, slot, is_cold_reset }
         });
     }
 

@@ -8,6 +8,7 @@ use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, parse_number};
 
 use super::ConnectionError;
 use super::full_feature::FullFeature;
+use crate::portals::told_of;
 use crate::tasks::Slot;
 
 const MAX_RECV_DATA_SEGMENT_LENGTH: &str = "MaxRecvDataSegmentLength";
@@ -74,8 +75,12 @@ impl FullFeature<'_> {
             SendTargets::All | SendTargets::Current => return None,
             SendTargets::Named(asked) => asked.eq_ignore_ascii_case(name),
         };
-        let portal = Portal { address: self.local_addr.to_string(), group_tag: self.shared.portal_group() };
-        let record = TargetRecord { name: name.clone(), portals: vec![portal] };
+        // Whoever was removed since it logged in is told of nothing.
+        let found = found && self.shared.device_server.admits(&self.initiator);
+        let group_tag = self.shared.portal_group();
+        let addresses = told_of(&self.shared.portals, self.local_addr);
+        let portals = addresses.iter().map(|address| Portal { address: address.to_string(), group_tag }).collect();
+        let record = TargetRecord { name: name.clone(), portals };
         Some(target_keys(if found { std::slice::from_ref(&record) } else { &[] }))
     }
 }

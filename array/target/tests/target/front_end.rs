@@ -39,7 +39,7 @@ async fn logins_are_refused_by_name() {
 async fn a_target_needs_a_name_and_an_address_of_its_own() {
     let array = Array::new(Limits::default()).await;
     let config = |name: &str| TargetConfig {
-        listen: array.address(),
+        listen: vec![array.address()],
         name: name.to_owned(),
         alias: None,
         limits: Limits::default(),
@@ -71,7 +71,7 @@ fn text(peer: &mut Peer, keys: &[(&str, &str)]) -> Pdu {
 }
 
 /// The answer to text, or the reason of a Reject.
-async fn ask(peer: &mut Peer, keys: &[(&str, &str)]) -> Result<TextKeys, RejectReason> {
+pub(crate) async fn ask(peer: &mut Peer, keys: &[(&str, &str)]) -> Result<TextKeys, RejectReason> {
     let request = text(peer, keys);
     peer.send(request).await;
     let answer = peer.expect().await;

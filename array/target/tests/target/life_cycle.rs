@@ -16,20 +16,20 @@ use tokio::net::TcpStream;
 use crate::peer::{Array, Peer, login, pattern, read, write};
 
 /// Waits until `count` more writes have reached the LUN.
-async fn writes_begun(array: &Array, count: u32) {
+pub(crate) async fn writes_begun(array: &Array, count: u32) {
     array.controls.writes_begun.acquire_many(count).await.expect("it is never closed").forget();
 }
 
-fn hold_writes(array: &Array) {
+pub(crate) fn hold_writes(array: &Array) {
     array.controls.writes.forget_permits(usize::MAX);
 }
 
 /// A peer that has to be asked for all its data.
-fn solicited() -> Preferences {
+pub(crate) fn solicited() -> Preferences {
     Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() }
 }
 
-async fn expect_r2t(peer: &mut Peer, itt: Tag) -> (Tag, std::ops::Range<u32>) {
+pub(crate) async fn expect_r2t(peer: &mut Peer, itt: Tag) -> (Tag, std::ops::Range<u32>) {
     let pdu = peer.expect().await;
     match pdu.bhs.response() {
         Response::ReadyToTransfer(grant) if grant.itt == itt => {
@@ -82,7 +82,6 @@ async fn functions_that_are_not_there_are_refused() {
     let mut peer = array.peer("one").await;
     let cases = [
         (TaskFunction::CLEAR_ACA, TaskResponse::FUNCTION_NOT_SUPPORTED),
-        (TaskFunction::TARGET_COLD_RESET, TaskResponse::FUNCTION_NOT_SUPPORTED),
         (TaskFunction::TASK_REASSIGN, TaskResponse::REASSIGNMENT_NOT_SUPPORTED),
         (TaskFunction(42), TaskResponse::FUNCTION_REJECTED),
     ];
@@ -304,29 +303,6 @@ async fn a_login_with_the_same_isid_takes_the_session_over() {
     assert_eq!(attention.sense.map(|sense| sense.code), Some(AdditionalSense::POWER_ON_OR_RESET));
     assert_eq!(new.read_blocks(0, 1).await, pattern(1, 1));
     assert_eq!(bystander.ping(b"").await, "");
-}
-
-/// Whether the target closes a new connection by itself, without a word.
-async fn is_closed(array: &Array) -> bool {
-    let mut stream = TcpStream::connect(array.address()).await.expect("the target listens");
-    let mut rest = Vec::new();
-    // Cut off is closed as well.
-    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
-    rest.is_empty()
-}
-
-#[tokio::test]
-async fn a_connection_that_does_not_log_in_is_closed() {
-    let array = Array::new(Limits { login_time: Duration::from_millis(20), ..Limits::default() }).await;
-    assert!(is_closed(&array).await);
-}
-
-#[tokio::test]
-async fn connections_have_a_limit() {
-    let array = Array::new(Limits { connections: 1, ..Limits::default() }).await;
-    let mut peer = array.peer("one").await;
-    assert!(is_closed(&array).await);
-    assert_eq!(peer.ping(b"").await, "");
 }
 
 async fn log_out(peer: &mut Peer) {

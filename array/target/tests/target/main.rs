@@ -5,6 +5,8 @@ mod atomicity;
 #[cfg(test)]
 mod block_commands;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod cdb_usage;
 #[cfg(test)]
 mod chap;
@@ -28,6 +30,8 @@ mod oracle;
 mod peer;
 #[cfg(test)]
 mod persistent_reservations;
+#[cfg(test)]
+mod portals;
 #[cfg(test)]
 mod provisioning;
 #[cfg(test)]

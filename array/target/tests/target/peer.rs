@@ -71,7 +71,7 @@ impl Array {
             map.show(&initiator(name), [(1, lun.clone())]);
         }
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let config = TargetConfig { listen, name: TARGET_NAME.to_owned(), alias: None, limits };
+        let config = TargetConfig { listen: vec![listen], name: TARGET_NAME.to_owned(), alias: None, limits };
         let target = Target::bind(config, map.clone()).await.expect("a free port");
         Self { target, map, controls }
     }

@@ -197,6 +197,17 @@ impl TargetLogin {
         self.refusal(&request, status)
     }
 
+    /// What to send instead of the `response` of a [`TargetStep::Complete`] if the target finds only now that it cannot have the session.
+    ///
+    /// # Panics
+    /// If it is no login response.
+    #[must_use]
+    pub fn withdrawal(response: &Pdu, status: LoginStatus) -> Pdu {
+        let response = *response.bhs.view::<LoginResponse>().expect("a login ends with a login response");
+        let (current, _) = stages_of(response.flags);
+        Pdu::bare(LoginResponse { flags: stage_bits(current, Stage(0)), status, ..response })
+    }
+
     fn request(&mut self, request: &LoginRequest, text: &[u8]) -> Result<TargetStep, LoginStatus> {
         self.check_header(request)?;
         if !self.portions.is_empty() {

@@ -246,6 +246,12 @@ impl WriteTransfer {
         Ok(self.place(end, header.is_final()))
     }
 
+    /// Whether data is on its way that was announced or asked for.
+    #[must_use]
+    pub fn is_awaiting(&self) -> bool {
+        self.unsolicited_end.is_some() || !self.open.is_empty()
+    }
+
     /// Whether all data has come.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
