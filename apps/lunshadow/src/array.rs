@@ -72,27 +72,25 @@ impl Storage {
         Self::with_catalog(pool, location).await
     }
 
-    /// Makes an empty pool in `folder` that may grow to `capacity_bytes`.
+    /// Makes an empty pool in `folder`.
     ///
     /// # Errors
     /// If there is one already, or the folder cannot be written.
-    pub async fn create(folder: &Path, capacity_bytes: u64) -> anyhow::Result<Self> {
-        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
+    pub async fn create(folder: &Path, config: &StoreConfig) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let pool = StorePool::create(folder, &config)
-            .with_context(|| format!("cannot make a pool in {}", folder.display()))?;
+        let pool =
+            StorePool::create(folder, config).with_context(|| format!("cannot make a pool in {}", folder.display()))?;
         Self::with_catalog(pool, Location::of(folder)?).await
     }
 
-    /// Makes an empty pool of `capacity_bytes` on a block device, whatever that holds. Its records are kept in `records`, or else in a folder
+    /// Makes an empty pool on a block device, whatever that holds. Its records are kept in `records`, or else in a folder
     /// that is found by the pool's id.
     ///
     /// # Errors
     /// If the device is in use, too small or cannot be written, or the folder of records cannot be made.
-    pub async fn create_on_device(device: &Path, capacity_bytes: u64, records: Option<&Path>) -> anyhow::Result<Self> {
-        let config = StoreConfig { capacity_bytes, ..StoreConfig::default() };
+    pub async fn create_on_device(device: &Path, config: &StoreConfig, records: Option<&Path>) -> anyhow::Result<Self> {
         let made =
-            FileMedia::open(device).map_err(OpenError::from).and_then(|media| StorePool::create_on(media, &config));
+            FileMedia::open(device).map_err(OpenError::from).and_then(|media| StorePool::create_on(media, config));
         let pool = made.map_err(|error| match error {
             OpenError::InUse => anyhow::anyhow!("{} is mounted, served, or part of something else", device.display()),
             error => anyhow::Error::new(error).context(format!("cannot make a pool on {}", device.display())),
@@ -108,7 +106,7 @@ impl Storage {
         if folder.join(POOL_FILE).exists() {
             return Self::open(folder).await;
         }
-        Self::create(folder, capacity_bytes).await
+        Self::create(folder, &StoreConfig { capacity_bytes, ..StoreConfig::default() }).await
     }
 
     async fn with_catalog(pool: StorePool, location: Location) -> anyhow::Result<Self> {

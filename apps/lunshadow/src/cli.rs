@@ -9,7 +9,7 @@ use lunshadow_control::{Fingerprint, InitiatorName, LunId};
 use lunshadow_store::IoMode;
 use uuid::Uuid;
 
-use crate::quantity::{duration, size_bytes};
+use crate::quantity::{Patience, duration, patience, size_bytes};
 
 /// Application-consistent, instant shadow copies of LUNs on Linux storage.
 #[derive(Debug, Parser)]
@@ -90,9 +90,12 @@ pub struct ServeArgs {
     /// Warn initiators and administrators when there is room for less than this; by default for less than a tenth of the pool
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     pub warn_below: Option<u64>,
-    /// How much of the time reclaiming and scrubbing may take each while initiators read or write, in per cent
+    /// How much of the time reclaiming, scrubbing and defragmenting may take each while initiators read or write, in per cent
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), default_value_t = 10)]
     pub background: u8,
+    /// How long to leave a part of a LUN alone that small writes have scattered on the medium before it is put in order; or "never"
+    #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5s")]
+    pub defragment_after: Patience,
     /// How the pool's file or device is read and written
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,
@@ -150,6 +153,9 @@ pub struct PoolCreateArgs {
     /// what is used
     #[arg(long, value_parser = size_bytes)]
     pub size: Option<u64>,
+    /// Write zeros to all of it now, which takes its time: writes are faster later, and a folder's file system cannot run out of space
+    #[arg(long)]
+    pub preallocate: bool,
     /// Make a pool on a device although something else is on it, which is lost
     #[arg(long)]
     pub force: bool,

@@ -33,13 +33,17 @@ async fn create(args: &PoolCreateArgs) -> anyhow::Result<()> {
         None => {
             let size_bytes = args.size.unwrap_or(StoreConfig::default().capacity_bytes);
             anyhow::ensure!(args.records.is_none(), "a pool in a folder keeps its records there; leave out --records");
-            Storage::create(&args.path, size_bytes).await?.close().await?;
+            Storage::create(&args.path, &config_of(args, size_bytes)).await?.close().await?;
             size_bytes
         }
     };
     say(&format!("a pool of {} is made in {path}", bytes(size_bytes)));
     say(&format!("serve it with: lunshadow serve --pool {path} --control 127.0.0.1:3261"));
     Ok(())
+}
+
+fn config_of(args: &PoolCreateArgs, capacity_bytes: u64) -> StoreConfig {
+    StoreConfig { capacity_bytes, preallocate: args.preallocate, ..StoreConfig::default() }
 }
 
 /// Makes a pool on a device that holds nothing else, or whose content nobody needs. Answers its size.
@@ -58,7 +62,7 @@ async fn create_on_device(args: &PoolCreateArgs, device_bytes: u64) -> anyhow::R
         anyhow::ensure!(args.force, "{path} holds {found}; with --force a pool is made on it, and that is lost");
         say(&format!("{path} held {found}, which is lost"));
     }
-    let storage = Storage::create_on_device(&args.path, size_bytes, args.records.as_deref()).await?;
+    let storage = Storage::create_on_device(&args.path, &config_of(args, size_bytes), args.records.as_deref()).await?;
     say(&format!("catalog, keys and credentials are kept in {}", storage.location.records.display()));
     storage.close().await?;
     Ok(size_bytes)

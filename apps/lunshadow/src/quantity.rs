@@ -19,6 +19,10 @@ pub enum QuantityError {
     DurationOutOfRange,
 }
 
+/// How long to wait for something; `None`: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(pub Option<Duration>);
+
 /// The longest duration that is taken.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
@@ -60,6 +64,14 @@ pub fn duration(text: &str) -> Result<Duration, QuantityError> {
     in_range.ok_or(QuantityError::DurationOutOfRange)
 }
 
+/// A duration, or `never`.
+///
+/// # Errors
+/// As [`duration`].
+pub fn patience(text: &str) -> Result<Patience, QuantityError> {
+    if text.trim().eq_ignore_ascii_case("never") { Ok(Patience(None)) } else { duration(text).map(Some).map(Patience) }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -96,6 +108,9 @@ mod tests {
         for text in ["", "10", "1w", "h", "1.5h"] {
             assert_eq!(duration(text), Err(QuantityError::NotADuration), "{text}");
         }
+        assert_eq!(patience("never"), Ok(Patience(None)));
+        assert_eq!(patience("5s"), Ok(Patience(Some(Duration::from_secs(5)))));
+        assert_eq!(patience("ever"), Err(QuantityError::NotADuration));
         for text in ["0s", "3651d", "99999999999999999999d"] {
             assert_eq!(duration(text), Err(QuantityError::DurationOutOfRange), "{text}");
         }

@@ -26,7 +26,12 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let allowed: Vec<InitiatorName> = args.allow.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
 
-    let config = StoreConfig { cache_bytes: args.cache, background_percent: args.background, ..StoreConfig::default() };
+    let config = StoreConfig {
+        cache_bytes: args.cache,
+        background_percent: args.background,
+        defragment_after: args.defragment_after.0,
+        ..StoreConfig::default()
+    };
     let storage = Storage::open_with(&args.pool, &config, args.io.into()).await?;
     if let Some(available_bytes) = args.warn_below {
         storage.pool.warn_below(available_bytes);

@@ -16,6 +16,10 @@ impl RegionBits {
         self.0.iter().all(|word| *word == 0)
     }
 
+    pub(crate) fn contains(&self, at: usize) -> bool {
+        self.0[at / 64] & (1 << (at % 64)) != 0
+    }
+
     fn count(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
@@ -35,7 +39,12 @@ impl RegionSet {
     }
 
     pub(crate) fn contains(&self, region: u64, at: usize) -> bool {
-        self.regions.get(&region).is_some_and(|bits| bits.0[at / 64] & (1 << (at % 64)) != 0)
+        self.regions.get(&region).is_some_and(|bits| bits.contains(at))
+    }
+
+    /// The blocks of a region, if there are any.
+    pub(crate) fn of_region(&self, region: u64) -> Option<&RegionBits> {
+        self.regions.get(&region)
     }
 
     /// False if the block was there.

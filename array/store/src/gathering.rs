@@ -11,9 +11,10 @@ use std::sync::Arc;
 use lunshadow_lun::LunError;
 use tokio::sync::oneshot;
 
+use crate::defragment::LeafOf;
 use crate::lun::StoreLun;
 use crate::media::WritePart;
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
 use crate::space::Purpose;
 use crate::state::{Shared, State};
 use crate::sync::Mutex;
@@ -32,6 +33,13 @@ struct Waiting {
     lun: StoreLun,
     write: LeafWrite,
     done: oneshot::Sender<Result<Written, LunError>>,
+}
+
+impl Waiting {
+    fn leaf(&self) -> LeafOf {
+        let StoreLun { slot, birth, .. } = self.lun;
+        LeafOf { slot, birth, leaf: self.write.bytes.start / (FANOUT_LEN * BLOCK_LEN) }
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +80,7 @@ pub(crate) async fn write(lun: StoreLun, write: LeafWrite) -> Result<Written, Lu
 impl Gatherer {
     fn run(mut self) {
         while let Some(batch) = self.next_batch() {
+            self.shared.note_scattered(batch.iter().map(Waiting::leaf));
             run_batch(&self.shared, batch);
         }
     }

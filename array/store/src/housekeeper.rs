@@ -1,11 +1,14 @@
-//! The thread that writes checkpoints and gives back what deleted LUNs had.
+//! The thread that writes checkpoints, gives back what deleted LUNs had, and puts in order what is scattered.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::checkpoint::{self, Roots};
+use crate::defragment::{self, Due, LeafOf};
 use crate::record::LunSlot;
 use crate::state::Shared;
 
@@ -15,19 +18,42 @@ const EMPTIED_MAX: usize = 1024;
 enum Task {
     Checkpoint,
     GiveBack(LunSlot),
+    Defragment(LeafOf),
 }
 
-/// What giving back has cost since there was nothing to give back.
+/// What a kind of work has cost since there was nothing of it to do.
 #[derive(Default)]
 struct Spent {
     steps: u64,
+    blocks: usize,
     time: Duration,
 }
 
-/// Runs until the pool stops or is poisoned. Giving back keeps to its budget; checkpoints do not wait, since others wait for them.
-pub(crate) fn run(shared: &Shared, mut roots: Roots, mut budget: Budget) {
-    let mut spent = Spent::default();
-    while let Some(task) = next_task(shared, &mut budget) {
+impl Spent {
+    fn time_us(&self) -> u64 {
+        u64::try_from(self.time.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What each kind of work may take.
+pub(crate) struct Budgets {
+    reclaim: Budget,
+    defragment: Budget,
+}
+
+impl Budgets {
+    /// So many per cent of the time for each.
+    pub(crate) fn new(percent: u8) -> Self {
+        let now = Instant::now();
+        Self { reclaim: Budget::new(percent, now), defragment: Budget::new(percent, now) }
+    }
+}
+
+/// Runs until the pool stops or is poisoned. Work that nobody waits for keeps to its budget; checkpoints do not wait, since others wait
+/// for them.
+pub(crate) fn run(shared: &Arc<Shared>, mut roots: Roots, mut budgets: Budgets) {
+    let (mut spent, mut spent_moving) = (Spent::default(), Spent::default());
+    while let Some(task) = next_task(shared, &mut budgets) {
         match task {
             Task::Checkpoint => {
                 if let Err(error) = checkpoint::run(shared, &mut roots, None) {
@@ -38,16 +64,28 @@ pub(crate) fn run(shared: &Shared, mut roots: Roots, mut budget: Budget) {
                 let begin = Instant::now();
                 give_back(shared, slot);
                 let (now, step) = (Instant::now(), begin.elapsed());
-                budget.spend(now, step);
+                budgets.reclaim.spend(now, step);
                 spent.steps += 1;
                 spent.time += step;
                 end_step(shared, &mut spent);
+            }
+            Task::Defragment(leaf) => {
+                let begin = Instant::now();
+                match defragment(shared, &mut roots, leaf) {
+                    Ok(blocks) => spent_moving.blocks += blocks,
+                    Err(error) => return shared.poison(&error),
+                }
+                let (now, step) = (Instant::now(), begin.elapsed());
+                budgets.defragment.spend(now, step);
+                spent_moving.steps += 1;
+                spent_moving.time += step;
+                end_moving(shared, &mut spent_moving);
             }
         }
     }
 }
 
-fn next_task(shared: &Shared, budget: &mut Budget) -> Option<Task> {
+fn next_task(shared: &Shared, budgets: &mut Budgets) -> Option<Task> {
     let mut state = shared.state.lock();
     loop {
         // It lets go of the lock in between, so it comes before all that is looked at here: a wake-up is not missed.
@@ -58,16 +96,38 @@ fn next_task(shared: &Shared, budget: &mut Budget) -> Option<Task> {
         if state.wanted_generation >= state.generation {
             return Some(Task::Checkpoint);
         }
-        match state.reclaimable() {
-            Some(slot) => match budget.wait(Instant::now(), &shared.requests, state.space_wanted) {
-                Some(rest) => {
-                    shared.house_wake.wait_for(&mut state, rest);
-                }
+        let rest = match state.reclaimable() {
+            Some(slot) => match budgets.reclaim.wait(Instant::now(), &shared.requests, state.space_wanted) {
+                Some(rest) => Some(rest),
                 None => return Some(Task::GiveBack(slot)),
             },
+            None => match rest_before_defragmenting(shared, &mut budgets.defragment) {
+                Some(Duration::ZERO) => match shared.scattered.take() {
+                    Some(leaf) => return Some(Task::Defragment(leaf)),
+                    None => continue,
+                },
+                rest => rest,
+            },
+        };
+        match rest {
+            Some(rest) => {
+                shared.house_wake.wait_for(&mut state, rest);
+            }
             None => shared.house_wake.wait(&mut state),
         }
     }
+}
+
+/// How long to wait before scattered data is put in order: zero if it is time, nothing if there is none.
+fn rest_before_defragmenting(shared: &Shared, budget: &mut Budget) -> Option<Duration> {
+    let now = Instant::now();
+    let (due, is_wanted) = match shared.scattered.due() {
+        Due::Never => return None,
+        Due::At(due) => (due, false),
+        Due::Wanted => (now, true),
+    };
+    let rest = if due > now { Some(due - now) } else { budget.wait(now, &shared.requests, is_wanted) };
+    Some(rest.unwrap_or_default())
 }
 
 /// One step: at most a leaf's worth of blocks. It becomes durable with the next checkpoint; until then, recovery takes it again.
@@ -86,6 +146,28 @@ fn give_back(shared: &Shared, slot: LunSlot) {
     }
 }
 
+/// Puts the data of a leaf in order; how many blocks were moved. What was moved before comes back first, if there is no room without.
+fn defragment(shared: &Arc<Shared>, roots: &mut Roots, leaf: LeafOf) -> io::Result<usize> {
+    let moved = defragment::step(shared, leaf);
+    if !moved.lacked_room || !defragment::gets_room(&shared.state.lock()) {
+        return Ok(moved.blocks);
+    }
+    checkpoint::run(shared, roots, None)?;
+    shared.drain_readers(&mut shared.state.lock());
+    Ok(moved.blocks + defragment::step(shared, leaf).blocks)
+}
+
+/// Tells who waits, and what it has cost when there is no more to put in order.
+fn end_moving(shared: &Shared, spent: &mut Spent) {
+    shared.scattered.done();
+    if shared.scattered.is_empty() {
+        let Spent { steps, blocks, .. } = *spent;
+        tracing::info!(steps, blocks, time_us = spent.time_us(), "what lay scattered is in order");
+        *spent = Spent::default();
+    }
+    shared.publish(&shared.state.lock());
+}
+
 /// Tells who waits for space, and what it has cost when there is no more to give back.
 fn end_step(shared: &Shared, spent: &mut Spent) {
     let mut state = shared.state.lock();
@@ -93,8 +175,7 @@ fn end_step(shared: &Shared, spent: &mut Spent) {
     state.space_wanted = false;
     shared.publish(&state);
     if state.reclaimable().is_none() {
-        let Spent { steps, time } = std::mem::take(spent);
-        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(steps, time_us, "what deleted LUNs had is given back");
+        let spent = std::mem::take(spent);
+        tracing::info!(steps = spent.steps, time_us = spent.time_us(), "what deleted LUNs had is given back");
     }
 }

@@ -27,6 +27,7 @@ mod changes;
 mod check;
 mod checkpoint;
 mod commit;
+mod defragment;
 mod enlarge;
 mod gathering;
 mod geometry;

@@ -11,6 +11,7 @@ use lunshadow_lun::{
 };
 
 use crate::changes::{LeafPlace, Updated};
+use crate::defragment::{LeafOf, is_slow_to_read};
 use crate::gathering::{self, GATHERED_BYTES_MAX};
 use crate::lun_table::LunEntry;
 use crate::map::Leaf;
@@ -84,6 +85,7 @@ impl StoreLun {
             let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
             let entries =
                 self.look_up(place, index(end - from)).map_err(|error| self.first_damaged(error, bytes, from))?;
+            self.note_if_scattered(from, &entries);
             let part = index((from - blocks.start) * BLOCK_LEN)..index((end - blocks.start) * BLOCK_LEN);
             self.fetch(&entries, &mut buffer[part])
                 .map_err(|at| LunError::Damaged { at: Self::lba_of(bytes, from + at) })?;
@@ -125,6 +127,15 @@ impl StoreLun {
     /// The first logical block of a physical one that belongs to the request.
     fn lba_of(bytes: &Range<u64>, block: u64) -> Lba {
         Lba((block * BLOCK_LEN).max(bytes.start) / LOGICAL_LEN)
+    }
+
+    /// Remembers where what is read lies scattered. The entries are of the blocks from `first` on.
+    pub(crate) fn note_if_scattered(&self, first: u64, entries: &[Entry]) {
+        if is_slow_to_read(entries) {
+            let leaves = first / FANOUT_LEN..=(first + number(entries.len()) - 1) / FANOUT_LEN;
+            let (slot, birth) = (self.slot, self.birth);
+            self.shared.note_scattered(leaves.map(|leaf| LeafOf { slot, birth, leaf }));
+        }
     }
 
     /// The entries of consecutive blocks within a leaf.

@@ -178,6 +178,31 @@ impl Pages {
         Some(steps)
     }
 
+    /// Whether another LUN has the leaf, too, since it or a page above it has several references. `None` if a fault was added.
+    pub(crate) fn is_shared(&mut self, tree: &Tree, leaf: u64, faults: &mut Faults) -> Option<bool> {
+        let mut entry = tree.root;
+        for level in (0..tree.levels).rev() {
+            if entry.is_unmapped() {
+                break;
+            }
+            if !self.touch_count(entry.first(), faults) {
+                return None;
+            }
+            if self.space.count(&mut self.cache, entry.block()) > 1 {
+                return Some(true);
+            }
+            if level > 0 {
+                entry = self.page(entry, level, faults)?.child(place_in(level, leaf));
+            }
+        }
+        Some(false)
+    }
+
+    /// Whether a block, whose count is in memory, has more than one reference.
+    pub(crate) fn has_other_owners(&mut self, entry: Entry) -> bool {
+        !entry.is_unmapped() && self.space.count(&mut self.cache, entry.block()) > 1
+    }
+
     /// Brings in what [`Pages::update`] of these entries needs.
     pub(crate) fn touch_update(&mut self, tree: &Tree, leaf: u64, range: Range<usize>, faults: &mut Faults) {
         let mut entry = tree.root;

@@ -1,6 +1,7 @@
 //! The pool: LUNs by id, and the way in and out.
 
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::checkpoint::Roots;
 use crate::geometry::Geometry;
+use crate::housekeeper::Budgets;
 use crate::location::{medium_of, pool_id};
 use crate::lun::StoreLun;
 use crate::lun_table::{LUNS_MAX, tree_for};
@@ -42,15 +44,29 @@ pub struct StoreConfig {
     /// How much of the medium the pool may use in all, its own records included, fixed when the pool is made. The file is
     /// sparse: it takes what is used.
     pub capacity_bytes: u64,
-    /// How much of the time reclaiming and scrubbing may take each while requests are under way, in per cent: 1 to 100. They take all
+    /// Zeros are written to all of a pool when it is made, so that the file is not sparse: its first writes need no space from the file system,
+    /// which is what makes writes to a sparse file slow.
+    pub preallocate: bool,
+    /// How much of the time reclaiming, scrubbing and defragmenting may take each while requests are under way, in per cent: 1 to 100. They take all
     /// that they need when there are none, and reclaiming also while a write waits for space.
     pub background_percent: u8,
+    /// How long a part of a LUN that small writes have scattered on the medium is left alone after the last of them, before it is put in
+    /// order. `None`: for ever.
+    pub defragment_after: Option<Duration>,
 }
 
 impl Default for StoreConfig {
-    /// 256 MiB of map pages, a log of 64 MiB, 1 TiB of capacity, a tenth of the time for each kind of work in the background.
+    /// 256 MiB of map pages, a log of 64 MiB, 1 TiB of capacity, a tenth of the time for each kind of work in the background, 5 s of quiet before
+    /// data is put in order.
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20, log_bytes: 64 << 20, capacity_bytes: 1 << 40, background_percent: 10 }
+        Self {
+            cache_bytes: 256 << 20,
+            log_bytes: 64 << 20,
+            capacity_bytes: 1 << 40,
+            preallocate: false,
+            background_percent: 10,
+            defragment_after: Some(Duration::from_secs(5)),
+        }
     }
 }
 
@@ -140,8 +156,11 @@ impl StorePool {
             };
         }
         std::fs::create_dir_all(directory).map_err(OpenError::Io)?;
-        let media = FileMedia::create(&directory.join(POOL_FILE))?;
-        let pool = Self::create_on(media, config)?;
+        let file = directory.join(POOL_FILE);
+        let pool = Self::create_on(FileMedia::create(&file)?, config).inspect_err(|_| {
+            // What is half made is of no use to anybody.
+            drop(std::fs::remove_file(&file));
+        })?;
         // The file's name becomes durable with its directory.
         std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(OpenError::Io)?;
         Ok(pool)
@@ -175,14 +194,14 @@ impl StorePool {
     /// [`OpenError::UnsupportedSize`], [`OpenError::Io`].
     pub fn create_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
         let geometry = geometry_of(config)?;
-        format(&media, &geometry).map_err(OpenError::Io)?;
+        format(&media, &geometry, config.preallocate).map_err(OpenError::Io)?;
         Self::open_on(media, config)
     }
 
     /// Makes an empty pool on a medium and leaves it.
     #[cfg(all(test, feature = "explore"))]
     pub(crate) fn format_on(media: &dyn Media, config: &StoreConfig) -> Result<(), OpenError> {
-        format(media, &geometry_of(config)?).map_err(OpenError::Io)
+        format(media, &geometry_of(config)?, config.preallocate).map_err(OpenError::Io)
     }
 
     /// Opens the pool on a medium.
@@ -191,21 +210,20 @@ impl StorePool {
     /// As [`StorePool::open`].
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
         let (shared, roots) = recovery::open(Box::new(media), config.cache_bytes)?;
+        shared.scattered.set_after(config.defragment_after);
         Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
     }
 
     fn start(shared: Arc<Shared>, roots: Roots, background_percent: u8) -> io::Result<Self> {
         shared.state.lock().running = true;
         let mut pool = Self { shared, threads: Vec::new(), background_percent };
-        pool.run("store-log", log_writer::run)?;
-        pool.run("store-house", move |shared| {
-            housekeeper::run(shared, roots, Budget::new(background_percent, Instant::now()));
-        })?;
+        pool.run("store-log", |shared| log_writer::run(shared))?;
+        pool.run("store-house", move |shared| housekeeper::run(shared, roots, Budgets::new(background_percent)))?;
         Ok(pool)
     }
 
     /// Starts a thread. If it panics, the pool is poisoned, so that nobody waits for it.
-    fn run(&mut self, name: &str, work: impl FnOnce(&Shared) + Send + 'static) -> io::Result<()> {
+    fn run(&mut self, name: &str, work: impl FnOnce(&Arc<Shared>) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let guarded = move || {
             if catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
@@ -240,6 +258,27 @@ impl StorePool {
                     checkpoint = Some(self.shared.want_checkpoint(&mut state));
                 }
                 if checkpoint.is_some_and(|generation| state.pages.space.released_generation() >= generation) {
+                    return Ok(());
+                }
+            }
+            watch.changed().await.map_err(|_| PoolError::Poisoned)?;
+        }
+    }
+
+    /// Waits until everything that is known to lie scattered has been put in order, as far as that is possible now, without regard to
+    /// what others do and when they wrote.
+    ///
+    /// # Errors
+    /// [`PoolError::Poisoned`].
+    pub async fn wait_defragmented(&self) -> Result<(), PoolError> {
+        let mut watch = self.shared.watch();
+        loop {
+            {
+                let state = self.shared.state.lock();
+                if state.poisoned {
+                    return Err(PoolError::Poisoned);
+                }
+                if !self.shared.hurry_defragment(&state) {
                     return Ok(());
                 }
             }
@@ -331,14 +370,16 @@ fn geometry_of(config: &StoreConfig) -> Result<Geometry, OpenError> {
         .ok_or(OpenError::UnsupportedSize { capacity_bytes, log_bytes })
 }
 
-/// Writes an empty pool: an empty log, whose blocks are allocated now so that logging never lacks space, and both superblocks.
-fn format(media: &dyn Media, geometry: &Geometry) -> io::Result<()> {
-    let zeros = AlignedBuffer::zeroed(1 << 18);
+/// Writes an empty pool: an empty log, whose blocks are allocated now so that logging never lacks space, and both superblocks. All other blocks
+/// are allocated, too, if that is wanted.
+fn format(media: &dyn Media, geometry: &Geometry, preallocate: bool) -> io::Result<()> {
+    let zeros = AlignedBuffer::zeroed(1 << 20);
     media.set_len_bytes(geometry.total_blocks() * BLOCK_LEN)?;
     for block in [0, 1].into_iter().flat_map(Geometry::superblock) {
         media.write_at(block * BLOCK_LEN, &zeros[..index(BLOCK_LEN)])?;
     }
-    let (mut offset, end) = (geometry.log_offset_bytes(0), geometry.data_start() * BLOCK_LEN);
+    let log = geometry.log_bytes();
+    let Range { start: mut offset, end } = if preallocate { 0..geometry.total_blocks() * BLOCK_LEN } else { log };
     while offset < end {
         let len = zeros.len().min(index(end - offset));
         media.write_at(offset, &zeros[..len])?;

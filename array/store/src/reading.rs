@@ -38,6 +38,7 @@ impl StoreLun {
                 parts.push((run[0].block() * BLOCK_LEN, range));
             }
         }
+        self.note_if_scattered(blocks.start, &entries);
         if !parts.is_empty() {
             let (tell, told) = oneshot::channel();
             // Whoever reads may have gone.

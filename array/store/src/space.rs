@@ -57,6 +57,9 @@ struct Returning {
 /// all.
 const DRAIN_REGIONS: usize = 16;
 
+/// How many regions are searched for a run of free blocks under one hold of the lock.
+const RUN_REGIONS: usize = 16;
+
 /// See the module.
 pub(crate) struct Space {
     geometry: Geometry,
@@ -80,6 +83,8 @@ pub(crate) struct Space {
     map_cursor: (u64, usize),
     /// The same for [`Purpose::MapCopy`], from the middle downwards.
     copy_cursor: (u64, usize),
+    /// The region where the search for runs goes on.
+    run_cursor: u64,
 }
 
 impl Space {
@@ -99,6 +104,7 @@ impl Space {
             data_cursor: (0, 0),
             map_cursor: (geometry.region_count() - 1, 0),
             copy_cursor: (geometry.region_count() / 2, 0),
+            run_cursor: 0,
         }
     }
 
@@ -315,6 +321,44 @@ impl Space {
         }
         claimed.iter().for_each(|block| self.unhold(*block));
         Some(Vec::new())
+    }
+
+    /// Takes `want` free blocks that follow each other, and holds them; the first of them. `None` if a fault was added, no block if some
+    /// regions were searched in vain: the next call goes on with others.
+    pub(crate) fn claim_run(&mut self, cache: &mut Cache, want: usize, faults: &mut Faults) -> Option<Option<u64>> {
+        for _ in 0..RUN_REGIONS {
+            let region = self.run_cursor;
+            if self.regions.is_worth_a_search(region) {
+                if !self.touch_region(cache, region, faults) {
+                    return None;
+                }
+                if let Some(at) = self.free_run(cache, region, want) {
+                    (at..at + want).for_each(|at| {
+                        self.held.insert(region, at);
+                    });
+                    let at = u64::try_from(at).expect("a place in a region");
+                    return Some(Some(self.geometry.region_start(region) + at));
+                }
+            }
+            self.run_cursor = (region + 1) % self.geometry.region_count();
+        }
+        Some(None)
+    }
+
+    /// Where in a region so many free blocks follow each other.
+    fn free_run(&self, cache: &mut Cache, region: u64, want: usize) -> Option<usize> {
+        let page = cache.get(self.geometry.count_key(region)).expect("touched before");
+        let held = self.held.of_region(region);
+        let begin = index(Geometry::region_overhead(region));
+        let mut first = begin;
+        for at in begin..index(self.geometry.region_blocks(region)) {
+            if page.count(at) != 0 || held.is_some_and(|held| held.contains(at)) {
+                first = at + 1;
+            } else if at + 1 - first == want {
+                return Some(first);
+            }
+        }
+        None
     }
 
     fn cursor(&mut self, purpose: Purpose) -> &mut (u64, usize) {

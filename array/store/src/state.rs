@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::Requests;
 use crate::cache::{PageKind, pages_in};
+use crate::defragment::Scattered;
 use crate::gathering::Gathering;
 use crate::geometry::Geometry;
 use crate::log::Log;
@@ -159,6 +160,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     /// Small writes that go together.
     pub(crate) gathering: Gathering,
+    /// What is to be put in order.
+    pub(crate) scattered: Scattered,
 }
 
 impl State {
@@ -211,6 +214,7 @@ impl Shared {
             is_admitting: AtomicBool::new(false),
             requests: Requests::default(),
             gathering: Gathering::default(),
+            scattered: Scattered::default(),
         }
     }
 

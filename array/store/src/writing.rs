@@ -196,7 +196,7 @@ impl LeafWrite {
         mapped.map_err(StoreLun::damaged_at(self.bytes.start))?
     }
 
-    /// Lets the map refer to the entries, and logs it. `None`, and nothing is changed, if pages are missing.
+    /// [`StoreLun::map_locked`] for what the pieces of this write refer to.
     pub(crate) fn map_locked(
         &self,
         lun: &StoreLun,
@@ -205,26 +205,40 @@ impl LeafWrite {
         entries: &[Entry],
         faults: &mut Faults,
     ) -> Option<Result<Mapped, LunError>> {
-        let place = LeafPlace::of(self.first_block());
-        let tree = match lun.entry_until(state, &self.bytes) {
+        lun.map_locked(state, &self.bytes, |at| pieces[at].base, entries, faults)
+    }
+}
+
+impl StoreLun {
+    /// Lets the map refer to `entries` from the block of the first byte on, and logs it, if those that have a base refer to that. `None`,
+    /// and nothing is changed, if pages are missing.
+    pub(crate) fn map_locked(
+        &self,
+        state: &mut State,
+        bytes: &Range<u64>,
+        base_of: impl Fn(usize) -> Option<Entry>,
+        entries: &[Entry],
+        faults: &mut Faults,
+    ) -> Option<Result<Mapped, LunError>> {
+        let place = LeafPlace::of(bytes.start / BLOCK_LEN);
+        let tree = match self.entry_until(state, bytes) {
             Ok(entry) if !state.poisoned => entry.tree,
             Ok(_) => return Some(Err(LunError::Poisoned)),
             Err(gone) => return Some(Err(gone)),
         };
-        if pieces.iter().any(|piece| piece.base.is_some()) {
+        if (0..entries.len()).any(|at| base_of(at).is_some()) {
             let leaf = state.pages.leaf(&tree, place.leaf, faults)?;
-            let overtaken =
-                |(at, piece): (usize, &Piece)| piece.base.is_some_and(|base| base != leaf.entry(place.at + at));
-            if pieces.iter().enumerate().any(overtaken) {
+            let overtaken = |at: usize| base_of(at).is_some_and(|base| base != leaf.entry(place.at + at));
+            if (0..entries.len()).any(overtaken) {
                 return Some(Ok(Mapped::Overtaken));
             }
         }
-        Some(Ok(match state.update_map(lun.slot, place, entries, faults)? {
+        Some(Ok(match state.update_map(self.slot, place, entries, faults)? {
             Updated::Full => Mapped::Full,
             Updated::Unchanged => Mapped::Done,
             Updated::Changed => {
-                if state.log_update(lun.slot, place, entries) {
-                    lun.shared.log_wake.notify_one();
+                if state.log_update(self.slot, place, entries) {
+                    self.shared.log_wake.notify_one();
                 }
                 Mapped::Done
             }

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use clap::Parser;
-use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId};
 use lunshadow_store::{IoMode, StoreConfig, StorePool};
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ use load::{Load, Pattern, percentile_us};
 const COMMIT_AT_MOST: Duration = Duration::from_secs(60);
 /// How many requests are in flight while groups are captured.
 const WRITERS: u64 = 32;
+/// How many snapshots are many.
+const SNAPSHOTS: usize = 64;
 
 /// A pool under load.
 #[derive(Parser)]
@@ -33,6 +36,9 @@ struct Arguments {
     /// The length of the LUN
     #[arg(long)]
     lun_bytes: u64,
+    /// Make the pool's file one that is not sparse
+    #[arg(long)]
+    preallocate: bool,
 }
 
 /// What standard input may hold.
@@ -45,8 +51,12 @@ enum Command {
     Snapshot,
     /// Deletes all snapshots
     DeleteSnapshots,
+    /// Lets the pool do what it does when nobody asks for anything
+    Rest,
     /// Where the pool's space is
     Usage,
+    /// Takes snapshots of LUNs in several states by turns
+    SnapshotsByTurns(ByTurns),
     /// Captures a group of LUNs again and again, while writers keep all of them busy
     Group(Group),
 }
@@ -61,6 +71,13 @@ struct Group {
     times: usize,
 }
 
+#[derive(Debug, clap::Args)]
+struct ByTurns {
+    /// How many of each
+    #[arg(long)]
+    times: usize,
+}
+
 struct Bench {
     pool: StorePool,
     lun: LunHandle,
@@ -70,7 +87,8 @@ struct Bench {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let config = StoreConfig { capacity_bytes: arguments.capacity_bytes, ..StoreConfig::default() };
+    let capacity_bytes = arguments.capacity_bytes;
+    let config = StoreConfig { capacity_bytes, preallocate: arguments.preallocate, ..StoreConfig::default() };
     StorePool::create(&arguments.place, &config)?.close().await?;
     let pool = StorePool::open_with(&arguments.place, &config, IoMode::Auto)?;
     let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
@@ -94,6 +112,11 @@ impl Bench {
                 Ok(json!({ "taken_us": micros(taken) }))
             }
             Command::DeleteSnapshots => self.delete_snapshots().await,
+            Command::Rest => {
+                let begin = Instant::now();
+                self.pool.wait_defragmented().await?;
+                Ok(json!({ "took_us": micros(begin.elapsed()) }))
+            }
             Command::Usage => {
                 let usage = self.pool.usage();
                 Ok(json!({
@@ -102,6 +125,7 @@ impl Bench {
                     "data_bytes": usage.data_bytes,
                 }))
             }
+            Command::SnapshotsByTurns(by_turns) => self.by_turns(by_turns.times).await,
             Command::Group(group) => self.group(&group).await,
         }
     }
@@ -127,16 +151,61 @@ impl Bench {
         Ok(json!({ "answered_us": micros(answered), "space_back_us": micros(begin.elapsed()) }))
     }
 
+    /// The medians of the latencies of snapshots of a LUN, of a larger one, of one that was overwritten at random, and of one that has many.
+    async fn by_turns(&mut self, times: usize) -> anyhow::Result<Value> {
+        let len_bytes = self.lun.block_count().bytes() / 8;
+        let fresh = self.filled(len_bytes).await?;
+        let large = self.filled(4 * len_bytes).await?;
+        let overwritten = self.filled(len_bytes).await?;
+        let scatter = load_of(Pattern::RandomWrite, 4096, WRITERS, None);
+        load::begin(std::slice::from_ref(&overwritten), &scatter)?.finish().await?;
+        let many = self.filled(len_bytes).await?;
+        let mut of_many = Vec::new();
+        for _ in 0..SNAPSHOTS {
+            let few = Load { bytes: Some(len_bytes / 64), ..load_of(Pattern::RandomWrite, 4096, WRITERS, None) };
+            load::begin(std::slice::from_ref(&many), &few)?.finish().await?;
+            of_many.extend(self.capture(std::slice::from_ref(&many)).await?.1);
+        }
+        let states = [
+            ("written in order", fresh),
+            ("four times as large", large),
+            ("overwritten at random", overwritten),
+            ("with 64 snapshots", many),
+        ];
+        let mut latencies = states.each_ref().map(|_| Vec::new());
+        for _ in 0..times {
+            for ((_, lun), latencies) in states.iter().zip(&mut latencies) {
+                // What was written before is no part of a snapshot's own time, but there is always something that changed.
+                lun.write(Lba(0), Bytes::from(vec![1; 4096])).await?;
+                lun.flush().await?;
+                let (taken, shadows) = self.capture(std::slice::from_ref(lun)).await?;
+                latencies.push(taken);
+                of_many.extend(shadows);
+                self.pool.delete(of_many.pop().context("one was taken")?).await?;
+            }
+        }
+        for lun in of_many.into_iter().chain(states.iter().map(|(_, lun)| lun.id())) {
+            self.pool.delete(lun).await?;
+        }
+        self.pool.wait_reclaimed().await?;
+        let figures = states.iter().zip(&mut latencies);
+        Ok(figures.map(|((state, _), latencies)| (*state, percentile_us(latencies, 50))).collect())
+    }
+
+    /// A LUN that was written in order.
+    async fn filled(&self, len_bytes: u64) -> anyhow::Result<LunHandle> {
+        let lun = self.pool.create(LunId::random(), blocks(len_bytes)).await?;
+        load::begin(std::slice::from_ref(&lun), &load_of(Pattern::Write, 1 << 20, 8, None))?.finish().await?;
+        lun.flush().await?;
+        Ok(lun)
+    }
+
     async fn group(&mut self, group: &Group) -> anyhow::Result<Value> {
         let len_bytes = self.lun.block_count().bytes() / group.luns;
         ensure!(len_bytes > 0, "there are more LUNs than the LUN has bytes");
         let mut luns = Vec::new();
         for _ in 0..group.luns {
-            let lun = self.pool.create(LunId::random(), blocks(len_bytes)).await?;
-            let fill = load_of(Pattern::Write, 1 << 20, 8, None);
-            load::begin(std::slice::from_ref(&lun), &fill)?.finish().await?;
-            lun.flush().await?;
-            luns.push(lun);
+            luns.push(self.filled(len_bytes).await?);
         }
         let running = load::begin(&luns, &load_of(Pattern::RandomWrite, 4096, WRITERS, Some(f64::from(u32::MAX))))?;
         let mut latencies = Vec::new();

@@ -82,6 +82,17 @@ pub(super) trait Engine {
         Ok(None)
     }
 
+    /// Lets the engine do what it does when nobody asks for anything: how long that takes. `None` if it knows no such work.
+    fn rest(&mut self) -> anyhow::Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    /// The median latencies, in microseconds, of snapshots that were taken of LUNs in several states by turns, and what these are. `None` where an
+    /// engine does not know how, or is not asked.
+    fn snapshots_by_turns(&mut self, _times: u32) -> anyhow::Result<Option<Vec<(String, f64)>>> {
+        Ok(None)
+    }
+
     /// Captures groups of LUNs under load. `None` where an engine does not know how, or is not asked.
     fn groups(&mut self, _luns: u32, _times: u32) -> anyhow::Result<Option<GroupFigures>> {
         Ok(None)

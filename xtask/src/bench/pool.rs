@@ -25,7 +25,7 @@ pub(super) struct PoolEngine {
 }
 
 impl PoolEngine {
-    /// A pool on a sparse file in a folder.
+    /// A pool on a file in a folder, which is written once before, as the raw file is.
     pub(super) fn in_folder(
         generator: &Path,
         folder: &Path,
@@ -58,6 +58,9 @@ impl PoolEngine {
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(generator);
         command.arg(place).arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
+        if device.is_none() {
+            command.arg("--preallocate");
+        }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("no load generator")?;
         let (commands, answers) = (process.stdin.take(), process.stdout.take().context("no pipe")?);
         let mut engine = Self { process, commands, answers: BufReader::new(answers), _device: device };
@@ -128,6 +131,17 @@ impl Engine for PoolEngine {
 
     fn metadata_bytes(&mut self) -> anyhow::Result<Option<u64>> {
         self.usage("map_bytes").map(Some)
+    }
+
+    fn rest(&mut self) -> anyhow::Result<Option<Duration>> {
+        duration(&self.ask("rest")?, "took_us").map(Some)
+    }
+
+    fn snapshots_by_turns(&mut self, times: u32) -> anyhow::Result<Option<Vec<(String, f64)>>> {
+        let answer = self.ask(&format!("snapshots-by-turns --times={times}"))?;
+        let states = answer.as_object().context("no figures")?;
+        let figure = |(state, us): (&String, &Value)| Some((state.clone(), us.as_f64()?));
+        Ok(Some(states.iter().filter_map(figure).collect()))
     }
 
     fn groups(&mut self, luns: u32, times: u32) -> anyhow::Result<Option<GroupFigures>> {

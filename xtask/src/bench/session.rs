@@ -82,9 +82,19 @@ impl Session<'_> {
         self.once(Pattern::RandomWrite, SMALL, 32, self.lun_bytes())?;
         let read = self.timed(Pattern::Read, BIG, BIG_DEPTH, false);
         let rate = self.engine.run(&read)?;
-        self.note(OTHER, "1 MiB sequential read after random overwrite of the whole LUN, MB/s", rate.bytes_per_s / 1e6);
+        self.note(OTHER, "1 MiB sequential read right after random overwrite, MB/s", rate.bytes_per_s / 1e6);
+        if let Some(took) = self.engine.rest()? {
+            self.note(OTHER, "putting all of it in order, ms", millis(took));
+        }
+        let rate = self.engine.run(&read)?;
+        self.note(OTHER, "1 MiB sequential read after random overwrite and a rest, MB/s", rate.bytes_per_s / 1e6);
         if has_snapshots {
             self.latencies("snapshot of 1 LUN, overwritten at random, ms")?;
+        }
+        if let Some(states) = self.engine.snapshots_by_turns(self.arguments.group_times)? {
+            for (state, us) in states {
+                self.note(OTHER, &format!("snapshot of 1 LUN, by turns with others: {state}, ms"), us / 1e3);
+            }
         }
         for luns in GROUPS {
             self.check_stopped()?;
@@ -140,6 +150,9 @@ impl Session<'_> {
             if fresh_snapshot {
                 // A fast engine can overwrite the whole LUN in one case; snapshots of all of them would not find room.
                 self.engine.delete_snapshots()?;
+            }
+            self.engine.rest()?;
+            if fresh_snapshot {
                 self.engine.snapshot()?;
             }
             let rate = self.engine.run(&self.timed(case.pattern, case.block_bytes, case.depth, case.flush))?;

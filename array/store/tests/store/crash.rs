@@ -43,7 +43,7 @@ pub(crate) fn cases(default: u32) -> u32 {
 
 fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
-    match random.random_range(0..40) {
+    match random.random_range(0..42) {
         0 | 1 => Action::Create { length: lun },
         2..=15 => Action::Write { lun, window, at, count },
         16 => Action::WriteZeros { lun, window, at, count },
@@ -56,6 +56,7 @@ fn random_action(random: &mut SmallRng) -> Action {
         33..=35 => Action::Revert { from: window, to: lun, second: count },
         36 | 37 => Action::Grow { lun, length: window },
         38 => Action::Promote { lun },
+        39 | 40 => Action::Defragment,
         _ => Action::Checkpoint,
     }
 }

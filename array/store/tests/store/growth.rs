@@ -1,8 +1,10 @@
 //! Pools that get more capacity, and where their space is.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Outcome, Pool as _, SpaceLevel};
-use lunshadow_store::{CheckOptions, EnlargeError, StorePool};
+use lunshadow_store::{CheckOptions, EnlargeError, POOL_FILE, StoreConfig, StorePool};
 
 use crate::check::{assert_clean, checked};
 use crate::foreign::{rich_world, runtime};
@@ -172,4 +174,16 @@ fn luns_say_when_the_pool_is_low_on_space() {
         pool.wait_reclaimed().await.unwrap();
         assert_eq!(lun.space(), SpaceLevel::Plenty);
     });
+}
+
+#[test]
+fn a_preallocated_pool_has_all_its_space_at_once() {
+    let config = StoreConfig { capacity_bytes: 24 << 20, log_bytes: 1 << 20, ..StoreConfig::default() };
+    for preallocate in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(StorePool::create(folder.path(), &StoreConfig { preallocate, ..config }).unwrap());
+        let file = std::fs::metadata(folder.path().join(POOL_FILE)).unwrap();
+        assert_eq!(file.len(), config.capacity_bytes);
+        assert_eq!(file.blocks() * 512 >= file.len(), preallocate, "{} blocks of 512 bytes", file.blocks());
+    }
 }

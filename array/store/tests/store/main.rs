@@ -7,6 +7,8 @@ mod conformance;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod defragment;
+#[cfg(test)]
 mod dependent;
 #[cfg(test)]
 mod faults;

@@ -47,6 +47,7 @@ pub(crate) enum Action {
     Promote { lun: u8 },
     Checkpoint,
     Reclaim,
+    Defragment,
 }
 
 /// A pool and its model.
@@ -136,6 +137,10 @@ impl World {
             Action::Reclaim => {
                 self.pool.wait_reclaimed().await.unwrap();
                 true
+            }
+            Action::Defragment => {
+                self.pool.wait_defragmented().await.unwrap();
+                false
             }
         }
     }
@@ -340,6 +345,8 @@ pub(crate) fn small_config(cache_pages: u64) -> StoreConfig {
         cache_bytes: cache_pages * 4096,
         log_bytes: 64 * 4096,
         capacity_bytes: 28 << 20,
+        // Only when a history says so.
+        defragment_after: Some(Duration::from_secs(3600)),
         ..StoreConfig::default()
     }
 }

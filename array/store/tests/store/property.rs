@@ -44,6 +44,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<u8>().prop_map(|lun| Action::Promote { lun }),
         1 => Just(Action::Checkpoint),
         1 => Just(Action::Reclaim),
+        2 => Just(Action::Defragment),
     ]
 }
 
