@@ -29,6 +29,7 @@ mod checkpoint;
 mod commit;
 mod defragment;
 mod enlarge;
+mod epochs;
 mod gathering;
 mod geometry;
 mod housekeeper;
@@ -55,6 +56,7 @@ mod superblock;
 mod sync;
 mod usage;
 mod verify;
+mod views;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};
