@@ -4,6 +4,7 @@
 //! planted violation and needs no files.
 
 mod dependency_laws;
+mod iscsi_coverage;
 mod manifest_laws;
 mod modules;
 mod source_laws;
@@ -12,7 +13,9 @@ mod tests;
 mod tokens;
 mod tree;
 
-use anyhow::bail;
+use std::path::Path;
+
+use anyhow::{Context, bail};
 
 use tree::Tree;
 
@@ -107,7 +110,18 @@ const LAWS: &[Law] = &[
         remedy: "leave the choice of registry to the machine's own set-up",
         find: source_laws::registry_hosts,
     },
+    Law {
+        text: "what RFC 7143 asks of a target is cited where it is done and where it is proved, and docs/iscsi_coverage.md says where",
+        remedy: "cite it in the same words at both places, then `cargo xtask coverage`",
+        find: iscsi_coverage::gaps,
+    },
 ];
+
+/// Writes the page of what RFC 7143 asks of a target.
+pub(crate) fn write_coverage() -> anyhow::Result<()> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(iscsi_coverage::PAGE);
+    std::fs::write(&page, iscsi_coverage::page(&Tree::read()?)).with_context(|| page.display().to_string())
+}
 
 /// Checks the tree that we are in.
 pub(crate) fn run() -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use cargo_metadata::MetadataCommand;
 
 use crate::command::{cargo, output_of, run};
 use crate::windows::{TARGET, target_library};
-use crate::{check, peers, soak, windows};
+use crate::{check, conformance, peers, soak, windows};
 
 /// Set for the tests when every foreign program is there: a test that misses one then fails.
 const REQUIRE_PEERS: &str = "LUNSHADOW_REQUIRE_PEERS";
@@ -31,6 +31,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
         // Nextest runs no documentation tests.
         stages.run("documentation tests", || run(&mut cargo(&["test", "--workspace", "--doc"])))?;
     }
+    stages.run("iSCSI conformance", conformance::run_iscsi)?;
     // With other locks, and so not among the others.
     stages.run("orders of threads", || run(&mut soak::exploration()))?;
     stages.run("Windows programs under Wine", || windows::run_all(&windows::WindowsArgs::default()))?;

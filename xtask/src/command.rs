@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 /// How often a child is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The cargo that runs us, so that the pinned toolchain is used throughout.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {

@@ -5,6 +5,8 @@ mod bench;
 mod check;
 mod ci;
 mod command;
+mod conformance;
+mod daemon;
 mod documentation;
 mod fuzz;
 mod peers;
@@ -29,12 +31,17 @@ enum Chore {
     Ci,
     /// The laws of the tree: who may depend on whom, and what no source file may hold
     Check,
+    /// Writes docs/iscsi_coverage.md: what RFC 7143 asks of a target, where it is done and where it is proved
+    Coverage,
     /// Installs the Debian packages that the tests with foreign programs need, or names them
     Setup,
     /// The Windows programs: built, and tested through COM under Wine
     Windows(windows::WindowsArgs),
     /// Looks for images of pools that make the store panic
     Fuzz(fuzz::FuzzArgs),
+    /// The tests that others have made for what we implement
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
     /// The store's tests with many more steps, the killed daemon, and fuzzing
     Soak(soak::SoakArgs),
     /// Benchmarks, whose tables go to docs/performance.md
@@ -46,9 +53,11 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Ci => ci::run_all(),
         Chore::Check => check::run(),
+        Chore::Coverage => check::write_coverage(),
         Chore::Setup => peers::set_up(peers::FOR_TESTS).and_then(|_| peers::set_up(peers::FOR_WINDOWS)).map(drop),
         Chore::Windows(arguments) => windows::run_all(&arguments),
         Chore::Fuzz(arguments) => fuzz::run_targets(&arguments),
+        Chore::Conformance(which) => conformance::run(&which),
         Chore::Soak(arguments) => soak::run_store(&arguments),
         Chore::Bench(which) => bench::run(&which),
     };

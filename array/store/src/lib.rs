@@ -29,7 +29,6 @@ mod checkpoint;
 mod commit;
 mod defragment;
 mod enlarge;
-mod epochs;
 mod gathering;
 mod geometry;
 mod housekeeper;
@@ -56,7 +55,6 @@ mod superblock;
 mod sync;
 mod usage;
 mod verify;
-mod views;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};

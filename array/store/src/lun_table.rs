@@ -12,7 +12,6 @@ use crate::geometry::TABLE_PAGES;
 use crate::map::Tree;
 use crate::page::{BLOCK_BYTES, Page, PageRef, index};
 use crate::record::LunSlot;
-use crate::views::Views;
 
 /// How many LUNs, shadow LUNs and deleted LUNs on their way out a pool can have.
 pub(crate) const LUNS_MAX: usize = 16384;
@@ -97,8 +96,6 @@ pub(crate) struct LunTable {
     /// May be taken; also the ones that a preparation holds are not among them.
     free: BTreeSet<LunSlot>,
     births: u64,
-    /// What is seen of LUNs without the pool's lock.
-    pub(crate) views: Arc<Views>,
 }
 
 impl LunTable {
@@ -180,7 +177,6 @@ impl LunTable {
 
     /// Gives a LUN another length and map.
     pub(crate) fn remap(&mut self, slot: LunSlot, length: BlockCount, tree: Tree, mapped_blocks: u64) {
-        self.views.forget_lun(slot);
         let Some(lun) = self.get_mut(slot) else { return };
         (lun.length, lun.tree, lun.mapped_blocks) = (length, tree, mapped_blocks);
         lun.shown_length.store(length.0, Ordering::Release);
@@ -188,7 +184,6 @@ impl LunTable {
 
     /// Deletes a LUN: it cannot be found any more.
     pub(crate) fn delete(&mut self, slot: LunSlot) {
-        self.views.forget_lun(slot);
         let Some(lun) = self.get_mut(slot) else { return };
         lun.life = Life::Deleted { cursor: 0 };
         let id = lun.id;

@@ -27,6 +27,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
                 buffer_offset: slice.offset.into(),
                 ..DataIn::default()
             };
+            // RFC 7143 §11.7.3 MUST: a Data-In with a status has its F bit set.
             let collapse = slice.is_last && status == Status::GOOD;
             let header = if collapse { with_status(header, residual) } else { header };
             let start = slice.offset as usize;

@@ -49,6 +49,7 @@ impl Session {
 
 impl Sessions {
     /// Enters a session. One with the same name and ISID is closed, and its commands are over when this returns (RFC 7143 6.3.5).
+    // RFC 7143 §6.3.5 MUST: a login with the name and the ISID of a session ends that session before the new one begins.
     pub(crate) async fn enter(&self, key: SessionKey, session: Session) -> Registration<'_> {
         let session = Arc::new(session);
         let old = self.0.lock().insert(key.clone(), session.clone());

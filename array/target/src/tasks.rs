@@ -342,6 +342,7 @@ impl Ttts {
     }
 
     /// All but the value that is reserved.
+    // RFC 7143 §11.8.5 MUST NOT: an R2T has the reserved Target Transfer Tag.
     pub(crate) const fn take(&mut self) -> Tag {
         let taken = self.peek();
         self.0 = if self.0 == u32::MAX - 1 { 0 } else { self.0 + 1 };
@@ -354,4 +355,18 @@ fn start(itt: Tag, task: Task, claims: Claims, data_out: Bytes) -> (Stage, Box<R
     let (wanted, unwanted) = watch::channel(());
     let stage = Stage::Running { wanted: Some(wanted), over: observed };
     (stage, Box::new(Ready { itt, task, claims, data_out, unwanted, over }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 7143 §11.8.5 MUST NOT: an R2T has the reserved Target Transfer Tag.
+    #[test]
+    fn the_reserved_tag_is_passed_over() {
+        let mut ttts = Ttts(u32::MAX - 1);
+        assert_eq!(ttts.take(), Tag::new(u32::MAX - 1));
+        assert_eq!(ttts.peek(), Tag::new(0));
+        assert!(!ttts.take().is_reserved());
+    }
 }

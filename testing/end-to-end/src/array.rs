@@ -17,9 +17,6 @@ use uuid::Uuid;
 /// The initiator name that the tests' host logs in with.
 pub const INITIATOR: &str = "iqn.2026-01.com.example:host";
 
-/// Another initiator of the same host.
-pub const SECOND_INITIATOR: &str = "iqn.2026-01.com.example:host-2";
-
 /// The iSCSI name of the target.
 const TARGET: &str = "iqn.2026-01.com.example:array";
 
@@ -59,7 +56,7 @@ impl TestArray {
         let pool = Arc::new(StorePool::create(folder.path(), &StoreConfig::default())?);
         let catalog = Catalog::open(pool, &folder.path().join("catalog.redb"), Settings::default()).await?;
         let catalog = Arc::new(catalog);
-        let initiators = [INITIATOR, SECOND_INITIATOR, QEMU_INITIATOR].map(str::parse);
+        let initiators = [INITIATOR, QEMU_INITIATOR].map(str::parse);
         let initiators = initiators.into_iter().collect::<Result<Vec<InitiatorName>, _>>()?;
         let host = catalog.add_host("host".parse()?, initiators).await?.id;
         let config = TargetConfig {

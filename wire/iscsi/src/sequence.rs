@@ -48,6 +48,7 @@ impl<T> CmdSnWindow<T> {
     }
 
     /// Takes a command that is not immediate (those bypass the window) and appends what is now in order to `ready`.
+    // RFC 7143 §4.2.2.1 MUST: a request that is not immediate and lies outside the window, or came before, is ignored without a word.
     pub fn accept(&mut self, cmd_sn: SerialNumber, command: T, ready: &mut Vec<T>) -> CmdSnVerdict {
         let Some(ahead) = self.exp_cmd_sn.distance_to(cmd_sn) else { return CmdSnVerdict::Dropped };
         if cmd_sn.distance_to(self.max_cmd_sn).is_none() {
@@ -71,6 +72,7 @@ impl<T> CmdSnWindow<T> {
     }
 
     /// Notes that a command that this window made ready is done, which lets the initiator send one more.
+    // RFC 7143 §4.2.2.1 MUST NOT: MaxCmdSN is less than ExpCmdSN - 1.
     pub const fn release(&mut self) {
         self.max_cmd_sn = self.max_cmd_sn.next();
     }
@@ -176,6 +178,8 @@ mod tests {
     use super::*;
     use crate::serial::SerialNumber as Sn;
 
+    // RFC 7143 §4.2.2.1 MUST: a request that is not immediate and lies outside the window, or came before, is ignored without a word.
+    // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
     #[test]
     fn commands_come_out_in_order() {
         let first = Sn(u32::MAX - 1);
@@ -194,6 +198,7 @@ mod tests {
         assert_eq!(ready.len(), 3);
     }
 
+    // RFC 7143 §4.2.2.1 MUST NOT: MaxCmdSN is less than ExpCmdSN - 1.
     #[test]
     fn the_window_moves_as_commands_end() {
         let mut window = CmdSnWindow::new(Sn(10), 2);
@@ -201,6 +206,7 @@ mod tests {
         assert_eq!(window.accept(Sn(10), (), &mut ready), CmdSnVerdict::Ready);
         assert_eq!(window.accept(Sn(11), (), &mut ready), CmdSnVerdict::Ready);
         assert_eq!(window.accept(Sn(12), (), &mut ready), CmdSnVerdict::Dropped, "two are under way");
+        assert_eq!(window.max_cmd_sn(), window.exp_cmd_sn().minus(1), "closed, and no further");
         window.release();
         assert_eq!(window.max_cmd_sn(), Sn(12));
         assert_eq!(window.accept(Sn(12), (), &mut ready), CmdSnVerdict::Ready);

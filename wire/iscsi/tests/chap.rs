@@ -106,6 +106,7 @@ fn nobody_else_is() {
     }
 }
 
+// RFC 7143 §12.1.3 MUST: an initiator that wants the target to prove itself gets CHAP_N and CHAP_R, or is refused.
 #[test]
 fn the_target_proves_itself_too() {
     let both = |array_secret: &str| {
@@ -210,6 +211,7 @@ fn short_cuts_and_detours_are_refused() {
     check(&[&[("AuthMethod", "CHAP"), ("CHAP_A", "5")]], &error);
 }
 
+// RFC 7143 §12.1.3 MUST: a wrong CHAP response is refused with the status authentication failure.
 #[test]
 fn a_wrong_response_ends_the_login() {
     let mut target = new_target();

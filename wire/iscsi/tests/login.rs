@@ -69,6 +69,7 @@ fn log_in(initiator: InitiatorLoginConfig, target: TargetLoginConfig) -> (Negoti
     }
 }
 
+// RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
 #[test]
 fn both_ends_agree_on_a_plain_session() {
     let (at_initiator, at_target) =
@@ -104,6 +105,7 @@ fn a_login_without_operational_stage_keeps_the_defaults() {
     assert_eq!(at_target.parameters, SessionParameters::default());
 }
 
+// RFC 7143 §6.2.1 MUST: a list of values is answered with the first one that this end supports.
 #[test]
 fn digests_are_chosen_in_the_order_of_the_offer() {
     let check = |offer: &[Digest], supported: &[Digest], expected: Digest| {
@@ -178,6 +180,8 @@ fn sent_keys(step: &TargetStep) -> TextKeys {
     }
 }
 
+// RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
+// RFC 7143 §13.9 MUST: the first Login Response of a normal session has the TargetPortalGroupTag.
 #[test]
 fn the_first_response_names_the_portal_group_and_the_method() {
     let step = last_step(&[raw(Stage::SECURITY, Stage::OPERATIONAL, &first_and(&["AuthMethod=CHAP,None"]))]);
@@ -191,6 +195,9 @@ fn the_first_response_names_the_portal_group_and_the_method() {
     assert_eq!((header.itt, header.status), (Tag::new(9), LoginStatus::SUCCESS));
 }
 
+// RFC 7143 §6.2.2 MUST: a simple value is answered with the value that the key's rule makes of both.
+// RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
+// RFC 7143 §13.14 MUST NOT: FirstBurstLength is more than MaxBurstLength.
 #[test]
 fn each_offer_gets_the_answer_that_the_rfc_demands() {
     let check = |offers: &[&'static str], expected: &[(&str, &str)]| {
@@ -289,6 +296,7 @@ fn what_is_wrong_gets_its_status() {
     check(&endless, LoginStatus::INITIATOR_ERROR);
 }
 
+// RFC 7143 §6.3 MUST: a key that is negotiated twice ends the login with the status initiator error.
 #[test]
 fn a_key_is_not_negotiated_twice_in_one_login() {
     let first = raw(Stage::OPERATIONAL, Stage::OPERATIONAL, &first_and(&["MaxBurstLength=512"]));
@@ -314,6 +322,8 @@ fn the_caller_turns_initiators_away() {
     assert_eq!(refused.to_string(), "the target refused the login: authorization failure (0202h)");
 }
 
+// RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
+// RFC 7143 §4.2.3 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
 #[test]
 fn something_else_than_a_login_is_no_login() {
     let nop = Pdu::bare(NopOut::default());
@@ -325,6 +335,7 @@ fn something_else_than_a_login_is_no_login() {
     assert!(matches!(step, TargetStep::Refused { status: LoginStatus::INVALID_DURING_LOGIN, .. }), "{step:?}");
 }
 
+// RFC 7143 §11.13.2 MUST: a Login Response with the C bit has no T bit.
 #[test]
 fn long_text_goes_on_in_further_pdus() {
     // Unknown keys come back longer than they went: 500 of them take more than one response.

@@ -120,6 +120,7 @@ fn other_initiator_headers_have_the_layout_of_the_rfc() {
     );
 }
 
+// RFC 7143 §11 MUST: what is reserved is 0 when it is sent.
 #[test]
 fn target_headers_have_the_layout_of_the_rfc() {
     let lun = LunAddress::peripheral(3);
@@ -295,6 +296,7 @@ fn digests_are_those_of_the_rfc() {
     assert_eq!(encoded(&pdu, data_only)[48 + 32..], [0xaa, 0x36, 0x91, 0x8a]);
 }
 
+// RFC 7143 §7.8 MUST: a PDU whose header digest does not match is not used, or closes the connection.
 #[test]
 fn digests_cover_header_segments_data_and_padding() {
     let both = DigestConfig { header: true, data: true };

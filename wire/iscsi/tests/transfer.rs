@@ -163,6 +163,7 @@ proptest! {
         prop_assert_eq!(write.r2ts_sent(), next_tag);
     }
 
+    // RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
     #[test]
     fn a_read_in_slices_arrives(parameters in any_parameters(), length in 0_u32..60_000) {
         let mut read = ReadTransfer::new(length);

@@ -1,7 +1,7 @@
 //! Each law finds a planted violation, and leaves alone what only looks like one.
 
 use super::tree::{Dependency, File, Package, Tree};
-use super::{LAWS, Violation, dependency_laws, manifest_laws, modules, source_laws};
+use super::{LAWS, Violation, dependency_laws, iscsi_coverage, manifest_laws, modules, source_laws};
 
 /// A package in `folder`, properly named, with one root and its manifest.
 fn package(folder: &str) -> Package {
@@ -278,4 +278,31 @@ fn every_law_says_what_to_do() {
 
 fn complete_workspace() -> File {
     File::new("Cargo.toml", include_str!("../../../Cargo.toml"))
+}
+
+#[test]
+fn what_the_rfc_asks_is_cited_at_both_ends_and_gathered() {
+    const MUST: &str = "// RFC 7143 \u{a7}11.8.4 MUST: it is so.";
+    let cited = |code: &str, tests: &str| {
+        let mut tree = with_file("wire/iscsi", "src/lib.rs", code);
+        tree.files.push(File::new("wire/iscsi/tests/all.rs".to_owned(), tests));
+        tree
+    };
+    let places = |tree: &Tree| -> Vec<String> { iscsi_coverage::gaps(tree).into_iter().map(|gap| gap.what).collect() };
+    let code = format!("//! x\n\npub const fn does() {{\n    {MUST}\n    let _ = 1;\n}}\n");
+    let tests = format!("//! x\n\n{MUST}\n#[test]\nfn proves() {{}}\n");
+    let mut tree = cited(&code, &tests);
+    assert_eq!(places(&tree), ["is not what the citations say"]);
+    let page = iscsi_coverage::page(&tree);
+    assert!(
+        page.contains(
+            "| 11.8.4 | MUST | it is so. | wire/iscsi/src/lib.rs `does` | wire/iscsi/tests/all.rs `proves` |"
+        )
+    );
+    tree.files.push(File::new(iscsi_coverage::PAGE.to_owned(), &page));
+    assert_eq!(places(&tree), [""; 0]);
+    let of_one_end = [places(&cited(&code, "")), places(&cited("//! x\n", &tests))];
+    assert!(of_one_end[0][0].ends_with("no test proves it") && of_one_end[1][0].ends_with("no code is said to do it"));
+    let wrong = cited(&code.replace("MUST", "OUGHT TO"), &tests);
+    assert!(places(&wrong).contains(&"is no citation".to_owned()));
 }

@@ -36,6 +36,7 @@ use crate::tasks::{Slot, Ttts};
 /// How long the last PDUs of a connection may take on their way out.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// Requests that a session may have under way besides those of the window (RFC 7143 4.2.2.1 asks for one at least).
+// RFC 7143 §4.2.2.1 MUST: one immediate task management request and one other immediate request are taken at any time.
 const IMMEDIATE_REQUESTS_MAX: usize = 16;
 
 /// A connection in its full feature phase.
@@ -86,6 +87,8 @@ pub(super) enum Ending {
     Drained,
     /// The target is reset, because this initiator wants it.
     Reset,
+    /// A request came damaged. Its number is missing for good.
+    Gap,
 }
 
 impl<'a> FullFeature<'a> {
@@ -145,7 +148,11 @@ impl<'a> FullFeature<'a> {
                         intake::make_room(&mut buffer, decoder.data_offset_bytes(), byte_count);
                         break;
                     }
-                    Err(DecodeError::DataDigestMismatch { header }) => self.damaged(&header).await?,
+                    Err(DecodeError::DataDigestMismatch { header }) => {
+                        if let Some(ending) = self.damaged(&header).await? {
+                            return Ok(ending);
+                        }
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -228,10 +235,16 @@ impl<'a> FullFeature<'a> {
         let ended = match ending {
             Ok(Ending::Logout(request)) => self.log_out(&request).await.map(|()| true),
             Ok(Ending::Drained) => self.finish_commands().await.map(|()| true),
-            Ok(Ending::Reset) => {
+            // The initiator hears why, and nothing is answered any more.
+            Ok(ending @ (Ending::Reset | Ending::Gap)) => {
                 let finished = self.outlet.finish(FLUSH_TIME).await;
-                // All others, and logins. This connection is past listening.
-                self.shared.resets.send_modify(|count| *count += 1);
+                if matches!(ending, Ending::Reset) {
+                    // RFC 7143 §11.6.1 MUST: a cold reset closes all connections to all initiators.
+                    self.shared.resets.send_modify(|count| *count += 1);
+                }
+                if let Some(session) = &self.session {
+                    drop(session.tasks.end(|_| true));
+                }
                 while self.jobs.join_next().await.is_some() {}
                 return Ok(finished?);
             }
@@ -303,6 +316,7 @@ impl<'a> FullFeature<'a> {
             }
             return self.request(pdu, None).await;
         }
+        // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
         let mut ready = Vec::new();
         // What is outside the window is dropped without a word.
         let cmd_sn = pdu.bhs.own_sn.into();
@@ -328,7 +342,7 @@ impl<'a> FullFeature<'a> {
                     self.outlet.send(Pdu::bare(self.logout_response(&request, refused))).await?;
                 }
             },
-            (Request::NopOut(&request), _) => self.nop_out(request, pdu.data, slot).await?,
+            (Request::NopOut(&request), Some(_)) => self.nop_out(request, pdu.data, slot).await?,
             (Request::Text(&request), _) => self.text(&request, &pdu, slot).await?,
             (Request::ScsiCommand(&command), Some(session)) => {
                 let session = session.clone();
@@ -338,13 +352,15 @@ impl<'a> FullFeature<'a> {
                 let session = session.clone();
                 self.manage(&session, &request, slot);
             }
-            // No commands in discovery sessions, no logins in the full feature phase.
+            // RFC 7143 §4.3 MUST: what is neither text nor a logout is rejected in a discovery session.
+            // No commands and no pings in discovery sessions, no logins in the full feature phase.
             _ => self.reject(&pdu, RejectReason::PROTOCOL_ERROR).await?,
         }
         Ok(None)
     }
 
     /// RFC 7143 11.18: a NOP-Out that wants an answer gets its data back.
+    // RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
     async fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) -> Result<(), ConnectionError> {
         drop(slot);
         if request.itt.is_reserved() {
@@ -356,6 +372,7 @@ impl<'a> FullFeature<'a> {
     }
 
     /// What runs is answered before the logout is (RFC 7143 11.14: nothing comes after it).
+    // RFC 7143 §11.14 MUST: a logout ends the commands that are pending.
     async fn log_out(&mut self, request: &LogoutRequest) -> Result<(), ConnectionError> {
         self.finish_commands().await?;
         // Whoever hears of the logout finds what the session had reserved free.
@@ -396,17 +413,17 @@ impl<'a> FullFeature<'a> {
 
     /// A PDU whose data came damaged. A write ends with it; anything else leaves a gap in the numbers that nothing but a new
     /// session can close (ErrorRecoveryLevel 0).
-    async fn damaged(&mut self, header: &Bhs) -> Result<(), ConnectionError> {
+    // RFC 7143 §7.8 MUST: a data PDU whose data digest does not match is discarded and rejected with the reason data digest error.
+    // RFC 7143 §11.17.1 MUST: a command that ends because of a Reject gets CHECK CONDITION.
+    async fn damaged(&mut self, header: &Bhs) -> Result<Option<Ending>, ConnectionError> {
         let pdu = Pdu { bhs: *header, ahs: Bytes::new(), data: Bytes::new() };
         self.reject(&pdu, RejectReason::DATA_DIGEST_ERROR).await?;
-        let Request::DataOut(data_out) = header.request() else {
-            return Err(DecodeError::DataDigestMismatch { header: Box::new(*header) }.into());
-        };
+        let Request::DataOut(data_out) = header.request() else { return Ok(Some(Ending::Gap)) };
         if let Some(accepted) = self.session.as_ref().and_then(|session| session.tasks.spoil(data_out.itt)) {
             let sense = Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR);
             self.respond(accepted, Completion::check(sense)).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     pub(super) async fn reject(&mut self, pdu: &Pdu, reason: RejectReason) -> Result<(), ConnectionError> {

@@ -60,6 +60,7 @@ impl FullFeature<'_> {
                     Ok(bytes @ 512..=0x00ff_ffff) => self.parameters.initiator_max_recv_data_segment_length = bytes,
                     _ => answers.push(key, REJECT),
                 },
+                // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
                 _ => answers.push(key, NOT_UNDERSTOOD),
             }
         }
@@ -70,8 +71,11 @@ impl FullFeature<'_> {
     fn targets(&self, asked: &SendTargets) -> Option<TextKeys> {
         let name = &self.shared.name;
         let found = match asked {
+            // RFC 7143 §C MUST: SendTargets=All is answered in a discovery session.
             SendTargets::All if self.session.is_none() => true,
+            // RFC 7143 §C MUST: SendTargets for the session's own target is answered in a normal session.
             SendTargets::Current if self.session.is_some() => true,
+            // RFC 7143 §C MUST NOT: SendTargets=All is answered in a normal session.
             SendTargets::All | SendTargets::Current => return None,
             SendTargets::Named(asked) => asked.eq_ignore_ascii_case(name),
         };

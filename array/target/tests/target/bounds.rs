@@ -196,6 +196,7 @@ async fn each_session_has_its_share_of_what_all_may_hold() {
     }
 }
 
+// RFC 7143 §11.6.1 MUST: a cold reset closes all connections to all initiators.
 #[tokio::test]
 async fn a_cold_reset_ends_all_connections() {
     let array = Array::new(Limits::default()).await;

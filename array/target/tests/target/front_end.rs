@@ -5,8 +5,8 @@ use lunshadow_iscsi::discovery::{SEND_TARGETS, parse_targets};
 use lunshadow_iscsi::login::{LoginError, LoginPath, LoginStatus};
 use lunshadow_iscsi::negotiation::{Digest, Preferences};
 use lunshadow_iscsi::pdu::{
-    FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, Pdu, RESERVED_TAG, RejectReason, Response, ScsiCommand,
-    TextRequest,
+    FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Pdu, RESERVED_TAG, RejectReason, Response,
+    ScsiCommand, TextRequest,
 };
 use lunshadow_iscsi::text::TextKeys;
 use lunshadow_scsi::{AdditionalSense, Command, LunAddress, SenseKey, Status};
@@ -50,6 +50,7 @@ async fn a_target_needs_a_name_and_an_address_of_its_own() {
     assert!(matches!(nameless, Err(BindError::InvalidName(name)) if name == "target"));
 }
 
+// RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
 #[tokio::test]
 async fn what_does_not_begin_with_a_login_is_closed() {
     let array = Array::new(Limits::default()).await;
@@ -82,6 +83,11 @@ pub(crate) async fn ask(peer: &mut Peer, keys: &[(&str, &str)]) -> Result<TextKe
     }
 }
 
+// RFC 7143 §4.3 MUST: what is neither text nor a logout is rejected in a discovery session.
+// RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
+// RFC 7143 §C MUST: SendTargets=All is answered in a discovery session.
+// RFC 7143 §C MUST NOT: SendTargets=All is answered in a normal session.
+// RFC 7143 §C MUST: SendTargets for the session's own target is answered in a normal session.
 #[tokio::test]
 async fn targets_are_discovered_in_both_kinds_of_session() {
     let array = Array::new(Limits::default()).await;
@@ -102,13 +108,19 @@ async fn targets_are_discovered_in_both_kinds_of_session() {
     assert_eq!(ask(&mut discovery, &[(SEND_TARGETS, "")]).await, Err(RejectReason::PROTOCOL_ERROR));
     let unknown = ask(&mut normal, &[("X-org.example.key", "1")]).await.expect("an answer");
     assert_eq!(unknown.get("X-org.example.key"), Some("NotUnderstood"));
-    // There are no commands in a discovery session.
-    let header = discovery.header(Command::TestUnitReady, 0);
-    discovery.send(Pdu::bare(header)).await;
-    let rejected = discovery.expect().await;
-    assert!(matches!(rejected.bhs.response(), Response::Reject(_)), "{:?}", rejected.bhs);
+    // There are no commands and no pings in a discovery session.
+    let command = Pdu::bare(discovery.header(Command::TestUnitReady, 0));
+    let ping = Pdu::bare(NopOut { itt: discovery.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() });
+    for pdu in [command, ping] {
+        discovery.send(pdu).await;
+        let rejected = discovery.expect().await;
+        assert!(matches!(rejected.bhs.response(), Response::Reject(_)), "{:?}", rejected.bhs);
+    }
 }
 
+// RFC 7143 §11.7.3 MUST: a Data-In with a status has its F bit set.
+// RFC 7143 §11.8.4 MUST NOT: an R2T asks for more than MaxBurstLength.
+// RFC 7143 §11.8.4 MUST NOT: an R2T asks for no data.
 #[tokio::test]
 async fn data_travels_in_every_way_that_is_agreed_on() {
     let array = Array::new(Limits::default()).await;
@@ -148,6 +160,7 @@ async fn data_travels_in_every_way_that_is_agreed_on() {
     }
 }
 
+// RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
 #[tokio::test]
 async fn a_new_segment_length_holds_from_then_on() {
     let array = Array::new(Limits::default()).await;
@@ -269,6 +282,37 @@ async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
     peer.write_raw(&header).await;
     assert_eq!(peer.receive().await, None);
     assert_eq!(array.peer("one").await.read_blocks(0, 1).await, [0; 512]);
+}
+
+// RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
+#[tokio::test]
+async fn a_ping_comes_back_as_far_as_it_fits() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    assert_eq!(peer.ping(&[7; 1000]).await[..], [7; 1000]);
+    assert_eq!(ask(&mut peer, &[("MaxRecvDataSegmentLength", "512")]).await, Ok(TextKeys::default()));
+    assert_eq!(peer.ping(&[7; 1000]).await[..], [7; 512]);
+    // Without a tag nothing comes back: the next answer is that of the next ping.
+    let unanswered = NopOut { itt: RESERVED_TAG, ttt: RESERVED_TAG, ..NopOut::default() };
+    peer.send(Pdu::bare(unanswered)).await;
+    assert_eq!(peer.ping(b"next").await, "next");
+}
+
+// RFC 7143 §11.14 MUST: a logout ends the commands that are pending.
+#[tokio::test]
+async fn a_logout_ends_what_waits_for_data() {
+    let array = Array::new(Limits::default()).await;
+    let preferences = Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() };
+    let mut peer = array.peer_with("one", preferences).await;
+    peer.send_write(write(0, 2), &pattern(1, 2)).await;
+    let grant = peer.expect().await;
+    assert!(matches!(grant.bhs.response(), Response::ReadyToTransfer(_)), "{:?}", grant.bhs);
+    let header = LogoutRequest { itt: peer.new_itt(), ..LogoutRequest::default() };
+    peer.send(Pdu::bare(header.with_reason(LogoutReason::CLOSE_SESSION))).await;
+    let answer = peer.expect().await;
+    assert!(matches!(answer.bhs.response(), Response::Logout(_)), "{:?}", answer.bhs);
+    assert_eq!(peer.receive().await, None);
+    assert_eq!(array.peer("one").await.read_blocks(0, 2).await, [0; 1024]);
 }
 
 #[tokio::test]

@@ -171,6 +171,8 @@ async fn an_ordered_command_waits_for_older_ones_and_newer_ones_for_it() {
     assert_eq!(newer.data, pattern(1, 1), "it has seen what came before");
 }
 
+// RFC 7143 §4.2.2.1 MUST: a request that is not immediate and lies outside the window, or came before, is ignored without a word.
+// RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
 #[tokio::test]
 async fn commands_run_in_the_order_of_their_numbers_within_the_window() {
     let limits = Limits { command_window: 4, ..Limits::default() };
@@ -208,6 +210,7 @@ async fn commands_run_in_the_order_of_their_numbers_within_the_window() {
     assert_eq!(peer.read_blocks(3, 1).await, pattern(1, 1));
 }
 
+// RFC 7143 §4.2.2.1 MUST: one immediate task management request and one other immediate request are taken at any time.
 #[tokio::test]
 async fn immediate_requests_have_a_limit_beyond_the_window() {
     let array = Array::new(Limits { command_window: 2, ..Limits::default() }).await;
@@ -283,6 +286,7 @@ async fn an_initiator_that_does_not_read_stops_only_itself() {
     }
 }
 
+// RFC 7143 §6.3.5 MUST: a login with the name and the ISID of a session ends that session before the new one begins.
 #[tokio::test]
 async fn a_login_with_the_same_isid_takes_the_session_over() {
     let array = Array::new(Limits::default()).await;

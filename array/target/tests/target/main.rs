@@ -13,6 +13,8 @@ mod chap;
 #[cfg(test)]
 mod device_server;
 #[cfg(test)]
+mod digests;
+#[cfg(test)]
 mod faulty;
 #[cfg(test)]
 mod front_end;

@@ -156,6 +156,7 @@ impl Peer {
         }
         let max_cmd_sn = pdu.bhs.max_cmd_sn.into();
         assert!(!SerialNumber::precedes(max_cmd_sn, self.max_cmd_sn), "MaxCmdSN went back");
+        assert!(!SerialNumber::precedes(max_cmd_sn, SerialNumber::from(pdu.bhs.expected_sn).minus(1)), "{:?}", pdu.bhs);
         self.max_cmd_sn = max_cmd_sn;
         Some(pdu)
     }
@@ -245,6 +246,7 @@ impl Peer {
                     transfer.accept(header, pdu.data.len()).expect("data in sequence");
                     data.extend_from_slice(&pdu.data);
                     if header.has_status() {
+                        assert!(header.flags & FINAL != 0, "{header:?} has a status and is not the last");
                         let residual = residual_of(header.flags, header.residual_count.get());
                         return Outcome { status: Status(header.status), sense: None, data, residual };
                     }
@@ -283,7 +285,8 @@ impl Peer {
         let header = NopOut { itt: self.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() };
         self.send(Pdu::new(header, Bytes::from_static(data))).await;
         let pong = self.expect().await;
-        assert!(matches!(pong.bhs.response(), Response::NopIn(nop) if nop.itt == header.itt), "{:?}", pong.bhs);
+        let Response::NopIn(nop) = pong.bhs.response() else { panic!("{:?} is no answer to a ping", pong.bhs) };
+        assert!(nop.itt == header.itt && nop.ttt.is_reserved(), "{nop:?}");
         pong.data
     }
 

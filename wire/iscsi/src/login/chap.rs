@@ -172,6 +172,7 @@ pub(super) fn is_challenged(keys: &TextKeys) -> bool {
 }
 
 /// Proves this end's name to the other end, which sent its challenge in `keys`; not with the challenge that this end sent itself.
+// RFC 7143 §9.2.1 MUST: a CHAP challenge that comes back is noticed, and ends the connection.
 pub(super) fn prove(
     algorithm: ChapAlgorithm,
     own: &ChapCredential,
@@ -272,6 +273,7 @@ mod tests {
         }
     }
 
+    // RFC 7143 §9.2.1 MUST: a CHAP challenge that comes back is noticed, and ends the connection.
     #[test]
     fn a_challenge_that_comes_back_is_not_answered() {
         let sent = ChapChallenge { identifier: 9, bytes: [7; CHAP_CHALLENGE_BYTES] };

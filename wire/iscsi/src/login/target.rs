@@ -162,6 +162,8 @@ impl TargetLogin {
     ///
     /// # Errors
     /// [`OutOfLogin`] if there is no login to answer to.
+    // RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
+    // RFC 7143 §4.2.3 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
     pub fn handle(&mut self, pdu: &Pdu) -> Result<TargetStep, OutOfLogin> {
         let Some(&request) = pdu.bhs.view::<LoginRequest>() else {
             return match self.first {
@@ -268,6 +270,7 @@ impl TargetLogin {
         if !admitted.announced {
             admitted.announced = true;
             if admitted.identity.kind == SessionKind::Normal {
+                // RFC 7143 §13.9 MUST: the first Login Response of a normal session has the TargetPortalGroupTag.
                 answers.push(key::TARGET_PORTAL_GROUP_TAG, admitted.admission.portal_group_tag.to_string());
                 if let Some(alias) = &admitted.admission.target_alias {
                     answers.push(key::TARGET_ALIAS, alias);
@@ -297,6 +300,7 @@ impl TargetLogin {
     fn respond(&mut self, request: &LoginRequest) -> TargetStep {
         // An initiator may ask for the next stage before it has proved itself; it stays in this one then (RFC 7143 6.3.2).
         let proved = self.session.as_ref().is_some_and(|admitted| admitted.proof == Proof::Given);
+        // RFC 7143 §11.13.2 MUST: a Login Response with the C bit has no T bit.
         let transits = proved && request.flags & FINAL != 0 && {
             let mut probe = self.portions.clone();
             !probe.next_portion(RESPONSE_TEXT_BYTES_MAX).1
@@ -329,6 +333,7 @@ impl TargetLogin {
         self.portions = portions;
         let (current, next) = stages_of(request.flags);
         let done = transit_flags & FINAL != 0 && next == Stage::FULL_FEATURE;
+        // RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
         let tsih = match &self.session {
             Some(admitted) if done => U16::new(admitted.admission.tsih.get()),
             _ => request.tsih,
@@ -439,7 +444,9 @@ impl Admitted {
                 self.proof = Proof::Response(algorithm);
             }
             Proof::Response(algorithm) => {
+                // RFC 7143 §12.1.3 MUST: a wrong CHAP response is refused with the status authentication failure.
                 chap::verify(algorithm, initiator, challenge, keys).map_err(failed)?;
+                // RFC 7143 §12.1.3 MUST: an initiator that wants the target to prove itself gets CHAP_N and CHAP_R, or is refused.
                 if chap::is_challenged(keys) {
                     let own = target.as_ref().ok_or(LoginStatus::AUTHENTICATION_FAILURE)?;
                     chap::prove(algorithm, own, keys, Some(challenge), answers).map_err(failed)?;

@@ -185,14 +185,17 @@ impl Negotiation {
     pub fn take<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<TextKeys, NegotiationError> {
         let mut answers = TextKeys::default();
         // FirstBurstLength may not exceed MaxBurstLength, which may come behind it: it is answered last.
+        // RFC 7143 §13.14 MUST NOT: FirstBurstLength is more than MaxBurstLength.
         let first_burst = OperationalKey::FirstBurstLength.name();
         let (last, others): (Vec<_>, Vec<_>) = pairs.partition(|&(key, _)| key == first_burst);
         for (key, value) in others.into_iter().chain(last) {
+            // RFC 7143 §6.3 MUST: a key that is negotiated twice ends the login with the status initiator error.
             if !self.settled.insert(key.to_owned()) {
                 return Err(NegotiationError::Repeated { key: key.to_owned() });
             }
             match OperationalKey::named(key) {
                 None if value == NOT_UNDERSTOOD => {}
+                // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
                 None => answers.push(key, NOT_UNDERSTOOD),
                 Some(known) if self.open_offers.remove(known.name()) => self.settle(known, value)?,
                 Some(known) => {
@@ -230,6 +233,7 @@ impl Negotiation {
     }
 
     /// The answer to an offer, by the key's result function; nothing for a declaration.
+    // RFC 7143 §6.2.2 MUST: a simple value is answered with the value that the key's rule makes of both.
     fn answer(&mut self, key: OperationalKey, offer: &str) -> Option<String> {
         if self.discovery && !key.in_discovery() {
             return Some(IRRELEVANT.to_owned());
@@ -242,6 +246,7 @@ impl Negotiation {
                 }
                 _ => None,
             },
+            // RFC 7143 §6.2.1 MUST: a list of values is answered with the first one that this end supports.
             Kind::Digest => {
                 let own = self.own.digests_for(key);
                 let chosen = parse_list(offer).ok().and_then(|offered| {

@@ -196,6 +196,7 @@ macro_rules! header {
 
         impl Default for $name {
             fn default() -> Self {
+                // RFC 7143 §11 MUST: what is reserved is 0 when it is sent.
                 let mut header: Self = zerocopy::FromZeros::new_zeroed();
                 header.operation = Operation::new($opcode);
                 header.flags = $flags;

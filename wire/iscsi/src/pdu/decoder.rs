@@ -101,6 +101,7 @@ impl PduDecoder {
             let Some(digest) = buffer.get(header_bytes..header_bytes + 4) else {
                 return missing(header_bytes + 4, buffer.len());
             };
+            // RFC 7143 §7.8 MUST: a PDU whose header digest does not match is not used, or closes the connection.
             if digest != digest_of(&[&buffer[..header_bytes]]) {
                 return Err(DecodeError::HeaderDigestMismatch);
             }

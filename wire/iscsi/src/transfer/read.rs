@@ -21,6 +21,7 @@ pub struct DataInSlice {
 }
 
 /// Cuts `length` bytes of read data to what the initiator takes.
+// RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
 pub fn data_in_slices(parameters: &SessionParameters, length: u32) -> impl Iterator<Item = DataInSlice> + use<> {
     let slice_max = parameters.initiator_max_recv_data_segment_length;
     let burst_max = parameters.max_burst_length;

@@ -198,6 +198,8 @@ impl WriteTransfer {
     /// The next R2T to send, if one is due: unsolicited data is over, some data has not been asked for, and fewer than
     /// MaxOutstandingR2T are open. `ttt` is used only if the answer is not `None`.
     pub fn next_r2t(&mut self, ttt: Tag) -> Option<ReadyToTransferGrant> {
+        // RFC 7143 §11.8.4 MUST NOT: an R2T asks for more than MaxBurstLength.
+        // RFC 7143 §11.8.4 MUST NOT: an R2T asks for no data.
         let length = self.wanted.saturating_sub(self.requested).min(self.max_burst_length);
         if self.unsolicited_end.is_some() || length == 0 || self.open.len() >= self.open_max {
             return None;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 
 /// How one test of `iscsi-test-cu` ended, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It passed.
     Pass,
     /// It found that the target lacks what it tests.
@@ -22,16 +22,15 @@ pub enum Verdict {
 }
 
 /// Verdicts by the test's name, such as `Read10.Simple`.
-pub type Verdicts = BTreeMap<String, Verdict>;
+pub(super) type Verdicts = BTreeMap<String, Verdict>;
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 5] = [Self::Pass, Self::Skip, Self::Fail, Self::Crash, Self::Timeout];
+    const ALL: [Self; 5] = [Self::Pass, Self::Skip, Self::Fail, Self::Crash, Self::Timeout];
 
     /// Reads the output of a run of one single test: the row `tests` of the summary, and whether it says `[SKIPPED]` between the
     /// test's name and its end. The tool also says so before and after, of what it tries itself to get ready and to clean up.
-    #[must_use]
-    pub fn of_output(output: &str) -> Self {
+    pub(super) fn of_output(output: &str) -> Self {
         let Some([ran, passed, failed]) = output.lines().find_map(tests_row) else { return Self::Crash };
         match (ran, passed, failed) {
             (1, 1, 0) if says_of_test(output).contains("[SKIPPED]") => Self::Skip,
@@ -66,7 +65,7 @@ impl FromStr for Verdict {
 ///
 /// # Errors
 /// If a line is something else, or names a test a second time.
-pub fn parse_table(text: &str) -> anyhow::Result<Verdicts> {
+pub(super) fn parse_table(text: &str) -> anyhow::Result<Verdicts> {
     let mut verdicts = Verdicts::new();
     for line in text.lines() {
         let content = line.split('#').next().unwrap_or_default();
@@ -82,16 +81,33 @@ pub fn parse_table(text: &str) -> anyhow::Result<Verdicts> {
     Ok(verdicts)
 }
 
-/// Writes a table, without comments.
-#[must_use]
-pub fn table_of(verdicts: &Verdicts) -> String {
-    verdicts.iter().map(|(test, verdict)| format!("{test:<44} {verdict}\n")).collect()
+/// Writes a table anew: the comments of `old` stay where they are.
+pub(super) fn table_of(verdicts: &Verdicts, old: &str) -> String {
+    let (about, comments) = comments_in(old);
+    let line = |(test, verdict): (&String, &Verdict)| {
+        let line = format!("{test:<44} {verdict}");
+        match comments.get(test.as_str()).filter(|_| *verdict > Verdict::Pass) {
+            Some(comment) => format!("{line} #{comment}\n"),
+            None => line + "\n",
+        }
+    };
+    about + &verdicts.iter().map(line).collect::<String>()
+}
+
+/// What a table says before its first test, and of each test.
+fn comments_in(table: &str) -> (String, BTreeMap<&str, &str>) {
+    let about = table.lines().take_while(|line| line.is_empty() || line.starts_with('#'));
+    let about = about.map(|line| format!("{line}\n")).collect();
+    let of_tests = table.lines().filter_map(|line| {
+        let (before, comment) = line.split_once('#')?;
+        Some((before.split_whitespace().next()?, comment))
+    });
+    (about, of_tests.collect())
 }
 
 /// The tests of which the verdict got worse, one per line; a test that is new and does not pass or skip counts as worse, one that
 /// is not run any more too.
-#[must_use]
-pub fn worse(expected: &Verdicts, found: &Verdicts) -> Vec<String> {
+pub(super) fn worse(expected: &Verdicts, found: &Verdicts) -> Vec<String> {
     let mut worse = Vec::new();
     for (test, expected) in expected {
         match found.get(test) {
@@ -109,8 +125,7 @@ pub fn worse(expected: &Verdicts, found: &Verdicts) -> Vec<String> {
 }
 
 /// The names of the single tests in the output of `iscsi-test-cu -l`, without the family `ALL`.
-#[must_use]
-pub fn tests_in_list(list: &str) -> Vec<&str> {
+pub(super) fn tests_in_list(list: &str) -> Vec<&str> {
     let of_all = list.lines().filter_map(|line| line.trim().strip_prefix("ALL."));
     of_all.filter(|test| test.split('.').count() == 2).collect()
 }
@@ -160,7 +175,11 @@ mod tests {
     fn tables_are_read_and_written() -> anyhow::Result<()> {
         let verdicts = parse_table("# why\nRead10.Simple pass # fine\n\nVerify10.Dpo   skip\n")?;
         assert_eq!(verdicts.len(), 2);
-        assert_eq!(parse_table(&table_of(&verdicts))?, verdicts);
+        assert_eq!(parse_table(&table_of(&verdicts, ""))?, verdicts);
+        let old = "# why\n\nRead10.Simple pass # fine\nVerify10.Dpo fail # it is theirs\n";
+        let new = table_of(&verdicts, old);
+        assert!(new.starts_with("# why\n\nRead10.Simple ") && new.ends_with("skip # it is theirs\n"), "{new}");
+        assert!(!new.contains("fine"), "what passes needs no excuse");
         assert!(parse_table("Read10.Simple maybe").is_err());
         assert!(parse_table("Read10.Simple").is_err());
         assert!(parse_table("A.B pass\nA.B skip").is_err());

@@ -1,0 +1,172 @@
+//! The real `lunshadow serve` in a process of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::command::{program, run, wait_at_most};
+
+/// How long the array may take until it serves.
+const START_AT_MOST: Duration = Duration::from_secs(30);
+
+/// `lunshadow serve --control` with its pool. Dropping it ends the process.
+pub(crate) struct Daemon {
+    program: PathBuf,
+    pool: PathBuf,
+    log: PathBuf,
+    /// Where it listens, once it has served; before that, any port.
+    portals: Vec<SocketAddr>,
+    control: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// A daemon that will have so many portals. It makes a new pool in `folder`, which may grow to `size`.
+    pub(crate) fn with_new_pool(program: PathBuf, folder: &Path, size: &str, portals: usize) -> anyhow::Result<Self> {
+        let pool = folder.join("pool");
+        if pool.exists() {
+            std::fs::remove_dir_all(&pool).with_context(|| pool.display().to_string())?;
+        }
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let log = folder.join("array.txt");
+        let daemon = Self { program, pool, log, portals: vec![any_port; portals], control: any_port, child: None };
+        daemon.command(&["pool", "create", &daemon.pool.display().to_string(), "--size", size])?;
+        Ok(daemon)
+    }
+
+    /// Where it listens for initiators.
+    pub(crate) fn portals(&self) -> &[SocketAddr] {
+        &self.portals
+    }
+
+    /// Where its control service listens.
+    pub(crate) const fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Runs a command that asks this daemon, and answers what it prints.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.command(&[arguments, &["--pool", &self.pool.display().to_string()]].concat())
+    }
+
+    fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.program).args(arguments).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start {}", self.program.display()))?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "lunshadow {}: {}: {error}", arguments.join(" "), output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts it; on the addresses that it had before, if it has served already.
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "it serves already");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut serve = Command::new(&self.program);
+        serve.arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
+        for portal in &self.portals {
+            serve.args(["--listen", &portal.to_string()]);
+        }
+        let child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?).spawn();
+        let child = self.child.insert(child.with_context(|| format!("cannot start {}", self.program.display()))?);
+        let output = child.stdout.take().context("the child has a pipe")?;
+        match addresses_in(output, log) {
+            Ok(found) => {
+                (self.portals, self.control) = found;
+                Ok(())
+            }
+            Err(error) => {
+                self.kill();
+                Err(error.context(format!("the array does not serve, see {}", self.log.display())))
+            }
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&mut self, at_most: Duration) -> anyhow::Result<()> {
+        self.signal("TERM")?;
+        let mut child = self.child.take().context("it does not run")?;
+        let status = wait_at_most(&mut child, at_most)?;
+        ensure!(status.success(), "it ended with {status}, see {}", self.log.display());
+        Ok(())
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        run(&mut program("kill", &[&format!("-{signal}"), &child.id().to_string()]))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads the addresses that the array prints when it serves, and goes on to copy what it prints to `log`.
+fn addresses_in(
+    output: impl Read + Send + 'static,
+    mut log: std::fs::File,
+) -> anyhow::Result<(Vec<SocketAddr>, SocketAddr)> {
+    let (say, hear) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            writeln!(log, "{line}").ok();
+            // Nobody hears once all addresses are known.
+            say.send(line).ok();
+        }
+    });
+    let (mut portals, mut control) = (None, None);
+    loop {
+        let line = match hear.recv_timeout(START_AT_MOST) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => bail!("it says nothing for {START_AT_MOST:?}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("it has ended"),
+        };
+        portals = portals.or_else(|| portals_in(&line));
+        control = control.or_else(|| control_in(&line));
+        if let (Some(portals), Some(control)) = (&portals, control) {
+            return Ok((portals.clone(), control));
+        }
+    }
+}
+
+/// `serving DIR on ADDRESS ADDRESS`.
+fn portals_in(line: &str) -> Option<Vec<SocketAddr>> {
+    let (_, addresses) = line.strip_prefix("serving ")?.rsplit_once(" on ")?;
+    addresses.split(' ').map(|address| address.parse().ok()).collect()
+}
+
+/// `control ADDRESS fingerprint HEX`.
+fn control_in(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("control ")?.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_what_the_array_prints() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().ok()).collect();
+        assert_eq!(portals_in("serving /tmp/a on b on 127.0.0.1:3260"), addresses(&["127.0.0.1:3260"]));
+        assert_eq!(portals_in("serving /tmp/a on [::1]:1 127.0.0.1:2"), addresses(&["[::1]:1", "127.0.0.1:2"]));
+        assert_eq!(control_in("control 127.0.0.1:8443 fingerprint 00ff"), "127.0.0.1:8443".parse().ok());
+        assert_eq!(portals_in("  disk-1  0123  64 bytes"), None);
+        assert_eq!(control_in("controller"), None);
+    }
+}
