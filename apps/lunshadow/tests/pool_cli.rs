@@ -68,9 +68,9 @@ fn a_check_names_damage_and_repairs_copies() -> anyhow::Result<()> {
     let (code, _) = run(&["check", "--metadata-only"], &folder)?;
     ensure!(code == Some(0), "data was looked at");
 
-    // Both places of the second copy of the table of LUNs' index.
-    overwrite(&folder, 1030 * 4096)?;
-    overwrite(&folder, 1031 * 4096)?;
+    // Both places of the second copy of the table of LUNs' root.
+    overwrite(&folder, 6 * 4096)?;
+    overwrite(&folder, 7 * 4096)?;
     let (code, report) = json_of(&["check", "--metadata-only", "--json"], &folder)?;
     ensure!(code == Some(1) && report["damaged_copies"] == 1, "{code:?}: {report:#}");
     let (code, said) = run(&["check", "--metadata-only", "--repair"], &folder)?;

@@ -95,6 +95,7 @@ impl<P: Pool> Catalog<P> {
     #[must_use]
     pub fn administered_luns(&self) -> Vec<AdministeredLun> {
         let state = self.inner.state.lock();
+        let shadow_counts = state.shadow_counts();
         let live = state.luns.iter().filter(|(_, doc)| doc.phase == LunPhase::Live);
         let mut luns: Vec<_> = live
             .map(|(lun, doc)| AdministeredLun {
@@ -102,7 +103,7 @@ impl<P: Pool> Catalog<P> {
                 name: doc.name.to_string(),
                 block_count: doc.block_count(),
                 mappings: mappings(&state, *lun),
-                shadow_count: state.shadow_count(*lun),
+                shadow_count: shadow_counts.get(lun).copied().unwrap_or(0),
             })
             .collect();
         luns.sort_by_key(|lun| lun.name.to_ascii_lowercase());

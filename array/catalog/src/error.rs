@@ -231,6 +231,7 @@ impl CatalogError {
     pub(crate) fn from_commit(set: ShadowSetId, error: CommitError) -> Self {
         match error {
             CommitError::UnknownSet(set) => Self::Disagreement(Arc::new(PoolError::UnknownSet(set))),
+            CommitError::LimitReached { what, limit } => Self::LimitReached { what, limit },
             CommitError::UnknownLun(lun) => Self::UnknownLun(lun),
             CommitError::DeadlinePassed(at_most) => Self::DeadlinePassed { set, at_most },
             CommitError::OutOfSpace => Self::OutOfSpace,

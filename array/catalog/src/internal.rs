@@ -62,9 +62,8 @@ impl State {
 impl<P: Pool> Inner<P> {
     /// An id for an internal LUN.
     pub(crate) fn draw_internal(&self) -> LunId {
-        let in_pool = self.pool.luns();
         let mut state = self.state.lock();
-        let lun = state.draw_id(|lun| in_pool.iter().all(|summary| summary.lun != lun));
+        let lun = state.draw_id(&*self.pool);
         state.internal.insert(lun);
         lun
     }

@@ -129,8 +129,7 @@ impl<P: Pool> Inner<P> {
                 Err(CatalogError::NameTaken(name))
             };
         }
-        let in_pool = self.pool.luns();
-        let lun = self.state.lock().draw_id(|lun| in_pool.iter().all(|summary| summary.lun != lun));
+        let lun = self.state.lock().draw_id(&*self.pool);
         let doc = LunDoc::new(name, block_count);
         if let Err(error) = self.put_lun(lun, doc.clone()).await {
             self.state.lock().forget_id(lun);
@@ -197,7 +196,7 @@ impl<P: Pool> Inner<P> {
                 if !deletion.unmap && !slots.is_empty() {
                     return Err(CatalogError::Mapped(doc.name.clone()));
                 }
-                let count = state.shadow_count(lun);
+                let count = state.shadow_counts().get(&lun).copied().unwrap_or(0);
                 if !deletion.keep_shadows && count > 0 {
                     return Err(CatalogError::HasShadows { name: doc.name.clone(), count });
                 }

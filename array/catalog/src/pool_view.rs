@@ -40,7 +40,7 @@ impl<P: PoolCare> Catalog<P> {
             },
             provisioned_bytes: usage.provisioned_bytes,
             mapped_bytes: usage.mapped_bytes,
-            lun_count: u32::try_from(pool.luns().len()).unwrap_or(u32::MAX),
+            lun_count: u32::try_from(usage.lun_count).unwrap_or(u32::MAX),
         }
     }
 
@@ -64,8 +64,8 @@ impl<P: Pool> Catalog<P> {
     pub async fn pool_luns(&self, after: Option<LunId>) -> Result<PoolLunsAnswer, CatalogError> {
         let clock = &self.inner.settings.clock;
         let until = clock.now().after(LOOK_AT_MOST);
-        let mut rest = self.inner.pool.luns();
-        rest.retain(|summary| after.is_none_or(|after| summary.lun > after));
+        // One more than is looked at, which tells whether there are more.
+        let rest = self.inner.pool.luns_after(after, LUNS_AT_MOST + 1);
         let (count, mut looked, mut luns) = (rest.len(), 0, Vec::new());
         for summary in rest {
             if looked > 0 && (clock.now() >= until || looked == LUNS_AT_MOST) {

@@ -175,9 +175,7 @@ impl<P: Pool> Inner<P> {
         set: ShadowSetId,
         wanted: &[LunId],
     ) -> Result<Outcome, CatalogError> {
-        let in_pool = self.pool.luns();
-        let is_free = |lun: LunId| in_pool.iter().all(|summary| summary.lun != lun);
-        let joining = self.plan_members(&mut self.state.lock(), host, set, wanted, is_free)?;
+        let joining = self.plan_members(&mut self.state.lock(), host, set, wanted)?;
         if joining.is_empty() {
             return Ok(Outcome::AlreadySo);
         }
@@ -196,7 +194,6 @@ impl<P: Pool> Inner<P> {
         host: HostId,
         set: ShadowSetId,
         wanted: &[LunId],
-        is_free: impl Fn(LunId) -> bool,
     ) -> Result<Vec<ShadowMember>, CatalogError> {
         let limits = &self.settings.limits;
         let found = state.set_of(host, set)?;
@@ -206,13 +203,14 @@ impl<P: Pool> Inner<P> {
         if found.members.len() + sources.len() > limits.luns_in_set {
             return Err(CatalogError::LimitReached { what: "LUNs in one set", limit: limits.luns_in_set });
         }
+        let shadow_counts = state.shadow_counts();
         for lun in &sources {
             match state.role_of(*lun).filter(|role| state.may_see(host, *lun, *role)) {
                 Some(LunRole::Source) => {}
                 Some(LunRole::Shadow { .. }) => return Err(CatalogError::NotASource(*lun)),
                 None => return Err(CatalogError::UnknownLun(*lun)),
             }
-            if state.shadow_count(*lun) >= limits.shadows_of_lun {
+            if shadow_counts.get(lun).is_some_and(|count| *count >= limits.shadows_of_lun) {
                 return Err(CatalogError::LimitReached {
                     what: "shadow LUNs of one LUN",
                     limit: limits.shadows_of_lun,
@@ -222,7 +220,7 @@ impl<P: Pool> Inner<P> {
         if !sources.is_empty() {
             self.check_room()?;
         }
-        let draw = |source| ShadowMember { source, shadow: state.draw_id(&is_free) };
+        let draw = |source| ShadowMember { source, shadow: state.draw_id(&*self.pool) };
         let joining: Vec<ShadowMember> = sources.into_iter().map(draw).collect();
         state.set_of_mut(host, set)?.joining.clone_from(&joining);
         Ok(joining)

@@ -19,13 +19,13 @@ impl<P: Pool> Catalog<P> {
         let shadows_max = self.inner.settings.limits.shadows_of_lun;
         let state = self.inner.state.lock();
         state.host(host)?;
+        let shadow_counts = state.shadow_counts();
+        let may_have_more = |lun| shadow_counts.get(&lun).is_none_or(|count| *count < shadows_max);
         let record = |query: &LunQuery| {
             let lun = find(&state, query)?;
             let role = visible_role(&state, host, lun)?;
             let can_shadow = match role {
-                LunRole::Source => {
-                    has_room && state.handles.contains_key(&lun) && state.shadow_count(lun) < shadows_max
-                }
+                LunRole::Source => has_room && state.handles.contains_key(&lun) && may_have_more(lun),
                 // Shadow copies of shadow copies are not offered.
                 LunRole::Shadow { .. } => false,
             };

@@ -144,17 +144,16 @@ impl<P: Pool> Inner<P> {
         let reverts: Vec<_> = pairs.iter().map(|pair| RevertPair { from: pair.shadow, to: pair.target }).collect();
         self.pool.revert(&reverts).await.map_err(|error| self.pool_failed(error))?;
         let targets: BTreeSet<LunId> = pairs.iter().map(|pair| pair.target).collect();
-        let in_pool = self.pool.luns();
+        let in_pool: Vec<_> = targets.iter().filter_map(|target| self.pool.summary(*target)).collect();
         let _changes = self.changes.lock().await;
         let docs: Vec<_> = {
             let state = self.state.lock();
-            let reverted = in_pool.iter().filter(|summary| targets.contains(&summary.lun));
             let doc = |summary: &lunshadow_lun::LunSummary| {
                 let doc = state.luns.get(&summary.lun)?;
                 (doc.block_count() != summary.block_count)
                     .then(|| (summary.lun, doc.with_block_count(summary.block_count)))
             };
-            reverted.filter_map(doc).collect()
+            in_pool.iter().filter_map(doc).collect()
         };
         // The content is there whatever becomes of the record: the next opening would correct it.
         let written = self.write(docs.iter().cloned().map(|(lun, doc)| Change::PutLun(lun, doc)).collect()).await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lunshadow_control::{DesignatorKind, HostId, LunId, LunRole, ShadowSetId};
-use lunshadow_lun::{LunHandle, identity_of};
+use lunshadow_lun::{LunHandle, Pool, identity_of};
 
 use crate::CatalogError;
 use crate::records::{Change, HostDoc, LunDoc, LunPhase};
@@ -92,17 +92,21 @@ impl State {
         }
     }
 
-    /// The shadow LUNs that exist, or will, of one source.
-    pub(crate) fn shadow_count(&self, source: LunId) -> usize {
+    /// How many shadow LUNs exist, or will, of each source that has some. All sets are looked through once, since there can be many.
+    pub(crate) fn shadow_counts(&self) -> HashMap<LunId, usize> {
+        let mut counts = HashMap::new();
         let alive = self.sets.values().filter(|set| set.reason.is_none());
-        alive.flat_map(|set| set.members.iter().chain(&set.joining)).filter(|member| member.source == source).count()
+        for member in alive.flat_map(|set| set.members.iter().chain(&set.joining)) {
+            *counts.entry(member.source).or_default() += 1;
+        }
+        counts
     }
 
     /// Draws an id whose designators no other LUN has, and takes it.
-    pub(crate) fn draw_id(&mut self, is_free: impl Fn(LunId) -> bool) -> LunId {
+    pub(crate) fn draw_id(&mut self, pool: &impl Pool) -> LunId {
         loop {
             let lun = LunId::random();
-            if !self.lun_by_naa.contains_key(&naa_of(lun)) && is_free(lun) {
+            if !self.lun_by_naa.contains_key(&naa_of(lun)) && pool.summary(lun).is_none() {
                 self.know_id(lun);
                 return lun;
             }

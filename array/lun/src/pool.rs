@@ -73,6 +73,8 @@ pub struct PoolUsage {
     pub provisioned_bytes: u64,
     /// What is mapped of all LUNs and shadow LUNs, shared blocks once for each of them: what they would need without sharing.
     pub mapped_bytes: u64,
+    /// How many LUNs and shadow LUNs there are.
+    pub lun_count: u64,
 }
 
 /// Why a pool did not do what it was asked.
@@ -119,6 +121,14 @@ pub enum CommitError {
     /// The pool knows no such prepared set.
     #[error("the pool has no prepared shadow set {0}")]
     UnknownSet(ShadowSetId),
+    /// The pool has reached one of its own limits.
+    #[error("the pool's limit of {limit} {what} is reached")]
+    LimitReached {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A LUN of the set was deleted after the preparation.
     #[error("the pool has no LUN {0}")]
     UnknownLun(LunId),
@@ -135,6 +145,9 @@ pub enum CommitError {
     #[error("the pool's medium failed")]
     Io(#[source] std::io::Error),
 }
+
+/// How many LUNs [`Pool::luns`] asks for at a time.
+const LUNS_AT_ONCE: usize = 1024;
 
 /// A set of LUNs that can be captured together at one instant.
 ///
@@ -154,8 +167,24 @@ pub trait Pool: Send + Sync + 'static {
     /// for the caller; the space comes back in the background. An unknown LUN is `AlreadySo`.
     fn delete(&self, lun: LunId) -> impl Future<Output = Result<Outcome, PoolError>> + Send;
 
-    /// All LUNs, in the order of their ids.
-    fn luns(&self) -> Vec<LunSummary>;
+    /// LUNs whose ids come after one, or from the first on, in the order of their ids: as many as there are, up to `at_most`.
+    fn luns_after(&self, after: Option<LunId>, at_most: usize) -> Vec<LunSummary>;
+
+    /// All LUNs, in the order of their ids. Some at a time, so that nobody else waits long: what comes or goes meanwhile is in it or not.
+    fn luns(&self) -> Vec<LunSummary> {
+        let mut luns: Vec<LunSummary> = Vec::new();
+        loop {
+            let more = self.luns_after(luns.last().map(|last| last.lun), LUNS_AT_ONCE);
+            let is_last = more.len() < LUNS_AT_ONCE;
+            luns.extend(more);
+            if is_last {
+                return luns;
+            }
+        }
+    }
+
+    /// A LUN, if there is one with that id.
+    fn summary(&self, lun: LunId) -> Option<LunSummary>;
 
     /// Gets ready to capture `members` in addition to those that the set already has: reserves what the commit will need.
     /// Captures nothing. A preparation lives in memory only: after a crash, or when the pool is opened anew, it is gone.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use lunshadow_lun::{BlockCount, LunId, LunOrigin, ShadowSetId};
 
-use crate::lun_table::{Life, LunEntry, tree_for};
+use crate::lun_record::tree_for;
+use crate::lun_table::{Life, LunEntry};
 use crate::map::Leaf;
 use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
 use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
@@ -78,9 +79,8 @@ impl State {
         } else {
             self.pages.update(&mut tree, leaf, at, entries)
         };
-        let lun = self.luns.get_mut(slot)?;
-        lun.tree = tree;
-        lun.mapped_blocks = lun.mapped_blocks.saturating_add_signed(growth);
+        let mapped_blocks = self.luns.get(slot)?.mapped_blocks.saturating_add_signed(growth);
+        self.luns.set_map(slot, tree, mapped_blocks);
         Some(Updated::Changed)
     }
 
@@ -113,8 +113,9 @@ impl State {
     pub(crate) fn create_lun(&mut self, slot: LunSlot, id: LunId, length: BlockCount) -> bool {
         let Some(tree) = tree_for(length) else { return false };
         let (origin, life) = (LunOrigin::Empty, Life::Live);
-        let shown_length = Arc::default();
-        self.luns.insert(slot, LunEntry { id, length, shown_length, tree, origin, life, mapped_blocks: 0, birth: 0 });
+        let (shown_length, family) = (Arc::default(), id);
+        let lun = LunEntry { id, length, shown_length, tree, origin, life, mapped_blocks: 0, family, birth: 0 };
+        self.luns.insert(slot, lun);
         true
     }
 
@@ -122,7 +123,7 @@ impl State {
     pub(crate) fn grow_lun(&mut self, slot: LunSlot, length: BlockCount, faults: &mut Faults) -> Option<Updated> {
         let levels = tree_for(length)?.levels;
         let lun = self.luns.get(slot)?;
-        let (mut tree, mapped_blocks) = (lun.tree, lun.mapped_blocks);
+        let mut tree = lun.tree;
         if lun.length == length {
             return Some(Updated::Unchanged);
         }
@@ -130,12 +131,12 @@ impl State {
             return Some(Updated::Full);
         }
         self.pages.raise(&mut tree, levels);
-        self.luns.remap(slot, length, tree, mapped_blocks);
+        self.luns.set_length(slot, length, tree);
         Some(Updated::Changed)
     }
 
     /// Whether [`State::revert`] makes sense for these pairs.
-    pub(crate) fn can_revert(&mut self, pairs: &[RevertedPair]) -> bool {
+    pub(crate) fn can_revert(&self, pairs: &[RevertedPair]) -> bool {
         let live = |state: &Self, slot| state.luns.get(slot).is_some_and(LunEntry::is_live);
         let targets: BTreeSet<_> = pairs.iter().map(|pair| pair.to).collect();
         let old: BTreeSet<_> = pairs.iter().map(|pair| pair.old).collect();
@@ -152,7 +153,7 @@ impl State {
             if !from.tree.root.is_unmapped() {
                 self.pages.space.increment(&mut self.pages.cache, from.tree.root.block());
             }
-            self.luns.remap(pair.to, from.length, from.tree, from.mapped_blocks);
+            self.luns.set_content(pair.to, &from);
             self.luns.insert(pair.old, LunEntry { life: Life::Deleted { cursor: 0 }, ..to });
         }
     }
@@ -188,9 +189,7 @@ impl State {
             self.luns.clear(slot);
             return Some(true);
         }
-        if let Some(lun) = self.luns.get_mut(slot) {
-            lun.life = Life::Deleted { cursor };
-        }
+        self.luns.set_cursor(slot, cursor);
         Some(false)
     }
 }

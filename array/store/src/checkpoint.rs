@@ -11,20 +11,20 @@ use lunshadow_lun::AlignedBuffer;
 use zerocopy::little_endian::U64;
 
 use crate::cache::{BlockMap, FrozenPage, PageKind};
-use crate::geometry::{Geometry, Places, TABLE_PAGES};
+use crate::geometry::{Geometry, Places};
 use crate::log::LogPlace;
-use crate::lun_table::{LunEntry, encode_page};
+use crate::lun_record::encode_page;
+use crate::lun_table::{FrozenTable, LunEntry};
 use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::scrub::ScrubCursor;
 use crate::state::{Shared, State};
 use crate::superblock::Superblock;
+use crate::table_index::FrozenIndex;
 
 /// The roots of the metadata that only checkpoints change. They are as in the newest durable superblock.
 pub(crate) struct Roots {
     pub(crate) superblock: Superblock,
-    /// The pages of the table of LUNs.
-    pub(crate) table: Vec<Entry>,
     /// The level-1 pages of the index of regions.
     pub(crate) regions: Vec<Entry>,
 }
@@ -36,7 +36,7 @@ const BATCH_PAGES: usize = 256;
 struct Frozen {
     generation: u64,
     pages: Vec<FrozenPage>,
-    table: Vec<(u64, Vec<Option<LunEntry>>)>,
+    table: FrozenTable,
     log_start: LogPlace,
     used_count: u64,
     map_count: u64,
@@ -54,6 +54,9 @@ struct Sealed {
     checks: BlockMap<u32>,
     inner: Vec<(FrozenPage, Arc<Page>)>,
     counts: Vec<(u64, Entry)>,
+    /// The pages of the table of LUNs.
+    table_pages: Vec<u64>,
+    table_index: FrozenIndex,
 }
 
 /// Writes a checkpoint and waits until it is durable. The caller makes sure that there is one at a time.
@@ -65,12 +68,12 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
     let generation = frozen.generation;
     let log_start = frozen.log_start;
     let next_geometry = frozen.next_geometry;
-    let (sealed, next) = seal(frozen, roots);
+    // If what follows fails, the pool is poisoned, or not opened: nobody uses the roots again.
+    let sealed = seal(frozen, roots);
     write_pages(shared, &sealed.writes)?;
     shared.sync()?;
-    next.superblock.clone().write(&*shared.media)?;
+    roots.superblock.clone().write(&*shared.media)?;
     shared.sync()?;
-    *roots = next;
     let mut state = shared.state.lock();
     thaw(&mut state, sealed, generation, &log_start);
     if let Some(geometry) = next_geometry {
@@ -119,13 +122,19 @@ fn freeze(state: &mut State, new_epoch: Option<u64>) -> Frozen {
     }
 }
 
-/// Fills in the check values, from the data upwards.
-fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
+/// Fills in the check values, from the data upwards, up to the roots.
+fn seal(frozen: Frozen, roots: &mut Roots) -> Sealed {
     let Frozen { generation, pages, table, log_start, used_count, map_count, geometry, .. } = frozen;
     let (next_geometry, scrub_cursor) = (frozen.next_geometry, frozen.scrub_cursor);
     let mut region_entries = frozen.region_entries;
-    let mut sealed =
-        Sealed { writes: BTreeMap::new(), checks: BlockMap::default(), inner: Vec::new(), counts: Vec::new() };
+    let mut sealed = Sealed {
+        writes: BTreeMap::new(),
+        checks: BlockMap::default(),
+        inner: Vec::new(),
+        counts: Vec::new(),
+        table_pages: table.pages.iter().map(|(number, _)| *number).collect(),
+        table_index: table.index,
+    };
     let (mut maps, counts): (Vec<_>, Vec<_>) =
         pages.into_iter().partition(|page| matches!(page.kind, PageKind::Map { .. }));
     maps.sort_by_key(|page| if let PageKind::Map { level, .. } = page.kind { level } else { 0 });
@@ -153,11 +162,10 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
         entries[index(region % FANOUT_LEN)] = new;
         sealed.counts.push((region, new));
     }
-    let mut next =
-        Roots { superblock: roots.superblock.clone(), table: roots.table.clone(), regions: roots.regions.clone() };
-    seal_regions(&mut sealed, &mut next, region_entries, &geometry);
-    seal_table(&mut sealed, &mut next, table);
-    let superblock = &mut next.superblock;
+    seal_regions(&mut sealed, roots, region_entries, &geometry);
+    seal_table(&mut sealed, table.pages);
+    let superblock = &mut roots.superblock;
+    superblock.table_index = sealed.table_index.root().raw().into();
     superblock.generation = generation.into();
     superblock.epoch = log_start.epoch.into();
     superblock.log_sequence = log_start.sequence.into();
@@ -167,9 +175,9 @@ fn seal(frozen: Frozen, roots: &Roots) -> (Sealed, Roots) {
     superblock.set_scrub_cursor(scrub_cursor);
     if let Some(geometry) = next_geometry {
         superblock.total_blocks = geometry.total_blocks().into();
-        next.regions.resize(index(geometry.region_count().div_ceil(FANOUT_LEN)), Entry::UNMAPPED);
+        roots.regions.resize(index(geometry.region_count().div_ceil(FANOUT_LEN)), Entry::UNMAPPED);
     }
-    (sealed, next)
+    sealed
 }
 
 fn seal_regions(sealed: &mut Sealed, next: &mut Roots, changed: BTreeMap<u64, Vec<Entry>>, geometry: &Geometry) {
@@ -188,7 +196,8 @@ fn seal_regions(sealed: &mut Sealed, next: &mut Roots, changed: BTreeMap<u64, Ve
     }
 }
 
-fn seal_table(sealed: &mut Sealed, next: &mut Roots, changed: Vec<(u64, Vec<Option<LunEntry>>)>) {
+/// Writes the changed pages of the table, those of its index that lead to them, and the root.
+fn seal_table(sealed: &mut Sealed, changed: Vec<(u64, Vec<Option<LunEntry>>)>) {
     if changed.is_empty() {
         return;
     }
@@ -196,14 +205,17 @@ fn seal_table(sealed: &mut Sealed, next: &mut Roots, changed: Vec<(u64, Vec<Opti
         for lun in luns.iter_mut().flatten() {
             fill_check(&mut lun.tree.root, &sealed.checks);
         }
-        let page = Arc::new(encode_page(&luns));
-        let old = next.table[index(number)];
-        next.table[index(number)] = sealed.place(Geometry::table_page(number), old, page);
+        let page = encode_page(&luns);
+        let place = sealed.table_index.turn_page(number, check_of(page.bytes()));
+        sealed.place_twice(place, Arc::new(page));
     }
-    debug_assert_eq!(next.table.len(), index(TABLE_PAGES), "the index is one page");
-    let old = Entry::from_raw(next.superblock.table_index.get());
-    let new = sealed.place(Geometry::table_index(), old, page_of(&next.table));
-    next.superblock.table_index = new.raw().into();
+    for (number, page) in sealed.table_index.lower_pages() {
+        let place = sealed.table_index.turn_lower(number, check_of(page.bytes()));
+        sealed.place_twice(place, Arc::new(page));
+    }
+    let (old, page) = (sealed.table_index.root(), Arc::new(sealed.table_index.root_page()));
+    let new = sealed.place(Geometry::table_index(), old, page);
+    sealed.table_index.set_root(new);
 }
 
 fn page_of(entries: &[Entry]) -> Arc<Page> {
@@ -215,6 +227,12 @@ fn page_of(entries: &[Entry]) -> Arc<Page> {
 }
 
 impl Sealed {
+    /// Puts a page to its two places.
+    fn place_twice(&mut self, place: PageRef, page: Arc<Page>) {
+        self.writes.insert(place.copy(), Arc::clone(&page));
+        self.writes.insert(place.block(), page);
+    }
+
     /// Puts a page that has two places into the one that the durable checkpoint does not use.
     fn place(&mut self, places: Places, old: Entry, page: Arc<Page>) -> Entry {
         let block = places.other(old.block());
@@ -280,19 +298,18 @@ fn write_parts(shared: &Shared, parts: &[WritePart<'_>]) -> io::Result<()> {
 
 /// Everything is durable: memory learns the check values, and freed blocks come back.
 fn thaw(state: &mut State, sealed: Sealed, generation: u64, log_start: &LogPlace) {
-    let Sealed { checks, inner, counts, .. } = sealed;
+    let Sealed { checks, inner, counts, table_pages, table_index, .. } = sealed;
     for (frozen, whole) in inner {
         state.pages.cache.replace_sealed(frozen.key, &frozen.page, whole);
     }
     // Pages that were copied from the frozen ones meanwhile refer to frozen pages as well.
     state.pages.cache.for_each_dirty_inner(|page| fill_checks(page, &checks));
-    state.luns.for_each_root(|root| fill_check(root, &checks));
+    state.luns.thaw(&table_pages, table_index, |root| fill_check(root, &checks));
     for (region, entry) in counts {
         state.pages.space.set_counts_entry(region, entry);
     }
     state.pages.cache.thaw();
     state.pages.space.thaw();
-    state.luns.thaw();
     state.log.thaw(log_start, generation);
     state.durable_generation = generation;
 }

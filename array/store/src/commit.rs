@@ -9,9 +9,9 @@ use std::time::Duration;
 use lunshadow_lun::{CommitError, Outcome, ShadowSetId};
 use tokio::time::timeout;
 
-use crate::lun_table::Life;
+use crate::lun_table::{FAMILY_MAX, Life};
 use crate::record::{Record, SnapshotMember};
-use crate::sets::{Phase, Prepared};
+use crate::sets::{FAMILY, Phase, Prepared};
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 
@@ -104,14 +104,19 @@ fn capture_locked(
     let prepared = state.sets.get(set).filter(|prepared| prepared.phase == Phase::Committing(attempt));
     let Some(prepared) = prepared else { return Some(Err(CommitError::UnknownSet(set))) };
     let mut members = Vec::with_capacity(prepared.members.len());
+    let mut families = Vec::with_capacity(prepared.members.len());
     for known in &prepared.members {
         match state.luns.find(known.member.source) {
             Some((source, lun)) if lun.is_live() => {
                 let (shadow, shadow_id) = (known.slot, known.member.shadow);
                 members.push(SnapshotMember { source, shadow, shadow_id });
+                families.push(lun.family);
             }
             _ => return Some(Err(CommitError::UnknownLun(known.member.source))),
         }
+    }
+    if !state.luns.can_share(&families) {
+        return Some(Err(CommitError::LimitReached { what: FAMILY, limit: FAMILY_MAX }));
     }
     state.touch_capture(members.iter().map(|member| member.source), faults);
     if !faults.is_empty() {
@@ -126,9 +131,7 @@ fn capture_locked(
 fn publish_shadows(state: &mut State, set: ShadowSetId) {
     let Some(prepared) = state.sets.remove(set) else { return };
     for member in prepared.members {
-        if let Some(lun) = state.luns.get_mut(member.slot) {
-            lun.life = Life::Live;
-        }
+        state.luns.show(member.slot);
     }
 }
 

@@ -6,15 +6,12 @@ use crate::page::{BLOCK_LEN, BLOCK_NUMBER_END, FANOUT_LEN};
 pub(crate) const REGION_BLOCKS: u64 = 2048;
 /// [`REGION_BLOCKS`] as a length in memory.
 pub(crate) const REGION_LEN: usize = 2048;
-/// How many pages the table of LUNs has at most: the entries of its index page.
-pub(crate) const TABLE_PAGES: u64 = FANOUT_LEN;
 /// How many level-2 pages of the index of regions a superblock refers to.
 pub(crate) const ROOT_ENTRIES: usize = 128;
 
 const TABLE_INDEX: u64 = 2;
-const TABLE_START: u64 = 4;
-/// Superblocks, the index of the table of LUNs and the table itself are followed by second copies of them.
-const SECOND_COPIES: u64 = TABLE_START + 2 * TABLE_PAGES;
+/// Superblocks and the root of the table of LUNs are followed by second copies of them.
+const SECOND_COPIES: u64 = TABLE_INDEX + 2;
 const LOG_START: u64 = 2 * SECOND_COPIES;
 const LOG_BLOCKS_MIN: u64 = 64;
 const LOG_BLOCKS_MAX: u64 = 1 << 20;
@@ -88,13 +85,7 @@ impl Geometry {
         (self.total_blocks - self.data_start()).div_ceil(REGION_BLOCKS)
     }
 
-    /// The two places of a page of the table of LUNs.
-    pub(crate) const fn table_page(page: u64) -> Places {
-        let places = [TABLE_START + 2 * page, TABLE_START + 2 * page + 1];
-        Places { places, copy_distance: Some(SECOND_COPIES) }
-    }
-
-    /// The two places of the index of the table of LUNs.
+    /// The two places of the root of the index of the table of LUNs.
     pub(crate) const fn table_index() -> Places {
         Places { places: [TABLE_INDEX, TABLE_INDEX + 1], copy_distance: Some(SECOND_COPIES) }
     }
@@ -178,7 +169,6 @@ mod tests {
             copies.chain(places.places).collect::<Vec<u64>>()
         };
         take(&all(Geometry::table_index()));
-        (0..TABLE_PAGES).for_each(|page| take(&all(Geometry::table_page(page))));
         (0..64).for_each(|position| take(&[geometry.log_offset_bytes(position + 128) / BLOCK_LEN]));
         (0..geometry.region_count()).for_each(|region| take(&all(geometry.count_page(region))));
         (0..geometry.region_count().div_ceil(FANOUT_LEN)).for_each(|page| take(&all(geometry.index_page(1, page))));
@@ -191,7 +181,7 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
-        for (total, log) in [(0, 64), (2000, 64), (100_000, 63), (BLOCK_NUMBER_END + 1, 64), (u64::MAX, u64::MAX)] {
+        for (total, log) in [(0, 64), (1000, 64), (100_000, 63), (BLOCK_NUMBER_END + 1, 64), (u64::MAX, u64::MAX)] {
             assert_eq!(Geometry::new(total, log), None, "{total} {log}");
         }
     }

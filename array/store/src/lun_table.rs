@@ -1,48 +1,22 @@
 //! The table of LUNs: in memory as a whole, on the medium in pages of 32 records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lunshadow_lun::{BlockCount, LunId, LunOrigin, LunSummary, ShadowSetId};
-use zerocopy::little_endian::{U64, U128};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::geometry::TABLE_PAGES;
+use crate::lun_record::{BadRecord, RECORDS_PER_PAGE, decode_page};
 use crate::map::Tree;
-use crate::page::{BLOCK_BYTES, Page, PageRef, index};
+use crate::page::{Page, PageRef, index};
 use crate::record::LunSlot;
+use crate::table_index::{FrozenIndex, LUNS_MAX, Site, TableIndex};
 
-/// How many LUNs, shadow LUNs and deleted LUNs on their way out a pool can have.
-pub(crate) const LUNS_MAX: usize = 16384;
-
-const RECORD_BYTES: usize = 128;
-const RECORDS_PER_PAGE: usize = BLOCK_BYTES / RECORD_BYTES;
-const _: () = assert!(size_of::<LunRecord>() == RECORD_BYTES);
-const _: () = assert!(LUNS_MAX as u64 == TABLE_PAGES * RECORDS_PER_PAGE as u64);
-
-/// A LUN's record on the medium.
-#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-struct LunRecord {
-    /// 0: free, 1: live, 2: being given back.
-    state: u8,
-    levels: u8,
-    /// 0: it began empty, 1: it is a shadow LUN.
-    origin: u8,
-    reserved: [u8; 5],
-    /// In logical blocks of 512 bytes.
-    length: U64,
-    id: U128,
-    source: U128,
-    set: U128,
-    root: U64,
-    mapped_blocks: U64,
-    cursor: U64,
-    /// The second half of the reference to the root.
-    root_copy: U64,
-    unused: [u8; 32],
-}
+/// How many LUNs can share blocks. A count of references has room for as many, since a block is at one place of each LUN at most.
+pub(crate) const FAMILY_MAX: usize = 65_000;
+const _: () = assert!(FAMILY_MAX < u16::MAX as usize);
 
 /// Where a LUN is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +41,8 @@ pub(crate) struct LunEntry {
     pub(crate) life: Life,
     /// How many physical blocks its map refers to.
     pub(crate) mapped_blocks: u64,
+    /// The LUN that began empty from which its content came. LUNs of different families share no block.
+    pub(crate) family: LunId,
     /// Differs between the LUNs that have had the same slot since the pool was opened.
     pub(crate) birth: u64,
 }
@@ -76,16 +52,81 @@ impl LunEntry {
     pub(crate) fn is_live(&self) -> bool {
         self.life == Life::Live
     }
+
+    fn summary(&self) -> LunSummary {
+        LunSummary { lun: self.id, block_count: self.length, origin: self.origin }
+    }
 }
 
-/// A record of the table that makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadRecord;
+/// Sums over all LUNs. A forged record may say anything, so they are wider than what a LUN has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many LUNs can be opened.
+    pub(crate) live: u64,
+    /// Their lengths, in logical blocks.
+    pub(crate) live_length: u128,
+    /// What their maps refer to, in physical blocks.
+    pub(crate) live_mapped: u128,
+    /// What the maps of deleted LUNs refer to, in physical blocks.
+    pub(crate) deleted_mapped: u128,
+}
+
+/// How many there are of each kind.
+#[derive(Debug)]
+struct Bag<K>(HashMap<K, usize>);
+
+impl<K> Default for Bag<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Bag<K> {
+    fn count(&self, kind: &K) -> usize {
+        self.0.get(kind).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, kind: K) {
+        *self.0.entry(kind).or_insert(0) += 1;
+    }
+
+    fn remove(&mut self, kind: K) {
+        if let MapEntry::Occupied(mut count) = self.0.entry(kind) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What is counted of a LUN.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    life: Life,
+    length: u64,
+    mapped_blocks: u64,
+    /// Only of a shadow LUN that can be opened.
+    set: Option<ShadowSetId>,
+    family: LunId,
+}
+
+impl Counted {
+    fn of(lun: &LunEntry) -> Self {
+        let set = match lun.origin {
+            LunOrigin::Shadow { set, .. } if lun.is_live() => Some(set),
+            _ => None,
+        };
+        Self { life: lun.life, length: lun.length.0, mapped_blocks: lun.mapped_blocks, set, family: lun.family }
+    }
+}
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct LunTable {
-    slots: Vec<Option<LunEntry>>,
+    /// The slots of each page of the table, or none as long as no LUN was in any of them.
+    pages: Vec<Vec<Option<LunEntry>>>,
+    index: TableIndex,
     by_id: BTreeMap<LunId, LunSlot>,
     deleted: BTreeSet<LunSlot>,
     dirty_pages: BTreeSet<u32>,
@@ -96,7 +137,29 @@ pub(crate) struct LunTable {
     /// May be taken; also the ones that a preparation holds are not among them.
     free: BTreeSet<LunSlot>,
     births: u64,
+    totals: Totals,
+    sets: Bag<ShadowSetId>,
+    families: Bag<LunId>,
 }
+
+/// What a checkpoint writes of the table.
+pub(crate) struct FrozenTable {
+    /// The changed pages: their numbers and their LUNs.
+    pub(crate) pages: Vec<(u64, Vec<Option<LunEntry>>)>,
+    pub(crate) index: FrozenIndex,
+}
+
+/// The page of a slot, and the slot's place there.
+fn place_of(slot: LunSlot) -> (usize, usize) {
+    let slot = index(u64::from(slot));
+    (slot / RECORDS_PER_PAGE, slot % RECORDS_PER_PAGE)
+}
+
+fn first_slot(page: usize) -> LunSlot {
+    LunSlot::try_from(page * RECORDS_PER_PAGE).expect("at most LUNS_MAX")
+}
+
+const _: () = assert!(LUNS_MAX <= LunSlot::MAX as usize);
 
 impl LunTable {
     /// The slot and the LUN with an id, unless it is deleted.
@@ -106,20 +169,71 @@ impl LunTable {
     }
 
     pub(crate) fn get(&self, slot: LunSlot) -> Option<&LunEntry> {
-        self.slots.get(index(u64::from(slot)))?.as_ref()
+        let (page, at) = place_of(slot);
+        self.pages.get(page)?.get(at)?.as_ref()
     }
 
-    /// A LUN to change; its page of the table will be part of the next checkpoint.
-    pub(crate) fn get_mut(&mut self, slot: LunSlot) -> Option<&mut LunEntry> {
-        let lun = self.slots.get_mut(index(u64::from(slot)))?.as_mut()?;
-        self.dirty_pages.insert(slot / u32::try_from(RECORDS_PER_PAGE).unwrap_or(u32::MAX));
-        Some(lun)
+    /// Changes a LUN; its page of the table will be part of the next checkpoint.
+    fn change<T>(&mut self, slot: LunSlot, change: impl FnOnce(&mut LunEntry) -> T) -> Option<T> {
+        let (page, at) = place_of(slot);
+        let lun = self.pages.get_mut(page)?.get_mut(at)?.as_mut()?;
+        let before = Counted::of(lun);
+        let changed = change(lun);
+        let after = Counted::of(lun);
+        self.recount(Some(before), Some(after));
+        self.touch_page(page);
+        Some(changed)
     }
 
-    /// All LUNs that can be opened, in the order of their ids.
-    pub(crate) fn summaries(&self) -> Vec<LunSummary> {
-        let live = self.by_id.values().filter_map(|slot| self.get(*slot)).filter(|lun| lun.life == Life::Live);
-        live.map(|lun| LunSummary { lun: lun.id, block_count: lun.length, origin: lun.origin }).collect()
+    fn recount(&mut self, before: Option<Counted>, after: Option<Counted>) {
+        if before == after {
+            return;
+        }
+        for (lun, is_more) in before.map(|lun| (lun, false)).into_iter().chain(after.map(|lun| (lun, true))) {
+            let add = |sum: &mut u128, part: u64| {
+                *sum = if is_more { *sum + u128::from(part) } else { *sum - u128::from(part) }
+            };
+            match lun.life {
+                Life::Hidden => {}
+                Life::Live => {
+                    self.totals.live = if is_more { self.totals.live + 1 } else { self.totals.live - 1 };
+                    add(&mut self.totals.live_length, lun.length);
+                    add(&mut self.totals.live_mapped, lun.mapped_blocks);
+                }
+                Life::Deleted { .. } => add(&mut self.totals.deleted_mapped, lun.mapped_blocks),
+            }
+        }
+        let (old, new) = (before.and_then(|lun| lun.set), after.and_then(|lun| lun.set));
+        if old != new {
+            old.into_iter().for_each(|set| self.sets.remove(set));
+            new.into_iter().for_each(|set| self.sets.add(set));
+        }
+        let (old, new) = (before.map(|lun| lun.family), after.map(|lun| lun.family));
+        if old != new {
+            old.into_iter().for_each(|family| self.families.remove(family));
+            new.into_iter().for_each(|family| self.families.add(family));
+        }
+    }
+
+    /// Makes a page of the table part of the next checkpoint.
+    pub(crate) fn touch_page(&mut self, page: usize) {
+        self.dirty_pages.insert(u32::try_from(page).expect("there are few pages"));
+    }
+
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// All LUNs that can be opened whose ids come after one, in the order of their ids.
+    pub(crate) fn summaries_after(&self, after: Option<LunId>) -> impl Iterator<Item = LunSummary> {
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let slots = self.by_id.range((from, std::ops::Bound::Unbounded));
+        slots.filter_map(|(_, slot)| self.get(*slot)).filter(|lun| lun.is_live()).map(LunEntry::summary)
+    }
+
+    /// A LUN that can be opened.
+    pub(crate) fn summary(&self, id: LunId) -> Option<LunSummary> {
+        self.find(id).filter(|(_, lun)| lun.is_live()).map(|(_, lun)| lun.summary())
     }
 
     /// The LUNs that are being given back.
@@ -129,35 +243,64 @@ impl LunTable {
 
     /// Whether a LUN of the set can be opened.
     pub(crate) fn has_set(&self, set: ShadowSetId) -> bool {
-        let of_set = |lun: &LunEntry| matches!(lun.origin, LunOrigin::Shadow { set: of, .. } if of == set);
-        self.slots.iter().flatten().any(|lun| lun.life == Life::Live && of_set(lun))
+        self.sets.count(&set) > 0
+    }
+
+    /// How many LUNs of a family there are, deleted ones that are not given back yet included.
+    fn family_count(&self, family: LunId) -> usize {
+        self.families.count(&family)
+    }
+
+    /// Whether LUNs of these families can be captured, all together.
+    pub(crate) fn can_share(&self, families: &[LunId]) -> bool {
+        families.iter().all(|family| {
+            let count = self.family_count(*family);
+            let more = || families.iter().filter(|other| *other == family).count();
+            count + families.len() <= FAMILY_MAX || count + more() <= FAMILY_MAX
+        })
+    }
+
+    /// How many slots can be taken without more pages.
+    pub(crate) fn free_count(&self) -> usize {
+        self.free.len()
     }
 
     /// Takes a free slot, which [`LunTable::insert`] fills or [`LunTable::return_slot`] gives back.
     pub(crate) fn take_slot(&mut self) -> Option<LunSlot> {
-        if let Some(slot) = self.free.pop_first() {
-            return Some(slot);
-        }
-        let fresh = self.slots.len();
-        (fresh < LUNS_MAX).then(|| {
-            self.slots.push(None);
-            LunSlot::try_from(fresh).expect("below LUNS_MAX")
-        })
+        self.free.pop_first()
     }
 
     pub(crate) fn return_slot(&mut self, slot: LunSlot) {
         self.free.insert(slot);
     }
 
+    /// Whether the table has a page for the slot.
+    pub(crate) fn has_slot(&self, slot: LunSlot) -> bool {
+        place_of(slot).0 < self.pages.len()
+    }
+
     /// Whether recovery may put a LUN there.
-    pub(crate) fn is_vacant(&mut self, slot: LunSlot) -> bool {
-        let at = index(u64::from(slot));
-        if at < LUNS_MAX && at >= self.slots.len() {
-            let known = LunSlot::try_from(self.slots.len()).expect("below LUNS_MAX");
-            self.free.extend(known..=slot);
-            self.slots.resize(at + 1, None);
-        }
-        at < LUNS_MAX && self.slots[at].is_none()
+    pub(crate) fn is_vacant(&self, slot: LunSlot) -> bool {
+        self.has_slot(slot) && self.get(slot).is_none()
+    }
+
+    /// Where the table's pages lie.
+    pub(crate) fn index(&self) -> &TableIndex {
+        &self.index
+    }
+
+    /// Adds a page, whose slots are free.
+    pub(crate) fn grow(&mut self, page: Site, lower: Option<Site>) {
+        self.index.grow(page, lower);
+        let number = self.pages.len();
+        self.add_page();
+        self.touch_page(number);
+    }
+
+    fn add_page(&mut self) {
+        let number = self.pages.len();
+        self.pages.push(Vec::new());
+        self.free.extend(first_slot(number)..first_slot(number + 1));
     }
 
     /// Puts a LUN into a slot that was taken for it.
@@ -171,22 +314,59 @@ impl LunTable {
         } else {
             self.by_id.insert(lun.id, slot);
         }
-        self.slots[index(u64::from(slot))] = Some(lun);
-        self.get_mut(slot);
+        self.recount(None, Some(Counted::of(&lun)));
+        let (page, at) = place_of(slot);
+        let slots = &mut self.pages[page];
+        slots.resize(RECORDS_PER_PAGE, None);
+        slots[at] = Some(lun);
+        self.touch_page(page);
     }
 
-    /// Gives a LUN another length and map.
-    pub(crate) fn remap(&mut self, slot: LunSlot, length: BlockCount, tree: Tree, mapped_blocks: u64) {
-        let Some(lun) = self.get_mut(slot) else { return };
-        (lun.length, lun.tree, lun.mapped_blocks) = (length, tree, mapped_blocks);
-        lun.shown_length.store(length.0, Ordering::Release);
+    /// Gives a LUN another map.
+    pub(crate) fn set_map(&mut self, slot: LunSlot, tree: Tree, mapped_blocks: u64) {
+        self.change(slot, |lun| (lun.tree, lun.mapped_blocks) = (tree, mapped_blocks));
+    }
+
+    /// Gives a LUN another length, and a map for that.
+    pub(crate) fn set_length(&mut self, slot: LunSlot, length: BlockCount, tree: Tree) {
+        self.change(slot, |lun| {
+            (lun.length, lun.tree) = (length, tree);
+            lun.shown_length.store(length.0, Ordering::Release);
+        });
+    }
+
+    /// Gives a LUN the content of another one.
+    pub(crate) fn set_content(&mut self, slot: LunSlot, from: &LunEntry) {
+        self.change(slot, |lun| {
+            (lun.length, lun.tree, lun.mapped_blocks, lun.family) =
+                (from.length, from.tree, from.mapped_blocks, from.family);
+            lun.shown_length.store(from.length.0, Ordering::Release);
+        });
+    }
+
+    /// Lets a captured LUN be opened.
+    pub(crate) fn show(&mut self, slot: LunSlot) {
+        self.change(slot, |lun| lun.life = Life::Live);
+    }
+
+    /// Makes a LUN one that is no shadow of anything. False if it was none before.
+    pub(crate) fn promote(&mut self, slot: LunSlot) -> bool {
+        let before = self.change(slot, |lun| std::mem::replace(&mut lun.origin, LunOrigin::Empty));
+        before.is_some_and(|before| before != LunOrigin::Empty)
+    }
+
+    /// What a deleted LUN has below the block `cursor` has been given back.
+    pub(crate) fn set_cursor(&mut self, slot: LunSlot, cursor: u64) {
+        self.change(slot, |lun| lun.life = Life::Deleted { cursor });
     }
 
     /// Deletes a LUN: it cannot be found any more.
     pub(crate) fn delete(&mut self, slot: LunSlot) {
-        let Some(lun) = self.get_mut(slot) else { return };
-        lun.life = Life::Deleted { cursor: 0 };
-        let id = lun.id;
+        let deleted = self.change(slot, |lun| {
+            lun.life = Life::Deleted { cursor: 0 };
+            lun.id
+        });
+        let Some(id) = deleted else { return };
         if self.by_id.get(&id) == Some(&slot) {
             self.by_id.remove(&id);
         }
@@ -195,8 +375,10 @@ impl LunTable {
 
     /// Empties the slot of a LUN that has been given back entirely.
     pub(crate) fn clear(&mut self, slot: LunSlot) {
-        self.get_mut(slot);
-        self.slots[index(u64::from(slot))] = None;
+        let (page, at) = place_of(slot);
+        let Some(lun) = self.pages.get_mut(page).and_then(|slots| slots.get_mut(at)?.take()) else { return };
+        self.recount(Some(Counted::of(&lun)), None);
+        self.touch_page(page);
         self.deleted.remove(&slot);
         self.emptied.push(slot);
     }
@@ -208,12 +390,7 @@ impl LunTable {
 
     /// All LUNs, the deleted ones too.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &LunEntry> {
-        self.slots.iter().flatten()
-    }
-
-    /// The roots of all LUNs.
-    pub(crate) fn roots(&self) -> impl Iterator<Item = PageRef> {
-        self.slots.iter().flatten().map(|lun| lun.tree.root)
+        self.pages.iter().flatten().flatten()
     }
 
     /// How many slots wait for a checkpoint to be free.
@@ -221,40 +398,49 @@ impl LunTable {
         self.emptied.len()
     }
 
-    /// Gives the root of each LUN to `change`, without making pages of the table part of a checkpoint.
-    pub(crate) fn for_each_root(&mut self, mut change: impl FnMut(&mut PageRef)) {
-        self.slots.iter_mut().flatten().for_each(|lun| change(&mut lun.tree.root));
-    }
-
-    /// The changed pages of the table: their numbers and their LUNs.
-    pub(crate) fn freeze(&mut self) -> Vec<(u64, Vec<Option<LunEntry>>)> {
+    /// The changed pages of the table, and what of the index leads to them.
+    pub(crate) fn freeze(&mut self) -> FrozenTable {
         self.emptied_frozen = std::mem::take(&mut self.emptied);
-        let pages = std::mem::take(&mut self.dirty_pages);
-        let records = |page: u32| {
-            let first = index(u64::from(page)) * RECORDS_PER_PAGE;
-            (first..first + RECORDS_PER_PAGE).map(|at| self.slots.get(at).cloned().flatten()).collect()
-        };
-        pages.into_iter().map(|page| (u64::from(page), records(page))).collect()
+        let numbers = std::mem::take(&mut self.dirty_pages);
+        let pages: Vec<_> =
+            numbers.iter().map(|page| (u64::from(*page), self.pages[index(u64::from(*page))].clone())).collect();
+        let index = self.index.freeze(pages.iter().map(|(number, _)| *number));
+        FrozenTable { pages, index }
     }
 
-    /// The checkpoint is durable.
-    pub(crate) fn thaw(&mut self) {
+    /// The checkpoint of these pages is durable. `seal` is given the roots that it may have written: those of LUNs on its pages, and of
+    /// LUNs that were captured or changed since.
+    pub(crate) fn thaw(&mut self, pages: &[u64], frozen: FrozenIndex, mut seal: impl FnMut(&mut PageRef)) {
         self.free.extend(self.emptied_frozen.drain(..));
+        self.index.thaw(frozen);
+        let changed = self.dirty_pages.iter().map(|page| u64::from(*page));
+        let numbers: BTreeSet<u64> = pages.iter().copied().chain(changed).collect();
+        for number in numbers {
+            self.pages[index(number)].iter_mut().flatten().for_each(|lun| seal(&mut lun.tree.root));
+        }
     }
 
-    /// Reads a page of the table.
-    pub(crate) fn load_page(&mut self, page: u64, bytes: &[u8]) -> Result<(), BadRecord> {
-        for (at, record) in bytes.chunks_exact(RECORD_BYTES).enumerate() {
-            let slot = LunSlot::try_from(index(page) * RECORDS_PER_PAGE + at).map_err(|_| BadRecord)?;
-            let record = LunRecord::read_from_bytes(record).map_err(|_| BadRecord)?;
-            if record.state != 0 {
-                let lun = record.into_entry()?;
-                let known = !matches!(lun.life, Life::Deleted { .. }) && self.by_id.contains_key(&lun.id);
-                if !self.is_vacant(slot) || known {
-                    return Err(BadRecord);
-                }
-                self.insert(slot, lun);
+    /// Begins with an index that was read; the pages follow with [`LunTable::load_page`] in their order.
+    pub(crate) fn load_index(&mut self, index: TableIndex) {
+        self.index = index;
+    }
+
+    /// Reads the next page of the table, or knows that it cannot be read: its slots are not to be used then.
+    pub(crate) fn load_page(
+        &mut self,
+        page: Option<&Page>,
+        is_root: impl Fn(PageRef) -> bool,
+    ) -> Result<(), BadRecord> {
+        let first = first_slot(self.pages.len());
+        self.add_page();
+        let Some(page) = page else { return Ok(()) };
+        for (slot, lun) in (first..).zip(decode_page(page)) {
+            let Some(lun) = lun? else { continue };
+            let known = !matches!(lun.life, Life::Deleted { .. }) && self.by_id.contains_key(&lun.id);
+            if known || !is_root(lun.tree.root) {
+                return Err(BadRecord);
             }
+            self.insert(slot, lun);
         }
         Ok(())
     }
@@ -263,80 +449,4 @@ impl LunTable {
     pub(crate) fn loaded(&mut self) {
         self.dirty_pages.clear();
     }
-}
-
-/// A page of the table as it is written.
-pub(crate) fn encode_page(luns: &[Option<LunEntry>]) -> Page {
-    let mut page = Page::zeroed();
-    for (lun, bytes) in luns.iter().zip(page.bytes_mut().chunks_exact_mut(RECORD_BYTES)) {
-        if let Some(lun) = lun {
-            bytes.copy_from_slice(LunRecord::from_entry(lun).as_bytes());
-        }
-    }
-    page
-}
-
-impl LunRecord {
-    fn from_entry(lun: &LunEntry) -> Self {
-        let (state, cursor) = match lun.life {
-            // A capture that a checkpoint makes durable is durable.
-            Life::Hidden | Life::Live => (1, 0),
-            Life::Deleted { cursor } => (2, cursor),
-        };
-        let (origin, source, set) = match lun.origin {
-            LunOrigin::Empty => (0, 0, 0),
-            LunOrigin::Shadow { source, set } => (1, source.as_u128(), set.0.as_u128()),
-        };
-        Self {
-            state,
-            levels: lun.tree.levels,
-            origin,
-            reserved: [0; 5],
-            length: lun.length.0.into(),
-            id: lun.id.as_u128().into(),
-            source: source.into(),
-            set: set.into(),
-            root: lun.tree.root.raw()[0].into(),
-            mapped_blocks: lun.mapped_blocks.into(),
-            cursor: cursor.into(),
-            root_copy: lun.tree.root.raw()[1].into(),
-            unused: [0; 32],
-        }
-    }
-
-    fn into_entry(self) -> Result<LunEntry, BadRecord> {
-        let life = match self.state {
-            1 => Life::Live,
-            2 => Life::Deleted { cursor: self.cursor.get() },
-            _ => return Err(BadRecord),
-        };
-        let origin = match self.origin {
-            0 => LunOrigin::Empty,
-            1 => LunOrigin::Shadow {
-                source: LunId::from_u128(self.source.get()),
-                set: ShadowSetId(uuid::Uuid::from_u128(self.set.get())),
-            },
-            _ => return Err(BadRecord),
-        };
-        let length = BlockCount(self.length.get());
-        let fitting = tree_for(length).ok_or(BadRecord)?;
-        if self.levels != fitting.levels || self.cursor.get() > fitting.span() {
-            return Err(BadRecord);
-        }
-        Ok(LunEntry {
-            id: LunId::from_u128(self.id.get()),
-            length,
-            shown_length: Arc::default(),
-            tree: Tree { root: PageRef::from_raw(self.root.get(), self.root_copy.get()), ..fitting },
-            origin,
-            life,
-            mapped_blocks: self.mapped_blocks.get(),
-            birth: 0,
-        })
-    }
-}
-
-/// An empty map for a LUN of this length, if that is possible.
-pub(crate) fn tree_for(length: BlockCount) -> Option<Tree> {
-    (length.0 > 0).then(|| Tree::for_blocks(length.0.div_ceil(8))).flatten()
 }

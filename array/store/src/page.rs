@@ -123,6 +123,11 @@ impl PageRef {
         self.second
     }
 
+    /// Both copies.
+    pub(crate) const fn copies(self) -> [Entry; 2] {
+        [self.first, self.second]
+    }
+
     /// Whether this refers to nothing, or to two copies in blocks that can be referred to. Anything else was made by something
     /// else than this code.
     pub(crate) fn is_plausible(self, can_be: impl Fn(u64) -> bool) -> bool {

@@ -21,7 +21,7 @@ use crate::geometry::Geometry;
 use crate::housekeeper::Budgets;
 use crate::location::{medium_of, pool_id};
 use crate::lun::StoreLun;
-use crate::lun_table::{LUNS_MAX, tree_for};
+use crate::lun_record::tree_for;
 use crate::media::{FileMedia, FileMediaError, IoMode, Media, is_block_device};
 use crate::page::{BLOCK_LEN, index};
 use crate::record::Record;
@@ -397,25 +397,24 @@ fn format(media: &dyn Media, geometry: &Geometry, preallocate: bool) -> io::Resu
 
 impl Pool for StorePool {
     async fn create(&self, lun: LunId, block_count: BlockCount) -> Result<LunHandle, PoolError> {
-        let (sequence, handle) = {
-            let mut state = self.shared.state.lock();
-            if state.poisoned {
-                return Err(PoolError::Poisoned);
-            }
+        let create = move |shared: &Shared, state: &mut State, faults: &mut Faults| {
             if state.luns.find(lun).is_some() || state.sets.promises(lun) {
-                return Err(PoolError::LunExists(lun));
+                return Some(Err(PoolError::LunExists(lun)));
             }
             if tree_for(block_count).is_none() {
-                return Err(PoolError::UnsupportedSize(block_count));
+                return Some(Err(PoolError::UnsupportedSize(block_count)));
             }
-            let full = PoolError::LimitReached { what: "LUNs", limit: LUNS_MAX };
-            let slot = state.luns.take_slot().ok_or(full)?;
+            if let Err(refusal) = state.provide_slots(1, faults)?.as_result() {
+                return Some(Err(refusal));
+            }
+            let slot = state.luns.take_slot().expect("provided above");
             state.create_lun(slot, lun, block_count);
             state.log.append(&Record::Create { lun: slot, id: lun, length: block_count.0 });
-            (self.shared.want_durable(&mut state), self.handle(&state, lun)?)
+            Some(Ok(shared.want_durable(state)))
         };
+        let sequence = reshape::changed(&self.shared, create).await?;
         self.shared.durable(sequence).await.map_err(refused)?;
-        Ok(handle)
+        self.open(lun)
     }
 
     fn open(&self, lun: LunId) -> Result<LunHandle, PoolError> {
@@ -442,27 +441,35 @@ impl Pool for StorePool {
         Ok(outcome)
     }
 
-    fn luns(&self) -> Vec<LunSummary> {
-        self.shared.state.lock().luns.summaries()
+    fn luns_after(&self, after: Option<LunId>, at_most: usize) -> Vec<LunSummary> {
+        self.shared.state.lock().luns.summaries_after(after).take(at_most).collect()
+    }
+
+    fn summary(&self, lun: LunId) -> Option<LunSummary> {
+        self.shared.state.lock().luns.summary(lun)
     }
 
     async fn prepare(&self, set: ShadowSetId, members: &[ShadowMember]) -> Result<Outcome, PoolError> {
-        let outcome = {
-            let mut guard = self.shared.state.lock();
-            let state = &mut *guard;
-            if state.poisoned {
-                return Err(PoolError::Poisoned);
+        let members = members.to_vec();
+        let sources: Vec<LunId> = members.iter().map(|member| member.source).collect();
+        let prepare = move |_: &Shared, state: &mut State, faults: &mut Faults| {
+            let fresh = match state.sets.plan(&state.luns, set, &members) {
+                Ok(fresh) if fresh.is_empty() => return Some(Ok(Outcome::AlreadySo)),
+                Ok(fresh) => fresh,
+                Err(refusal) => return Some(Err(refusal)),
+            };
+            if let Err(refusal) = state.provide_slots(fresh.len(), faults)?.as_result() {
+                return Some(Err(refusal));
             }
-            match state.sets.prepare(&mut state.luns, set, members)? {
-                true => Outcome::Done,
-                false => Outcome::AlreadySo,
-            }
+            state.sets.add(&mut state.luns, set, fresh);
+            Some(Ok(Outcome::Done))
         };
+        let outcome = reshape::changed(&self.shared, prepare).await?;
         // What the commit will look at is brought into memory. If that fails, the commit says so.
-        let (shared, members) = (Arc::clone(&self.shared), members.to_vec());
+        let shared = Arc::clone(&self.shared);
         let warm = move || {
             shared.with_pages(|state: &mut State, faults: &mut Faults| {
-                let sources = members.iter().filter_map(|member| state.luns.find(member.source));
+                let sources = sources.iter().filter_map(|source| state.luns.find(*source));
                 let sources: Vec<_> = sources.map(|(slot, _)| slot).collect();
                 state.touch_capture(sources.into_iter(), faults);
                 faults.is_empty().then_some(())

@@ -5,13 +5,14 @@ use lunshadow_lun::AlignedBuffer;
 use crate::cache::Cache;
 use crate::changes::{LeafPlace, Updated};
 use crate::checkpoint::{self, Roots};
-use crate::geometry::{Geometry, Places, TABLE_PAGES};
+use crate::geometry::{Geometry, Places};
 use crate::log::{BatchHead, Log, LogPlace};
 use crate::log_reader::LogReader;
-use crate::lun_table::{Life, LunTable, tree_for};
+use crate::lun_record::tree_for;
+use crate::lun_table::{Life, LunTable};
 use crate::map::Pages;
 use crate::media::{self, Media};
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, check_of, index};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::pool::OpenError;
 use crate::record::{LunSlot, Record, SnapshotMember};
 use crate::regions::Regions;
@@ -19,12 +20,15 @@ use crate::sets::Sets;
 use crate::space::Space;
 use crate::state::{Limits, PageError, Shared, State};
 use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
+use crate::table_growth::Provided;
+use crate::table_index::{self, TableIndex};
 
 /// Brings a pool back to what was last made durable, and makes a checkpoint of it.
 pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, Roots), OpenError> {
     let Newest { superblock, geometry, all_whole } = newest_superblock(&*media)?;
     let mut luns = LunTable::default();
-    let (table, level_1, regions) = load_roots(&*media, &superblock, &geometry, &mut luns)?;
+    load_table(&*media, &superblock, &geometry, &mut luns)?;
+    let (level_1, regions) = load_regions(&*media, &superblock, &geometry)?;
     let place = LogPlace {
         epoch: superblock.epoch.get(),
         sequence: superblock.log_sequence.get(),
@@ -60,10 +64,12 @@ pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, R
         running: false,
     };
     let shared = Shared::new(media, state);
-    let mut roots = Roots { superblock, table, regions: level_1 };
+    let mut roots = Roots { superblock, regions: level_1 };
     let mut log = LogReader::new(&*shared.media, geometry);
     let batches = find_batches(&shared, &mut log, &roots.superblock, place)?;
     replay(&shared, &mut log, &mut roots, &batches)?;
+    // A pool that is new gets the first page of its table, so that what it needs for itself does not depend on whether it had LUNs.
+    shared.with_pages(|state, faults| state.provide_slot(0, faults)).map_err(unreadable)?;
     checkpoint::run(&shared, &mut roots, Some(place.epoch + 1)).map_err(OpenError::Io)?;
     if !all_whole {
         // One more, for the other slot, so that there are two copies of both again.
@@ -138,29 +144,44 @@ fn refuse_if_older(media: &dyn Media, superblock: &Superblock, geometry: &Geomet
     Ok(())
 }
 
-type Loaded = (Vec<Entry>, Vec<Entry>, Regions);
+const TABLE: &str = "table of LUNs";
 
-/// The pages of the table of LUNs, and the index of regions.
-fn load_roots(
+/// All pages of the table of LUNs.
+fn load_table(
     media: &dyn Media,
     superblock: &Superblock,
     geometry: &Geometry,
     luns: &mut LunTable,
-) -> Result<Loaded, OpenError> {
-    let table_index = Entry::from_raw(superblock.table_index.get());
-    let table = read_index(media, table_index, Geometry::table_index(), "table of LUNs", TABLE_PAGES)?;
-    for (number, entry) in (0..).zip(&table) {
-        if let Some(page) = read_placed(media, *entry, Geometry::table_page(number), "table of LUNs")? {
-            luns.load_page(number, page.bytes())
-                .map_err(|_| OpenError::Damaged { what: "table of LUNs", block: entry.block() })?;
+) -> Result<(), OpenError> {
+    let damaged = |block| OpenError::Damaged { what: TABLE, block };
+    let sites_of = |page: &Page, block| table_index::decode(page, geometry).ok_or_else(|| damaged(block));
+    let root = Entry::from_raw(superblock.table_index.get());
+    let page = read_placed(media, root, Geometry::table_index(), TABLE)?;
+    let lower = page.map_or(Ok(Vec::new()), |page| sites_of(&page, root.block()))?;
+    let mut index = TableIndex::of_root(root, lower);
+    for site in index.lower().to_vec() {
+        let page = read_copies(media, site.now().copies(), TABLE)?;
+        if !index.push(sites_of(&page, site.now().block())?, geometry) {
+            return Err(damaged(site.now().block()));
         }
     }
-    for root in luns.roots() {
-        if !root.is_plausible(|block| geometry.place(block).is_some()) {
-            return Err(OpenError::Damaged { what: "table of LUNs", block: root.block() });
-        }
+    let is_root = |root: PageRef| root.is_plausible(|block| geometry.place(block).is_some());
+    let pages: Vec<PageRef> = index.pages().iter().map(|site| site.now()).collect();
+    luns.load_index(index);
+    for place in pages {
+        let page = read_copies(media, place.copies(), TABLE)?;
+        luns.load_page(Some(&page), is_root).map_err(|_| damaged(place.block()))?;
     }
     luns.loaded();
+    Ok(())
+}
+
+/// The level-1 pages of the index of regions, and what they refer to.
+fn load_regions(
+    media: &dyn Media,
+    superblock: &Superblock,
+    geometry: &Geometry,
+) -> Result<(Vec<Entry>, Regions), OpenError> {
     let what = "index of regions";
     let (mut level_1, mut regions) = (Vec::new(), Regions::new(*geometry));
     let level_1_count = geometry.region_count().div_ceil(FANOUT_LEN);
@@ -177,7 +198,7 @@ fn load_roots(
             }
         }
     }
-    Ok((table, level_1, regions))
+    Ok((level_1, regions))
 }
 
 /// Reads a page that has two places. `None` if there is none.
@@ -185,18 +206,29 @@ fn read_placed(media: &dyn Media, entry: Entry, places: Places, what: &'static s
     if entry.is_unmapped() {
         return Ok(None);
     }
+    let copies = places.places.contains(&entry.block()).then(|| places.copy_of(entry.block()));
+    let copy = copies.ok_or(OpenError::Damaged { what, block: entry.block() })?;
+    let copies = copy.into_iter().map(|copy| Entry::new(copy, entry.check()));
+    read_copies(media, std::iter::once(entry).chain(copies), what).map(Some)
+}
+
+/// Reads a page from the first copy that is whole.
+fn read_copies(
+    media: &dyn Media,
+    copies: impl IntoIterator<Item = Entry>,
+    what: &'static str,
+) -> Result<Page, OpenError> {
     let mut page = Page::zeroed();
-    let copies = places.places.contains(&entry.block()).then(|| [Some(entry.block()), places.copy_of(entry.block())]);
     let mut failure = None;
-    for block in copies.into_iter().flatten().flatten() {
-        match media::read_page(media, block, &mut page) {
+    for entry in copies {
+        match media::read_page(media, entry.block(), &mut page) {
             // A damaged first copy stays as it is until the next change of the page is written to the other place.
-            Ok(()) if entry.matches(page.bytes()) => return Ok(Some(page)),
-            Ok(()) => {}
-            Err(error) => failure = Some(error),
+            Ok(()) if entry.matches(page.bytes()) => return Ok(page),
+            Ok(()) => failure = failure.or(Some(OpenError::Damaged { what, block: entry.block() })),
+            Err(error) => failure = Some(OpenError::Io(error)),
         }
     }
-    Err(failure.map_or(OpenError::Damaged { what, block: entry.block() }, OpenError::Io))
+    Err(failure.expect("there is a copy at least"))
 }
 
 fn read_index(
@@ -303,6 +335,9 @@ fn replay(shared: &Shared, log: &mut LogReader<'_>, roots: &mut Roots, batches: 
 
 /// Makes the change that a record describes. `None` if it cannot have been made.
 fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
+    if !provide_slots(shared, record)? {
+        return Ok(None);
+    }
     match record {
         Record::Write { lun, first, block, checks } => {
             let entries: Vec<Entry> = (*block..).zip(checks).map(|(block, check)| Entry::new(block, *check)).collect();
@@ -318,14 +353,7 @@ fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
             let possible = state.luns.is_vacant(*lun) && state.luns.find(*id).is_none();
             Ok((possible && state.create_lun(*lun, *id, lunshadow_lun::BlockCount(*length))).then_some(()))
         }
-        Record::Delete { lun } => {
-            let mut state = shared.state.lock();
-            let live = state.luns.get(*lun).is_some_and(|lun| lun.is_live());
-            if live {
-                state.luns.delete(*lun);
-            }
-            Ok(live.then_some(()))
-        }
+        Record::Delete { lun } => Ok(change_live(shared, *lun, LunTable::delete)),
         Record::Snapshot { set, members } => {
             let captured = shared.with_pages(|state, faults| {
                 if !members.iter().all(|member| can_capture(state, member)) {
@@ -365,15 +393,40 @@ fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
             });
             Ok((grown.map_err(unreadable)? != Updated::Full).then_some(()))
         }
-        Record::Promote { lun } => {
-            let mut state = shared.state.lock();
-            let lun = state.luns.get_mut(*lun).filter(|lun| lun.is_live());
-            Ok(lun.map(|lun| lun.origin = lunshadow_lun::LunOrigin::Empty))
-        }
+        Record::Promote { lun } => Ok(change_live(shared, *lun, |luns, slot| {
+            luns.promote(slot);
+        })),
     }
 }
 
-fn can_capture(state: &mut State, member: &SnapshotMember) -> bool {
+fn change_live(shared: &Shared, slot: LunSlot, change: impl FnOnce(&mut LunTable, LunSlot)) -> Option<()> {
+    let mut state = shared.state.lock();
+    let live = state.luns.get(slot).is_some_and(|lun| lun.is_live());
+    live.then(|| change(&mut state.luns, slot))
+}
+
+/// Sees that the table has the slots that a record fills; it may not have come to them before the checkpoint. False if it cannot have them.
+fn provide_slots(shared: &Shared, record: &Record) -> Result<bool, OpenError> {
+    let slots: Vec<LunSlot> = match record {
+        Record::Create { lun, .. } => vec![*lun],
+        Record::Snapshot { members, .. } => members.iter().map(|member| member.shadow).collect(),
+        Record::Revert { pairs } => pairs.iter().map(|pair| pair.old).collect(),
+        Record::Write { .. }
+        | Record::Discard { .. }
+        | Record::Delete { .. }
+        | Record::Grow { .. }
+        | Record::Promote { .. } => Vec::new(),
+    };
+    for slot in slots {
+        let provided = shared.with_pages(|state, faults| state.provide_slot(slot, faults)).map_err(unreadable)?;
+        if provided != Provided::Enough {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn can_capture(state: &State, member: &SnapshotMember) -> bool {
     state.luns.get(member.source).is_some_and(|lun| lun.is_live())
         && state.luns.is_vacant(member.shadow)
         && state.luns.find(member.shadow_id).is_none()

@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use lunshadow_lun::{BlockCount, LunId, LunOrigin, Outcome, PoolError, RevertPair};
+use lunshadow_lun::{BlockCount, LunId, Outcome, PoolError, RevertPair};
 
 use crate::changes::Updated;
-use crate::lun_table::{LUNS_MAX, LunEntry, tree_for};
+use crate::lun_record::tree_for;
+use crate::lun_table::{FAMILY_MAX, LunEntry};
 use crate::pool::refused;
 use crate::record::{LunSlot, Record, RevertedPair};
-use crate::sets::MEMBERS_MAX;
+use crate::sets::{FAMILY, MEMBERS_MAX};
 use crate::space::Faults;
 use crate::state::{Shared, State};
 
@@ -53,8 +54,7 @@ pub(crate) async fn promote(shared: &Arc<Shared>, lun: LunId) -> Result<Outcome,
             Ok((slot, _)) => slot,
             Err(error) => return Some(Err(error)),
         };
-        let before = state.luns.get_mut(slot).map(|lun| std::mem::replace(&mut lun.origin, LunOrigin::Empty));
-        let outcome = if before == Some(LunOrigin::Empty) { Outcome::AlreadySo } else { Outcome::Done };
+        let outcome = if state.luns.promote(slot) { Outcome::Done } else { Outcome::AlreadySo };
         if outcome == Outcome::Done {
             state.log.append(&Record::Promote { lun: slot });
         }
@@ -66,7 +66,7 @@ pub(crate) async fn promote(shared: &Arc<Shared>, lun: LunId) -> Result<Outcome,
 }
 
 /// Makes a change that may need pages, unless the pool refuses changes.
-async fn changed<T: Send + 'static>(
+pub(crate) async fn changed<T: Send + 'static>(
     shared: &Arc<Shared>,
     change: impl Fn(&Shared, &mut State, &mut Faults) -> Option<Result<T, PoolError>> + Send + 'static,
 ) -> Result<T, PoolError> {
@@ -109,18 +109,21 @@ fn revert_locked(
         found.push((from, to));
     }
     found.retain(|(from, to)| from != to);
+    let families: Vec<LunId> =
+        found.iter().filter_map(|(from, _)| state.luns.get(*from).map(|lun| lun.family)).collect();
+    if !state.luns.can_share(&families) {
+        return Some(Err(PoolError::LimitReached { what: FAMILY, limit: FAMILY_MAX }));
+    }
+    if let Err(refusal) = state.provide_slots(found.len(), faults)?.as_result() {
+        return Some(Err(refusal));
+    }
     state.touch_capture(found.iter().map(|(from, _)| *from), faults);
     if !faults.is_empty() {
         return None;
     }
     if !found.is_empty() {
-        let taken: Vec<LunSlot> = found.iter().map_while(|_| state.luns.take_slot()).collect();
-        if taken.len() < found.len() {
-            taken.into_iter().for_each(|slot| state.luns.return_slot(slot));
-            return Some(Err(PoolError::LimitReached { what: "LUNs", limit: LUNS_MAX }));
-        }
-        let pairs = found.into_iter().zip(taken).map(|((from, to), old)| RevertedPair { from, to, old });
-        let pairs: Vec<RevertedPair> = pairs.collect();
+        let with_slot = |(from, to)| state.luns.take_slot().map(|old| RevertedPair { from, to, old });
+        let pairs: Vec<RevertedPair> = found.into_iter().filter_map(with_slot).collect();
         state.revert(&pairs);
         state.log.append(&Record::Revert { pairs });
         shared.house_wake.notify_one();

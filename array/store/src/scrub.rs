@@ -1,7 +1,7 @@
 //! The scrub: reads everything that LUNs refer to while the pool is used, heals what has a second copy, and names what has not.
 //!
-//! It goes from LUN to LUN in the order of their ids, leaf by leaf, and looks at what LUNs share once. What is written while it runs
-//! it may or may not see. Tables and counts are left to the offline check. Where it is becomes durable with each checkpoint, so that it can go on after the pool was opened again.
+//! It looks at the table of LUNs, then goes from LUN to LUN in the order of their ids, leaf by leaf, and looks at what LUNs share once. What is
+//! written while it runs it may or may not see. Counts and their index are left to the offline check. Where it is becomes durable with each checkpoint, so that it can go on after the pool was opened again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -18,6 +18,7 @@ use crate::map::{PathStep, Tree, entry_span};
 use crate::media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::state::Shared;
+use crate::table_scrub;
 use crate::verify::verify_run;
 
 const SECTORS_PER_BLOCK: u64 = 8;
@@ -44,7 +45,9 @@ pub(crate) async fn run(
 ) -> Result<ScrubReport, ScrubError> {
     let _only = Only::begin(shared)?;
     let from = Some(shared.state.lock().scrub_cursor).filter(|_| options.resume).flatten();
-    let mut scrub = Scrub { cursor: Some(from.unwrap_or((LunId::from_u128(0), 0))), ..Scrub::default() };
+    let begin = (LunId::from_u128(0), 0);
+    let cursor = from.unwrap_or(begin);
+    let mut scrub = Scrub { cursor: Some(cursor), table: (cursor == begin).then_some(0), ..Scrub::default() };
     let healed_before = shared.healed_pages.load(Ordering::Relaxed);
     while let Some(before) = scrub.cursor {
         let step = {
@@ -125,6 +128,8 @@ struct Open {
 #[derive(Default)]
 struct Scrub {
     cursor: Option<ScrubCursor>,
+    /// The next page of the table of LUNs. The LUNs come after the last one.
+    table: Option<usize>,
     report: ScrubReport,
     /// Pages whose copies have been compared. They are known by block and check, so that another page in the same block is another page.
     compared: HashSet<u64>,
@@ -160,6 +165,11 @@ impl Scrub {
 
     /// Looks at what is next; how many bytes were read.
     fn look(&mut self, shared: &Shared, (from, block): ScrubCursor) -> u64 {
+        if let Some(number) = self.table {
+            let bytes = table_scrub::look(shared, number);
+            self.table = bytes.map(|_| number + 1);
+            return bytes.unwrap_or(0);
+        }
         // From before the look-up until the last read, so that no block becomes something else.
         let reader = shared.reader(&shared.state.lock());
         let mut place = None;

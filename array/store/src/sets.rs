@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use lunshadow_lun::{LunId, PoolError, ShadowMember, ShadowSetId};
 
-use crate::lun_table::LunTable;
+use crate::lun_table::{FAMILY_MAX, LunTable};
 use crate::record::LunSlot;
 
 /// How many LUNs a set can have.
 pub(crate) const MEMBERS_MAX: usize = 1024;
+/// What there can be [`FAMILY_MAX`] of.
+pub(crate) const FAMILY: &str = "LUNs that come from one LUN";
 
 /// A member and the slot that its shadow LUN gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,23 +54,23 @@ impl Sets {
         self.prepared.values().flat_map(|set| &set.members).any(|known| known.member.shadow == id)
     }
 
-    /// Adds members to a set. False if it had all of them.
-    pub(crate) fn prepare(
-        &mut self,
-        luns: &mut LunTable,
+    /// Which members a set has not yet, if they can be added.
+    pub(crate) fn plan(
+        &self,
+        luns: &LunTable,
         set: ShadowSetId,
         members: &[ShadowMember],
-    ) -> Result<bool, PoolError> {
+    ) -> Result<Vec<ShadowMember>, PoolError> {
         let known = self.prepared.get(&set);
         if luns.has_set(set) || known.is_some_and(|known| known.phase != Phase::Armed) {
             return Err(PoolError::SetCommitted(set));
         }
         let known = known.map_or(&[][..], |known| &known.members);
         let mut fresh: Vec<ShadowMember> = Vec::new();
+        let mut families = Vec::new();
         for member in members {
-            if !luns.find(member.source).is_some_and(|(_, lun)| lun.is_live()) {
-                return Err(PoolError::UnknownLun(member.source));
-            }
+            let source = luns.find(member.source).filter(|(_, lun)| lun.is_live());
+            let (_, source) = source.ok_or(PoolError::UnknownLun(member.source))?;
             if fresh.contains(member) || known.iter().any(|known| known.member == *member) {
                 continue;
             }
@@ -77,22 +79,25 @@ impl Sets {
                 return Err(PoolError::LunExists(member.shadow));
             }
             fresh.push(*member);
+            families.push(source.family);
         }
         if known.len() + fresh.len() > MEMBERS_MAX {
             return Err(PoolError::LimitReached { what: "LUNs in a shadow set", limit: MEMBERS_MAX });
         }
-        if fresh.is_empty() {
-            return Ok(false);
+        // What is prepared is to be captured as well.
+        let prepared = self.prepared.values().flat_map(|set| &set.members);
+        families.extend(prepared.filter_map(|known| luns.find(known.member.source)).map(|(_, source)| source.family));
+        if !fresh.is_empty() && !luns.can_share(&families) {
+            return Err(PoolError::LimitReached { what: FAMILY, limit: FAMILY_MAX });
         }
-        let slots: Vec<LunSlot> = fresh.iter().map_while(|_| luns.take_slot()).collect();
-        if slots.len() < fresh.len() {
-            slots.into_iter().for_each(|slot| luns.return_slot(slot));
-            return Err(PoolError::LimitReached { what: "LUNs", limit: crate::lun_table::LUNS_MAX });
-        }
-        let fresh = fresh.into_iter().zip(slots).map(|(member, slot)| PreparedMember { member, slot });
+        Ok(fresh)
+    }
+
+    /// Adds members to a set, for which there are slots.
+    pub(crate) fn add(&mut self, luns: &mut LunTable, set: ShadowSetId, fresh: Vec<ShadowMember>) {
+        let with_slot = |member| luns.take_slot().map(|slot| PreparedMember { member, slot });
         let prepared = Prepared { members: Vec::new(), phase: Phase::Armed };
-        self.prepared.entry(set).or_insert(prepared).members.extend(fresh);
-        Ok(true)
+        self.prepared.entry(set).or_insert(prepared).members.extend(fresh.into_iter().filter_map(with_slot));
     }
 
     /// Begins the commit of an armed set; its number, which tells it from others of a set with the same id.

@@ -12,7 +12,7 @@ use crate::page::{BLOCK_BYTES, BLOCK_LEN};
 use crate::scrub::ScrubCursor;
 
 /// The only format version that this code writes and reads.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 /// Features that a reader must know to read a pool. None is defined yet.
 pub(crate) const KNOWN_FEATURES: u64 = 0;
 
@@ -39,11 +39,11 @@ pub(crate) struct Superblock {
     pub(crate) log_blocks: U64,
     /// How many blocks have a reference count above zero.
     pub(crate) used_blocks: U64,
-    /// The entry of the index of the table of LUNs.
+    /// The entry of the root of the index of the table of LUNs.
     pub(crate) table_index: U64,
     /// The entries of the level-2 pages of the index of regions.
     pub(crate) region_roots: [U64; ROOT_ENTRIES],
-    /// How many of the blocks with a reference count above zero hold map pages.
+    /// How many of the blocks with a reference count above zero hold map pages, or belong to the table of LUNs.
     pub(crate) map_blocks: U64,
     /// How far the scrub has come: the LUN that it is at, zero if there is none, and the block of the LUN where it goes on.
     pub(crate) scrub_lun: U128,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use lunshadow_lun::{LunId, PoolError, PoolUsage};
+use lunshadow_lun::{LOGICAL_BLOCK_BYTES, LunId, PoolError, PoolUsage};
 
 use crate::page::BLOCK_LEN;
 use crate::state::{Shared, State};
@@ -15,20 +15,23 @@ pub(crate) fn of(state: &State) -> PoolUsage {
     let freed = space.returning_count();
     // How much of a deleted LUN others share is known when it has been walked through; until then this is the most
     // that it can be.
-    let deleted: u64 = state.luns.deleted().map(|(_, lun)| lun.mapped_blocks).sum();
-    let own = geometry.total_blocks() - space.usable_count();
-    let live = || state.luns.entries().filter(|lun| lun.is_live());
+    let luns = state.luns.totals();
+    let table = state.luns.index().block_count();
+    let fixed = geometry.total_blocks() - space.usable_count();
+    let bytes = |blocks: u128, block_bytes: u64| u64::try_from(blocks * u128::from(block_bytes)).unwrap_or(u64::MAX);
     PoolUsage {
+        lun_count: luns.live,
         capacity_bytes: geometry.total_blocks() * BLOCK_LEN,
-        used_bytes: (own + space.used_count() + freed) * BLOCK_LEN,
-        reclaiming_bytes: (freed + deleted.min(space.used_count())) * BLOCK_LEN,
-        own_bytes: own * BLOCK_LEN,
-        map_bytes: space.map_count() * BLOCK_LEN,
+        used_bytes: (fixed + space.used_count() + freed) * BLOCK_LEN,
+        reclaiming_bytes: (freed * BLOCK_LEN)
+            .saturating_add(bytes(luns.deleted_mapped.min(space.used_count().into()), BLOCK_LEN)),
+        own_bytes: (fixed + table) * BLOCK_LEN,
+        map_bytes: space.map_count().saturating_sub(table) * BLOCK_LEN,
         data_bytes: space.used_count().saturating_sub(space.map_count()) * BLOCK_LEN,
         freed_bytes: freed * BLOCK_LEN,
         available_bytes: state.available_blocks() * BLOCK_LEN,
-        provisioned_bytes: live().map(|lun| lun.length.bytes()).fold(0, u64::saturating_add),
-        mapped_bytes: live().map(|lun| lun.mapped_blocks * BLOCK_LEN).fold(0, u64::saturating_add),
+        provisioned_bytes: bytes(luns.live_length, LOGICAL_BLOCK_BYTES.into()),
+        mapped_bytes: bytes(luns.live_mapped, BLOCK_LEN),
     }
 }
 

@@ -190,8 +190,14 @@ impl Pool for FakePool {
         Ok(if found.is_some() { Outcome::Done } else { Outcome::AlreadySo })
     }
 
-    fn luns(&self) -> Vec<LunSummary> {
-        self.content.lock().luns.values().copied().collect()
+    fn luns_after(&self, after: Option<LunId>, at_most: usize) -> Vec<LunSummary> {
+        let content = self.content.lock();
+        let behind = content.luns.values().filter(|summary| after.is_none_or(|after| summary.lun > after));
+        behind.take(at_most).copied().collect()
+    }
+
+    fn summary(&self, lun: LunId) -> Option<LunSummary> {
+        self.content.lock().luns.get(&lun).copied()
     }
 
     async fn prepare(&self, set: ShadowSetId, members: &[ShadowMember]) -> Result<Outcome, PoolError> {

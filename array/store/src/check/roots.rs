@@ -1,13 +1,14 @@
 //! What everything else is reached from: the superblock, the table of LUNs, and the index of regions. Read as far as it can be read.
 
 use crate::check::{CheckReport, MetadataDamage};
-use crate::geometry::{Geometry, Places, TABLE_PAGES};
+use crate::geometry::{Geometry, Places};
 use crate::lun_table::LunTable;
 use crate::media::{self, Media};
 use crate::page::{Entry, FANOUT_LEN, Page, index};
 use crate::pool::OpenError;
 use crate::recovery::{Newest, newest_superblock};
 use crate::superblock::Superblock;
+use crate::table_index::{self, Site};
 
 const TABLE: &str = "table of LUNs";
 const REGIONS: &str = "index of regions";
@@ -27,6 +28,8 @@ pub(super) struct Roots {
     pub(super) level_1: Vec<Entry>,
     /// The pages of counts.
     pub(super) counts: Vec<Entry>,
+    /// Where the pages of the table of LUNs lie, and those of its index.
+    pub(super) table: Vec<Site>,
     /// Some of the LUNs are not known.
     pub(super) incomplete: bool,
 }
@@ -41,6 +44,7 @@ impl Roots {
             luns: LunTable::default(),
             level_1: Vec::new(),
             counts: Vec::new(),
+            table: Vec::new(),
             incomplete: false,
         };
         let mut reader = PlacedReader { media, repair, report };
@@ -50,22 +54,40 @@ impl Roots {
     }
 
     fn read_table(&mut self, reader: &mut PlacedReader<'_>) {
-        let table = Entry::from_raw(self.superblock.table_index.get());
-        let Some(table) = reader.entries(table, Geometry::table_index(), TABLE, TABLE_PAGES) else {
-            self.incomplete = true;
-            return;
+        let root = Entry::from_raw(self.superblock.table_index.get());
+        let page = match root.is_unmapped() {
+            true => Some(Page::zeroed()),
+            false => reader.page(root, Geometry::table_index(), TABLE),
         };
-        for (number, entry) in (0..).zip(table).filter(|(_, entry)| !entry.is_unmapped()) {
-            let page = reader.page(entry, Geometry::table_page(number), TABLE);
-            let known = page.is_some_and(|page| {
-                let whole = self.luns.load_page(number, page.bytes()).is_ok();
-                if !whole {
-                    reader.report.metadata.push(MetadataDamage { what: TABLE, block: entry.block() });
-                }
-                whole
-            });
-            self.incomplete |= !known;
+        let lower = self.sites_on(page, root.block(), reader);
+        let mut pages = Vec::new();
+        for site in &lower {
+            let page = reader.copies(&site.now().copies(), TABLE);
+            pages.extend(self.sites_on(page, site.now().block(), reader));
         }
+        for site in &pages {
+            let page = reader.copies(&site.now().copies(), TABLE);
+            let is_known = page.is_some();
+            if self.luns.load_page(page.as_ref(), |_| true).is_err() {
+                reader.note(TABLE, site.now().block());
+                self.incomplete = true;
+            }
+            self.incomplete |= !is_known;
+        }
+        self.table = lower;
+        self.table.extend(pages);
+    }
+
+    /// What a page of the table's index refers to; nothing, and that not all LUNs are known, if it is damaged.
+    fn sites_on(&mut self, page: Option<Page>, block: u64, reader: &mut PlacedReader<'_>) -> Vec<Site> {
+        let sites = page.map(|page| table_index::decode(&page, &self.geometry));
+        if sites == Some(None) {
+            reader.note(TABLE, block);
+        }
+        sites.flatten().unwrap_or_else(|| {
+            self.incomplete = true;
+            Vec::new()
+        })
     }
 
     fn read_regions(&mut self, reader: &mut PlacedReader<'_>) {
@@ -106,21 +128,31 @@ impl PlacedReader<'_> {
 
     fn page(&mut self, entry: Entry, places: Places, what: &'static str) -> Option<Page> {
         let place = entry.block();
-        let whole = |block: &u64| read_block(self.media, *block).filter(|page| entry.matches(page.bytes()));
-        let copies: Vec<u64> = match places.places.contains(&place) {
-            true => [place].into_iter().chain(places.copy_of(place)).collect(),
-            false => Vec::new(),
-        };
+        if !places.places.contains(&place) {
+            self.note(what, place);
+            return None;
+        }
+        let copy = places.copy_of(place).map(|copy| Entry::new(copy, entry.check()));
+        self.copies(&std::iter::once(entry).chain(copy).collect::<Vec<_>>(), what)
+    }
+
+    /// Reads all copies of a page.
+    fn copies(&mut self, copies: &[Entry], what: &'static str) -> Option<Page> {
+        let whole = |copy: &Entry| read_block(self.media, copy.block()).filter(|page| copy.matches(page.bytes()));
         let read: Vec<Option<Page>> = copies.iter().map(whole).collect();
         let Some(page) = read.iter().flatten().next().cloned() else {
-            self.report.metadata.push(MetadataDamage { what, block: place });
+            self.note(what, copies[0].block());
             return None;
         };
         for (copy, _) in copies.iter().zip(&read).filter(|(_, read)| read.is_none()) {
             self.report.damaged_copies += 1;
-            write_again(self.media, self.repair, *copy, &page);
+            write_again(self.media, self.repair, copy.block(), &page);
         }
         Some(page)
+    }
+
+    fn note(&mut self, what: &'static str, block: u64) {
+        self.report.metadata.push(MetadataDamage { what, block });
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Use {
     Page { level: u8, base: u64 },
     /// The second copy of one.
     Copy { level: u8, base: u64 },
+    /// One of the four blocks of a page of the table of LUNs, or of its index.
+    Table { block: u64 },
 }
 
 impl Use {
@@ -27,6 +29,7 @@ impl Use {
             Self::Data { block } => block,
             Self::Page { level, base } => base | u64::from(level + 1) << 48,
             Self::Copy { level, base } => base | u64::from(level + 17) << 48,
+            Self::Table { block } => block | 33 << 48,
         };
         let mixed = mixed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         u32::try_from(mixed >> 32).expect("32 bits are left")

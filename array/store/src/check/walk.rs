@@ -72,24 +72,32 @@ pub(super) fn run(
             verified: BlockSet::default(),
             is_first: number == 0,
         };
+        pass.walk_table();
         pass.walk_luns();
         used_blocks += pass.tally.used();
         pass.compare(window, &mut corrections)?;
     }
     report.luns = u64::try_from(roots.luns.entries().filter(|lun| lun.is_live()).count()).unwrap_or(u64::MAX);
-    report.data_blocks = used_blocks.saturating_sub(2 * report.map_pages);
+    let map_blocks = 2 * report.map_pages + 4 * u64::try_from(roots.table.len()).unwrap_or(u64::MAX / 4);
+    report.data_blocks = used_blocks.saturating_sub(map_blocks);
     let totals = (roots.superblock.used_blocks.get(), roots.superblock.map_blocks.get());
     let known = damage.pages.is_empty() && !roots.incomplete;
-    report.wrong_totals = known && totals != (used_blocks, 2 * report.map_pages);
+    report.wrong_totals = known && totals != (used_blocks, map_blocks);
     name_damage(media, roots, &damage, report);
     if options.repair && known && (!corrections.is_empty() || report.is_repairable()) {
-        corrections.apply(media, roots, used_blocks, 2 * report.map_pages).map_err(OpenError::Io)?;
+        corrections.apply(media, roots, used_blocks, map_blocks).map_err(OpenError::Io)?;
     }
     // Copies that were written again.
     if options.repair { media.sync().map_err(OpenError::Io) } else { Ok(()) }
 }
 
 impl Pass<'_> {
+    fn walk_table(&mut self) {
+        for block in self.roots.table.iter().flat_map(|site| site.blocks()) {
+            self.tally.add(block, Use::Table { block });
+        }
+    }
+
     fn walk_luns(&mut self) {
         for lun in self.roots.luns.entries() {
             let cursor = if let Life::Deleted { cursor } = lun.life { cursor } else { 0 };

@@ -14,10 +14,9 @@ use lunshadow_lun::{BlockCount, LunId, ShadowMember};
 use shuttle::future::block_on;
 use shuttle::scheduler::RandomScheduler;
 use shuttle::thread;
-use tokio::time::Instant;
 
 use super::*;
-use crate::budget::Budget;
+use crate::housekeeper::Budgets;
 use crate::lun::StoreLun;
 use crate::media::Media;
 use crate::pool::{StoreConfig, StorePool};
@@ -115,7 +114,7 @@ impl Explored {
         let (for_log, for_house) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
             thread::spawn(move || log_writer::run(&for_log)),
-            thread::spawn(move || housekeeper::run(&for_house, roots, Budget::new(10, Instant::now()))),
+            thread::spawn(move || housekeeper::run(&for_house, roots, Budgets::new(10))),
         ];
         Self { shared, threads }
     }
@@ -137,6 +136,7 @@ fn lun(shared: &Arc<Shared>, id: LunId) -> StoreLun {
 
 fn create(shared: &Shared, id: LunId) {
     let mut state = shared.state.lock();
+    assert!(state.luns.free_count() > 0, "the table has a page");
     let slot = state.luns.take_slot().expect("a free slot");
     assert!(state.create_lun(slot, id, BlockCount(8 * 2000)), "the length is possible");
     state.log.append(&Record::Create { lun: slot, id, length: 8 * 2000 });
@@ -189,7 +189,12 @@ fn snapshot(shared: &Arc<Shared>, sources: &[LunId], number: u128) -> Vec<LunId>
     let attempt = {
         let mut guard = shared.state.lock();
         let state = &mut *guard;
-        assert!(matches!(state.sets.prepare(&mut state.luns, set, &members), Ok(true)), "it can be prepared");
+        let fresh = state.sets.plan(&state.luns, set, &members).expect("it can be prepared");
+        assert!(
+            fresh.len() == members.len() && state.luns.free_count() >= fresh.len(),
+            "it is new, and the table has slots"
+        );
+        state.sets.add(&mut state.luns, set, fresh);
         state.sets.begin_commit(set).expect("nobody else commits it")
     };
     block_on(capture(shared, set, attempt)).expect("nothing fails");

@@ -13,8 +13,8 @@ use lunshadow_store::{CheckOptions, Media, Repair, ScrubOptions, StoreConfig, St
 
 const BLOCK: usize = 4096;
 /// Places of the format, in blocks.
-const COPY_DISTANCE: u64 = 1028;
-const LOG_START: u64 = 2056;
+const COPY_DISTANCE: u64 = 4;
+const LOG_START: u64 = 8;
 const LOG_BLOCKS: u64 = 64;
 const DATA_START: u64 = LOG_START + LOG_BLOCKS;
 const CAPACITY_BYTES: u64 = 28 << 20;
@@ -165,6 +165,8 @@ enum Kind {
     Map(u8),
     /// Pages of an index, and how many of them lie above what it leads to.
     Index(u8),
+    /// Pages of the index of the table of LUNs likewise.
+    Sites(u8),
     Table,
 }
 
@@ -181,13 +183,19 @@ impl Sealer<'_> {
         match kind {
             Kind::Data => {}
             Kind::Map(0) => (0..512).for_each(|at| self.seal(block, at * 8, Kind::Data)),
-            Kind::Map(level) => (0..256).for_each(|at| self.seal_pair(block, at * 16, at * 16 + 8, level - 1)),
+            Kind::Map(level) => {
+                (0..256).for_each(|at| self.seal_pair(block, at * 16, at * 16 + 8, Kind::Map(level - 1)))
+            }
             Kind::Index(0) => (0..512).for_each(|at| self.seal(block, at * 8, Kind::Data)),
             Kind::Index(level) => (0..512).for_each(|at| self.seal(block, at * 8, Kind::Index(level - 1))),
+            Kind::Sites(level) => (0..128).for_each(|at| {
+                let below = level.checked_sub(1).map_or(Kind::Table, Kind::Sites);
+                self.seal_pair(block, at * 32, at * 32 + 8, below);
+            }),
             Kind::Table => {
                 for at in (0..BLOCK).step_by(128) {
                     let levels = self.image.content(block)[at + 1];
-                    self.seal_pair(block, at + 64, at + 88, levels.clamp(1, 5) - 1);
+                    self.seal_pair(block, at + 64, at + 88, Kind::Map(levels.clamp(1, 5) - 1));
                 }
             }
         }
@@ -204,9 +212,9 @@ impl Sealer<'_> {
         }
     }
 
-    /// A reference to a map page and its copy, which gets the same content.
-    fn seal_pair(&mut self, block: u64, first: usize, second: usize, level: u8) {
-        self.seal(block, first, Kind::Map(level));
+    /// A reference to a page and its copy, which gets the same content.
+    fn seal_pair(&mut self, block: u64, first: usize, second: usize, kind: Kind) {
+        self.seal(block, first, kind);
         let (page, copy) = (self.image.word(block, first), self.image.word(block, second) >> 28);
         if page != 0 {
             if (DATA_START..CAPACITY_BYTES / BLOCK as u64).contains(&copy) && !self.done.contains_key(&copy) {
@@ -222,11 +230,7 @@ impl Sealer<'_> {
 fn seal_all(image: &mut Image) {
     let slot = newest_slot(image);
     let mut sealer = Sealer { image, done: HashMap::new() };
-    let index = sealer.image.word(slot, 96) >> 28;
-    for at in 0..512 {
-        sealer.seal(index, at * 8, Kind::Table);
-    }
-    sealer.seal(slot, 96, Kind::Data);
+    sealer.seal(slot, 96, Kind::Sites(1));
     sealer.seal(slot, 104, Kind::Index(1));
     for block in 2..COPY_DISTANCE {
         if let Some(content) = image.blocks.get(&block).cloned() {

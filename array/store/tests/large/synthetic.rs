@@ -2,7 +2,7 @@
 //! `docs/format.md`. Every LUN has pages of its own; the data is zeros.
 //!
 //! Where things lie, by the place in a region: data of three leaves from 512 on, these leaves at 16, 17 and 18, their second copies at 32, 33
-//! and 34, a page of level 1 at 48 and 49, a root at 52 and 53.
+//! and 34, a page of level 1 at 48 and 49, a root at 52 and 53, and the four places of a page of the table of LUNs from 56 on.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use lunshadow_store::Media;
 pub(crate) const BLOCK: usize = 4096;
 const LOG_BLOCKS: u64 = 2040;
 /// A multiple of the length of a region, so that places in regions are the low bits of block numbers.
-const DATA_START: u64 = 2056 + LOG_BLOCKS;
+const DATA_START: u64 = 8 + LOG_BLOCKS;
 const REGION: u64 = 2048;
 const LEAVES_PER_REGION: u64 = 3;
 /// All LUNs but the last have so many pages of level 1, of 256 leaves each: 128 GiB.
@@ -26,13 +26,17 @@ const PAGES_OF_LAST: u64 = 16;
 const PAGES: u64 = FULL_LUNS * PAGES_PER_LUN + PAGES_OF_LAST;
 const LEAVES: u64 = PAGES * 256;
 const REGIONS: u64 = LEAVES.div_ceil(LEAVES_PER_REGION);
-const TABLE_COPIES: u64 = 1028;
+/// Of the table of LUNs; the page of the index that leads to them lies in the region behind them.
+const TABLE_PAGES: u64 = LUNS.div_ceil(32);
 
 pub(crate) const LUNS: u64 = FULL_LUNS + 1;
 /// The bytes of LUNs that refer to a block of their own.
 pub(crate) const MAPPED_BYTES: u64 = LEAVES * (2 << 20);
 
 type Block = [u8; BLOCK];
+
+/// Of a region: how many leaves it has, and whether it has a page of level 1, a root, a page of the table.
+type Kind = (u64, bool, bool, bool);
 
 fn check_of(content: &[u8]) -> u64 {
     u64::from(crc32c::crc32c(content) & 0x0fff_ffff)
@@ -77,7 +81,7 @@ pub(crate) struct Synthetic {
     leaf_check: u64,
     leaf_check_bits: Vec<u64>,
     page_checks: Vec<u64>,
-    counts_checks: HashMap<(u64, bool, bool), u64>,
+    counts_checks: HashMap<Kind, u64>,
     /// Of the pages of level 1 of the index of regions.
     index_checks: Vec<u64>,
     /// What was written, and the place of each block in the file.
@@ -108,9 +112,9 @@ impl Synthetic {
             .collect();
         synthetic.page_checks = (0..PAGES).map(|page| check_of(&synthetic.page(page))).collect();
         for leaves in 1..=LEAVES_PER_REGION {
-            for (has_page, has_root) in [(false, false), (true, false), (true, true)] {
-                let check = check_of(&Self::counts_of(leaves, has_page, has_root));
-                synthetic.counts_checks.insert((leaves, has_page, has_root), check);
+            for at_most in 0..=3 {
+                let kind = (leaves, at_most > 0, at_most > 1, at_most > 2);
+                synthetic.counts_checks.insert(kind, check_of(&Self::counts_of(kind)));
             }
         }
         let pages = 0..REGIONS.div_ceil(512);
@@ -155,7 +159,7 @@ impl Synthetic {
         content
     }
 
-    fn counts_of(leaves: u64, has_page: bool, has_root: bool) -> Block {
+    fn counts_of((leaves, has_page, has_root, has_table): Kind) -> Block {
         let mut content = [0; BLOCK];
         let mut count = |at: u64| content[index(at) * 2] = 1;
         for leaf in 0..leaves {
@@ -164,12 +168,13 @@ impl Synthetic {
         }
         [48, 49].into_iter().filter(|_| has_page).for_each(&mut count);
         [52, 53].into_iter().filter(|_| has_root).for_each(&mut count);
+        (56..60).filter(|_| has_table).for_each(&mut count);
         content
     }
 
-    fn kind_of_region(region: u64) -> (u64, bool, bool) {
+    fn kind_of_region(region: u64) -> Kind {
         let leaves = (LEAVES - region * LEAVES_PER_REGION).min(LEAVES_PER_REGION);
-        (leaves, region < PAGES, region < LUNS)
+        (leaves, region < PAGES, region < LUNS, region <= TABLE_PAGES)
     }
 
     /// A page of the index of regions: level 1 refers to counts, level 2 to level 1.
@@ -201,23 +206,36 @@ impl Synthetic {
         content
     }
 
+    /// The page of the index that refers to the pages of the table.
     fn table_index(&self) -> Block {
         let mut content = [0; BLOCK];
-        for page in 0..LUNS.div_ceil(32) {
-            put(&mut content, index(page) * 8, entry(4 + 2 * page, check_of(&self.table_page(page))));
+        for page in 0..TABLE_PAGES {
+            Self::put_site(&mut content, index(page) * 32, page, check_of(&self.table_page(page)));
         }
         content
+    }
+
+    fn table_root(&self) -> Block {
+        let mut content = [0; BLOCK];
+        Self::put_site(&mut content, 0, TABLE_PAGES, check_of(&self.table_index()));
+        content
+    }
+
+    fn put_site(content: &mut Block, offset: usize, region: u64, check: u64) {
+        for (at, check) in (0..).zip([check, check, 0, 0]) {
+            put(content, offset + index(at) * 8, entry(place(region, 56 + at), check));
+        }
     }
 
     fn superblock(&self, generation: u64) -> Block {
         let mut content = [0; BLOCK];
         content[..8].copy_from_slice(b"LUNSHDW\x01");
-        let map_blocks = 2 * (LEAVES + PAGES + LUNS);
-        put(&mut content, 8, 2);
+        let map_blocks = 2 * (LEAVES + PAGES + LUNS) + 4 * (TABLE_PAGES + 1);
+        put(&mut content, 8, 3);
         content[24..40].copy_from_slice(&7_u128.to_le_bytes());
         let fields = [generation, 1, 1, 0, self.len_blocks(), LOG_BLOCKS, LEAVES * 512 + map_blocks];
         (40..).step_by(8).zip(fields).for_each(|(offset, value)| put(&mut content, offset, value));
-        put(&mut content, 96, entry(2, check_of(&self.table_index())));
+        put(&mut content, 96, entry(2, check_of(&self.table_root())));
         for number in 0..REGIONS.div_ceil(512 * 512) {
             let raw = entry(place(number * 512 * 512, 4), check_of(&self.regions_index(2, number)));
             put(&mut content, 104 + index(number) * 8, raw);
@@ -236,26 +254,23 @@ impl Synthetic {
         let zeros = [0; BLOCK];
         match block {
             0 | 1 => return self.superblock(2 - block),
-            TABLE_COPIES..=1029 => return self.superblock(2 - (block - TABLE_COPIES)),
-            2 | 1030 => return self.table_index(),
-            4..TABLE_COPIES if block.is_multiple_of(2) => return self.table_page((block - 4) / 2),
-            1032..2056 if block.is_multiple_of(2) => return self.table_page((block - 1032) / 2),
+            4 | 5 => return self.superblock(2 - (block - 4)),
+            2 | 6 => return self.table_root(),
             ..DATA_START => return zeros,
             _ => {}
         }
         let (region, at) = ((block - DATA_START) / REGION, (block - DATA_START) % REGION);
         let leaf = |first: u64| Some(region * LEAVES_PER_REGION + at - first).filter(|leaf| *leaf < LEAVES);
         match at {
-            0 => {
-                let (leaves, has_page, has_root) = Self::kind_of_region(region);
-                Self::counts_of(leaves, has_page, has_root)
-            }
+            0 => Self::counts_of(Self::kind_of_region(region)),
             2 | 6 if region.is_multiple_of(512) => self.regions_index(1, region / 512),
             4 | 8 if region.is_multiple_of(512 * 512) => self.regions_index(2, region / (512 * 512)),
             16..19 => leaf(16).map_or(zeros, |leaf| self.leaf_from(data_block(leaf))),
             32..35 => leaf(32).map_or(zeros, |leaf| self.leaf_from(data_block(leaf))),
             48 | 49 if region < PAGES => self.page(region),
             52 | 53 if region < LUNS => self.root(region),
+            56 | 57 if region < TABLE_PAGES => self.table_page(region),
+            56 | 57 if region == TABLE_PAGES => self.table_index(),
             _ => zeros,
         }
     }

@@ -15,7 +15,7 @@ use crate::sim_media::{Attempt, Operation, SimMedia};
 const LENGTH: BlockCount = BlockCount(8 * 1024);
 const AT_MOST: Duration = Duration::from_secs(60);
 /// Where the log begins in a pool with this file's geometry, and where it ends.
-const LOG_BYTES: std::ops::Range<u64> = 2056 * 4096..2120 * 4096;
+const LOG_BYTES: std::ops::Range<u64> = 8 * 4096..72 * 4096;
 
 fn filled(tag: u8, blocks: usize) -> Bytes {
     Bytes::from(vec![tag; blocks * 4096])

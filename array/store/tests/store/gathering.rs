@@ -18,7 +18,7 @@ use crate::sim_media::{Attempt, Loss, SimMedia, after_power_cut};
 const BLOCKS: u64 = 1200;
 const LENGTH: BlockCount = BlockCount(BLOCKS * 8);
 /// Where the data area of a pool with this geometry begins, or before it.
-const LOG_END_BYTES: u64 = 2120 * 4096;
+const LOG_END_BYTES: u64 = 72 * 4096;
 
 /// Writes blocks at the same time, each filled with its tag; what became of each.
 async fn write_all(lun: &LunHandle, writes: &[(u64, u8)]) -> Vec<(u64, Result<(), LunError>)> {

@@ -23,6 +23,8 @@ mod gathering;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod property;

@@ -14,7 +14,7 @@ use crate::model::{observe, small_config, small_pool};
 use crate::sim_media::SimMedia;
 
 /// The first block that can hold data in these pools.
-const FIRST_DATA_BLOCK: u64 = 2056 + 64 + 10;
+const FIRST_DATA_BLOCK: u64 = 8 + 64 + 10;
 
 async fn scrubbed(pool: &StorePool) -> ScrubReport {
     pool.scrub(ScrubOptions::default(), |_| ()).await.unwrap()
