@@ -4,6 +4,8 @@
 
 #[path = "../../array/store/tests/images/forgery.rs"]
 mod forgery;
+#[path = "../../array/store/tests/images/ordeal.rs"]
+mod ordeal;
 
 /// The newest superblock with any fields.
 pub fn superblock(data: &[u8]) {

@@ -37,7 +37,11 @@ pub(crate) fn run_targets(arguments: &FuzzArgs) -> anyhow::Result<()> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in a folder")?;
     for target in targets {
         println!("fuzzing {target} for {} s", arguments.seconds);
-        let mut fuzz = program("cargo", &["+nightly", "fuzz", "run", "--sanitizer", "none", target, "--"]);
+        let mut fuzz = program("cargo", &["+nightly", "fuzz", "run", "--sanitizer", "none", target]);
+        // What is found goes to the first folder; the second is kept with the sources, and is where a run begins.
+        let corpus = format!("fuzz/corpus/{target}");
+        std::fs::create_dir_all(root.join(&corpus)).context("the folder for what is found cannot be made")?;
+        fuzz.args([corpus, format!("fuzz/seeds/{target}"), "--".to_owned()]);
         fuzz.arg(format!("-max_total_time={}", arguments.seconds));
         fuzz.args([format!("-rss_limit_mb={MEMORY_MB}"), format!("-malloc_limit_mb={MEMORY_MB}")]);
         fuzz.args(["-max_len=4096", "-timeout=30", "-print_final_stats=1"]);

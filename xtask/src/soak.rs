@@ -24,6 +24,12 @@ pub(crate) struct SoakArgs {
     /// How many group snapshots are taken under dependent writes
     #[arg(long, default_value_t = 1000)]
     snapshots: u32,
+    /// How many LUNs the pool with very many shadow LUNs has
+    #[arg(long, default_value_t = 512)]
+    sources: u32,
+    /// How many shadow LUNs each of them has
+    #[arg(long, default_value_t = 512)]
+    shadows: u32,
     /// How many orders of threads are explored
     #[arg(long, default_value_t = 20_000)]
     orders: u32,
@@ -59,6 +65,8 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
         .env("LUNSHADOW_STORE_SEEDS", arguments.seeds.to_string())
         .env("LUNSHADOW_STORE_SEED", seed.to_string())
         .env("LUNSHADOW_STORE_SNAPSHOTS", arguments.snapshots.to_string())
+        .env("LUNSHADOW_STORE_SOURCES", arguments.sources.to_string())
+        .env("LUNSHADOW_STORE_SHADOWS", arguments.shadows.to_string())
         .env("PROPTEST_CASES", arguments.cases.to_string());
     part("histories, power cuts, faults, dependent writes", || run(&mut store))?;
     if arguments.only.is_some() {

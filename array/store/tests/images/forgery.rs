@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunId, Pool as _, RevertPair, ShadowMember, ShadowSetId};
-use lunshadow_store::{CheckOptions, Media, Repair, ScrubOptions, StoreConfig, StorePool, check_on};
+use lunshadow_store::{Media, StoreConfig, StorePool};
+
+use crate::ordeal::put_through;
 
 const BLOCK: usize = 4096;
 /// Places of the format, in blocks.
@@ -363,40 +365,8 @@ pub(crate) fn records() -> Vec<u8> {
     records
 }
 
-/// Opens, uses, scrubs, checks and repairs a pool as far as that goes. What a repair leaves is not to be repaired again.
+/// Puts the pool of an image through everything.
 pub(crate) fn use_image(image: &Image) {
-    let memory = |image: &Image| Memory(Arc::new(Mutex::new(image.clone())));
-    let options = CheckOptions { memory_bytes: 1 << 14, ..CheckOptions::default() };
-    drop(check_on(memory(image), &options, &mut |_| ()));
-    let media = memory(image);
-    if let Ok(report) = check_on(media.clone(), &CheckOptions { repair: true, ..options }, &mut |_| ())
-        && report.repair == Some(Repair::Done)
-        && let Ok(left) = check_on(media, &options, &mut |_| ())
-    {
-        assert!(!left.is_repairable(), "{left:?} is left of {report:?}");
-    }
-    runtime().block_on(async {
-        if let Ok(pool) = StorePool::open_on(memory(image), &config()) {
-            use_pool(&pool).await;
-        }
-    });
-}
-
-async fn use_pool(pool: &StorePool) {
-    drop(pool.scrub(ScrubOptions::default(), |_| ()).await);
-    for summary in pool.luns().into_iter().take(40) {
-        let Ok(lun) = pool.open(summary.lun) else { continue };
-        drop(pool.unique_bytes(summary.lun).await);
-        for at in [0, 8 * 510, 8 * 4990, summary.block_count.0.saturating_sub(64)] {
-            if at.saturating_add(64) <= lun.block_count().0 {
-                drop(lun.read(Lba(at), BlockCount(64)).await);
-                drop(lun.write(Lba(at), Bytes::from_static(&[1; 512])).await);
-                drop(lun.write(Lba(at), Bytes::from_static(&[1; 8192])).await);
-                drop(lun.discard(Lba(at), BlockCount(24)).await);
-            }
-        }
-        drop(lun.flush().await);
-        drop(pool.delete(summary.lun).await);
-    }
-    drop(pool.wait_reclaimed().await);
+    let memory = || Memory(Arc::new(Mutex::new(image.clone())));
+    runtime().block_on(put_through(memory, &config()));
 }

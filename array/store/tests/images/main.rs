@@ -4,15 +4,18 @@
 
 #[cfg(test)]
 mod forgery;
+#[cfg(test)]
+mod ordeal;
 
 #[cfg(test)]
 mod tests {
     use std::alloc::System;
+    use std::path::Path;
 
     use cap::Cap;
     use proptest::prelude::{ProptestConfig, any, proptest};
 
-    use crate::forgery::{forged_blocks, forged_log, forged_superblock, records, use_image};
+    use crate::forgery::{Image, forged_blocks, forged_log, forged_superblock, records, use_image};
 
     /// Several times of what these pools need.
     const MEMORY_BYTES: usize = 256 << 20;
@@ -29,6 +32,26 @@ mod tests {
         // The records once more: they refer to blocks that are taken, and cannot be redone.
         use_image(&forged_log(&records()));
         assert!(records().len() > 150);
+    }
+
+    #[expect(clippy::print_stdout, reason = "who reads of a failure sees which seed it was")]
+    fn try_seeds(target: &str, forge: impl Fn(&[u8]) -> Image) {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+        let mut paths: Vec<_> = std::fs::read_dir(seeds).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort_unstable();
+        assert!(paths.len() >= 20, "{target} has {} seeds", paths.len());
+        for path in paths {
+            println!("{}", path.display());
+            use_image(&forge(&std::fs::read(&path).unwrap()));
+        }
+    }
+
+    /// All that fuzzing has found to make the pool do something that nothing else does.
+    #[test]
+    fn what_fuzzing_has_kept_is_refused_or_used() {
+        try_seeds("superblock", forged_superblock);
+        try_seeds("log", forged_log);
+        try_seeds("blocks", forged_blocks);
     }
 
     proptest! {

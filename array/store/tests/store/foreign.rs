@@ -1,14 +1,14 @@
 //! Whatever a pool's file holds: a clean error, a damaged block, but never wrong data and never a panic.
 
-use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunError, LunId, Pool as _};
-use lunshadow_store::{CheckOptions, OpenError, POOL_FILE, Repair, StorePool, check_on};
+use lunshadow_store::{OpenError, POOL_FILE, StorePool};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash::cases;
 use crate::model::{Action, World, observe, small_config, small_pool, stamp_of, windows};
+use crate::ordeal::put_through;
 use crate::sim_media::{Attempt, Image, SimMedia};
 
 const SUPERBLOCKS: [u64; 4] = [0, 1, 4, 5];
@@ -254,38 +254,8 @@ fn directories_without_a_pool_and_pools_in_use_are_told_apart() {
     });
 }
 
-/// Uses a pool as far as it lets itself be used.
-async fn use_pool(pool: &StorePool) {
-    for summary in pool.luns() {
-        let lun = pool.open(summary.lun).unwrap();
-        for at in [0, 8 * 510, 8 * 4990] {
-            if at + 64 <= summary.block_count.0 {
-                drop(lun.read(Lba(at), BlockCount(64)).await);
-                drop(lun.write(Lba(at), Bytes::from_static(&[1; 512])).await);
-                drop(lun.write(Lba(at), Bytes::from_static(&[1; 8192])).await);
-                drop(lun.discard(Lba(at), BlockCount(24)).await);
-            }
-        }
-        drop(lun.flush().await);
-        drop(pool.delete(summary.lun).await);
-    }
-    drop(pool.wait_reclaimed().await);
-}
-
-/// Opens, uses, checks and repairs a pool as far as that goes.
 async fn try_all(image: Image) {
-    if let Ok(pool) = StorePool::open_on(SimMedia::with(image.clone()), &small_config(64)) {
-        use_pool(&pool).await;
-    }
-    let repair = CheckOptions { repair: true, memory_bytes: 1 << 14, ..CheckOptions::default() };
-    drop(check_on(SimMedia::with(image.clone()), &CheckOptions::default(), &mut |_| ()));
-    let media = SimMedia::with(image);
-    if let Ok(report) = check_on(media.clone(), &repair, &mut |_| ())
-        && report.repair == Some(Repair::Done)
-    {
-        let left = check_on(media, &CheckOptions::default(), &mut |_| ()).unwrap();
-        assert!(!left.is_repairable(), "{left:?} is left of {report:?}");
-    }
+    put_through(|| SimMedia::with(image.clone()), &small_config(64)).await;
 }
 
 proptest! {

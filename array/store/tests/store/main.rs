@@ -27,6 +27,9 @@ mod many;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+#[path = "../images/ordeal.rs"]
+mod ordeal;
+#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod reading;
