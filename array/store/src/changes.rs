@@ -12,6 +12,7 @@ use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
 use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::space::Faults;
 use crate::state::State;
+use crate::views::LeafOf;
 
 /// What came of changing a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,7 @@ impl State {
         if stocked != Some(true) {
             return Some(Updated::Full);
         }
+        self.luns.views.forget(LeafOf { slot, birth: self.luns.get(slot)?.birth, leaf });
         let growth = if discards && entries.len() == FANOUT {
             self.pages.remove_leaf(&mut tree, leaf)
         } else {

@@ -81,6 +81,7 @@ pub(crate) fn run(shared: &Shared, roots: &mut Roots, new_epoch: Option<u64>) ->
         state.limits = state.limits.resized(&geometry);
         let cache_pages = state.limits.cache_pages;
         state.pages.cache.set_limit(cache_pages);
+        shared.views.set_cache_pages(cache_pages);
     }
     state.medium_full = false;
     shared.drain_readers(&mut state);

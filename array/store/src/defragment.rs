@@ -19,10 +19,10 @@ use crate::changes::LeafPlace;
 use crate::lun::StoreLun;
 use crate::map::Leaf;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN};
-use crate::record::LunSlot;
 use crate::space::Faults;
 use crate::state::{PageError, Shared, State};
 use crate::sync::Mutex;
+use crate::views::LeafOf;
 use crate::writing::Mapped;
 
 /// How many leaves are remembered: 128 GiB of LUNs. What is scattered beyond them is found again when it is read.
@@ -37,14 +37,6 @@ const RUN_ENOUGH: usize = 32;
 const LONG_READ: usize = 32;
 /// How many times some regions are searched for a free run.
 const SEARCHES_MAX: usize = 16;
-
-/// A leaf of the map of a LUN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct LeafOf {
-    pub(crate) slot: LunSlot,
-    pub(crate) birth: u64,
-    pub(crate) leaf: u64,
-}
 
 /// The leaves whose data may be scattered.
 #[derive(Default)]
@@ -201,7 +193,7 @@ pub(crate) fn step(shared: &Arc<Shared>, leaf: LeafOf) -> Moved {
     };
     let Some(lun) = lun else { return Moved::default() };
     // From before the look-up until the map is changed, so that an entry that is the same then has the same content.
-    let reader = shared.reader(&shared.state.lock());
+    let reader = shared.reader(leaf.slot);
     let moved = move_rows(&lun, leaf.leaf).unwrap_or_else(|error| {
         // Reading it, or the scrub, tells what is damaged.
         tracing::info!(lun = %lun.id, leaf = leaf.leaf, error = %error, "scattered data stays where it is");

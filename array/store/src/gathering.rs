@@ -3,6 +3,9 @@
 //! Free blocks are taken in order, so writes to anywhere lie side by side on the medium. While some threads are busy writing, what
 //! comes meanwhile waits, and goes together: one search for blocks, one transfer, one hold of the pool's lock to change the maps.
 //! With one request at a time there is nothing to wait for, and nobody waits.
+//!
+//! The threads stay off the pool's lock where they can. Each takes blocks in advance, enough for several batches. Maps are changed by
+//! one of them at a time for all: who comes meanwhile leaves its batch to that one and goes on with the next transfer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,13 +14,13 @@ use std::sync::Arc;
 use lunshadow_lun::LunError;
 use tokio::sync::oneshot;
 
-use crate::defragment::LeafOf;
 use crate::lun::StoreLun;
 use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
 use crate::space::Purpose;
 use crate::state::{Shared, State};
 use crate::sync::Mutex;
+use crate::views::LeafOf;
 use crate::writing::{LeafWrite, Mapped, Piece, Written};
 
 /// Longer writes keep the medium busy enough by themselves.
@@ -27,6 +30,10 @@ const GATHERERS_MAX: usize = 2;
 /// How many writes go together at most, and how many bytes.
 const BATCH_WRITES_MAX: usize = 64;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How many blocks a thread takes at a time while there is plenty.
+const ADVANCE_BLOCKS: usize = 256;
+/// With fewer blocks than that there is never plenty.
+const PLENTY_BLOCKS_MIN: u64 = 4096;
 
 /// A write that somebody waits for.
 struct Waiting {
@@ -37,8 +44,7 @@ struct Waiting {
 
 impl Waiting {
     fn leaf(&self) -> LeafOf {
-        let StoreLun { slot, birth, .. } = self.lun;
-        LeafOf { slot, birth, leaf: self.write.bytes.start / (FANOUT_LEN * BLOCK_LEN) }
+        self.lun.leaf_of(self.write.bytes.start / (FANOUT_LEN * BLOCK_LEN))
     }
 }
 
@@ -52,37 +58,88 @@ struct Queue {
 #[derive(Default)]
 pub(crate) struct Gathering {
     queue: Mutex<Queue>,
+    mapping: Mutex<Mapping>,
+}
+
+/// Batches whose data is on the medium.
+#[derive(Default)]
+struct Mapping {
+    waiting: VecDeque<Stored>,
+    /// One of the threads changes maps.
+    is_busy: bool,
 }
 
 /// One of the threads that gather, counted as such until this is dropped.
-struct Gatherer {
+pub(crate) struct Gatherer {
     shared: Arc<Shared>,
     is_counted: bool,
+    /// Blocks that were taken in advance.
+    advance: VecDeque<u64>,
 }
 
 /// Writes whole blocks, together with what others write at the same time.
 pub(crate) async fn write(lun: StoreLun, write: LeafWrite) -> Result<Written, LunError> {
-    let shared = Arc::clone(&lun.shared);
-    let (done, written) = oneshot::channel();
-    let gatherer = {
-        let mut queue = shared.gathering.queue.lock();
-        queue.waiting.push_back(Waiting { lun, write, done });
-        let is_wanted = queue.gatherers < GATHERERS_MAX;
-        queue.gatherers += usize::from(is_wanted);
-        is_wanted.then(|| Gatherer { shared: Arc::clone(&shared), is_counted: true })
-    };
+    let (written, gatherer) = begin(lun, write);
     if let Some(gatherer) = gatherer {
         tokio::task::spawn_blocking(move || gatherer.run());
     }
     written.await.map_err(|_| LunError::Io(io::Error::other("a thread of the pool panicked")))?
 }
 
+/// Lets a write wait for a gatherer: the one that is answered, if more of them are wanted, which is to run then.
+pub(crate) fn begin(
+    lun: StoreLun,
+    write: LeafWrite,
+) -> (oneshot::Receiver<Result<Written, LunError>>, Option<Gatherer>) {
+    let shared = Arc::clone(&lun.shared);
+    let (done, written) = oneshot::channel();
+    let mut queue = shared.gathering.queue.lock();
+    queue.waiting.push_back(Waiting { lun, write, done });
+    let is_wanted = queue.gatherers < GATHERERS_MAX;
+    queue.gatherers += usize::from(is_wanted);
+    (written, is_wanted.then(|| Gatherer::new(&shared)))
+}
+
 impl Gatherer {
-    fn run(mut self) {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), is_counted: true, advance: VecDeque::new() }
+    }
+
+    /// Writes what waits until nothing does.
+    pub(crate) fn run(mut self) {
         while let Some(batch) = self.next_batch() {
             self.shared.note_scattered(batch.iter().map(Waiting::leaf));
-            run_batch(&self.shared, batch);
+            if batch.len() == 1 {
+                batch.into_iter().for_each(alone);
+            } else {
+                self.run_batch(batch);
+            }
         }
+    }
+
+    /// Writes a batch. Whatever does not go smoothly is done again write by write, which tells each what became of it.
+    fn run_batch(&mut self, batch: Vec<Waiting>) {
+        let members: Vec<Member> = batch.into_iter().map(Member::new).collect();
+        let Some(claimed) = self.claim(members.iter().map(|member| member.want).sum()) else {
+            return members.into_iter().for_each(|member| alone(member.waiting));
+        };
+        match store(&self.shared, &members, &claimed) {
+            Some(entries) => map_in_turn(&self.shared, Stored { members, entries, claimed }),
+            None => {
+                unhold(&self.shared, claimed.into_iter());
+                members.into_iter().for_each(|member| alone(member.waiting));
+            }
+        }
+    }
+
+    /// Takes blocks for all members of a batch. `None` if there are not so many now, or anything is wrong.
+    fn claim(&mut self, want: usize) -> Option<Vec<u64>> {
+        if self.advance.len() < want {
+            let missing = want - self.advance.len();
+            let many = claim(&self.shared, missing + ADVANCE_BLOCKS, true);
+            self.advance.extend(many.or_else(|| claim(&self.shared, missing, false))?);
+        }
+        Some(self.advance.drain(..want).collect())
     }
 
     /// What waits now. If nothing does, this is no gatherer any more, which those who come later see.
@@ -105,6 +162,9 @@ impl Gatherer {
 
 impl Drop for Gatherer {
     fn drop(&mut self) {
+        if !self.advance.is_empty() {
+            unhold(&self.shared, self.advance.drain(..));
+        }
         // It panicked, or the runtime ended before it began. The next write brings another one.
         if self.is_counted {
             self.shared.gathering.queue.lock().gatherers -= 1;
@@ -120,35 +180,76 @@ struct Member {
     want: usize,
 }
 
-/// Writes a batch. Whatever does not go smoothly is done again write by write, which tells each what became of it.
-fn run_batch(shared: &Shared, batch: Vec<Waiting>) {
-    if batch.len() == 1 {
-        return batch.into_iter().for_each(alone);
+impl Member {
+    fn new(waiting: Waiting) -> Self {
+        let pieces = waiting.write.whole_pieces();
+        let want = pieces.iter().filter(|piece| piece.takes_a_block()).count();
+        Self { waiting, pieces, want }
     }
-    let members: Vec<Member> = batch
-        .into_iter()
-        .map(|waiting| {
-            let pieces = waiting.write.whole_pieces();
-            let want = pieces.iter().filter(|piece| piece.takes_a_block()).count();
-            Member { waiting, pieces, want }
-        })
-        .collect();
-    let Some(claimed) = claim(shared, members.iter().map(|member| member.want).sum()) else {
-        return members.into_iter().for_each(|member| alone(member.waiting));
-    };
-    let entries = store(shared, &members, &claimed);
-    let mapped = if entries.is_some() { map(shared, &members, &entries.unwrap_or_default()) } else { Vec::new() };
+}
+
+/// A batch whose data is on the medium.
+struct Stored {
+    members: Vec<Member>,
+    /// Of all blocks, member by member.
+    entries: Vec<Vec<Entry>>,
+    claimed: Vec<u64>,
+}
+
+/// Changes the maps for a batch, and for those that come meanwhile; or leaves it to the thread that is busy with that.
+fn map_in_turn(shared: &Shared, stored: Stored) {
+    {
+        let mut mapping = shared.gathering.mapping.lock();
+        mapping.waiting.push_back(stored);
+        if std::mem::replace(&mut mapping.is_busy, true) {
+            return;
+        }
+    }
+    let turn = Turn(shared);
+    while let Some(stored) = turn.next() {
+        map_batch(shared, stored);
+    }
+}
+
+/// The turn of the thread that changes maps.
+struct Turn<'a>(&'a Shared);
+
+impl Turn<'_> {
+    /// The next batch. If there is none, the turn is over, which those who come later see.
+    fn next(&self) -> Option<Stored> {
+        let mut mapping = self.0.gathering.mapping.lock();
+        let next = mapping.waiting.pop_front();
+        mapping.is_busy = next.is_some();
+        next
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Whoever waits for these hears that nobody answers.
+            let mut mapping = self.0.gathering.mapping.lock();
+            mapping.waiting.clear();
+            mapping.is_busy = false;
+        }
+    }
+}
+
+fn map_batch(shared: &Shared, stored: Stored) {
+    let Stored { members, entries, claimed } = stored;
+    let mapped = map(shared, &members, &entries);
     let is_mapped = |at: usize| matches!(mapped.get(at), Some(Ok(Mapped::Done)));
     if (0..members.len()).any(|at| !is_mapped(at)) {
-        let mut state = shared.state.lock();
         let mut rest = claimed.as_slice();
+        let mut unused = Vec::new();
         for (at, member) in members.iter().enumerate() {
             let (own, others) = rest.split_at(member.want);
             rest = others;
             if !is_mapped(at) {
-                own.iter().for_each(|block| state.pages.space.unhold(*block));
+                unused.extend(own);
             }
         }
+        unhold(shared, unused.into_iter());
     }
     let mut mapped = mapped.into_iter();
     for member in members {
@@ -161,6 +262,11 @@ fn run_batch(shared: &Shared, batch: Vec<Waiting>) {
     }
 }
 
+fn unhold(shared: &Shared, blocks: impl Iterator<Item = u64>) {
+    let mut state = shared.state.lock();
+    blocks.for_each(|block| state.pages.space.unhold(block));
+}
+
 fn alone(waiting: Waiting) {
     let written = waiting.write.run(&waiting.lun);
     answer(waiting.done, written);
@@ -171,10 +277,11 @@ fn answer(done: oneshot::Sender<Result<Written, LunError>>, written: Result<Writ
     drop(done.send(written));
 }
 
-/// Takes blocks for all. `None` if there are not so many now, or anything is wrong.
-fn claim(shared: &Shared, want: usize) -> Option<Vec<u64>> {
+/// Takes blocks. `None` if there are not so many now, or not plenty if that is asked for, or anything is wrong.
+fn claim(shared: &Shared, want: usize, is_plenty: bool) -> Option<Vec<u64>> {
     let claimed = shared.with_pages(|state, faults| {
-        let needed = state.limits.reserve_blocks + u64::try_from(want).unwrap_or(u64::MAX);
+        let floor = if is_plenty { state.limits.low_blocks.max(PLENTY_BLOCKS_MIN) } else { 0 };
+        let needed = state.limits.reserve_blocks + floor + u64::try_from(want).unwrap_or(u64::MAX);
         if state.poisoned || (want > 0 && state.pages.space.free_count() < needed) {
             return Some(None);
         }

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::checkpoint::{self, Roots};
-use crate::defragment::{self, Due, LeafOf};
+use crate::defragment::{self, Due};
 use crate::record::LunSlot;
 use crate::state::Shared;
+use crate::views::LeafOf;
 
 /// So many LUNs are given back before a checkpoint makes their slots free again.
 const EMPTIED_MAX: usize = 1024;

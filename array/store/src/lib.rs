@@ -29,6 +29,7 @@ mod checkpoint;
 mod commit;
 mod defragment;
 mod enlarge;
+mod epochs;
 mod gathering;
 mod geometry;
 mod housekeeper;
@@ -59,6 +60,7 @@ mod table_index;
 mod table_scrub;
 mod usage;
 mod verify;
+mod views;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};

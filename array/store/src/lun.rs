@@ -11,7 +11,7 @@ use lunshadow_lun::{
 };
 
 use crate::changes::{LeafPlace, Updated};
-use crate::defragment::{LeafOf, is_slow_to_read};
+use crate::defragment::is_slow_to_read;
 use crate::gathering::{self, GATHERED_BYTES_MAX};
 use crate::lun_table::LunEntry;
 use crate::map::Leaf;
@@ -19,6 +19,7 @@ use crate::media::ReadPart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
 use crate::record::LunSlot;
 use crate::state::{PageError, Refusal, Shared, State};
+use crate::views::LeafOf;
 use crate::writing::{LeafWrite, Written};
 
 const LOGICAL_LEN: u64 = LOGICAL_BLOCK_BYTES as u64;
@@ -78,7 +79,7 @@ impl StoreLun {
     pub(crate) fn read_blocking(&self, bytes: &Range<u64>) -> Result<Bytes, LunError> {
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
         let mut buffer = AlignedBuffer::of_len(index((blocks.end - blocks.start) * BLOCK_LEN));
-        let reader = self.shared.reader(&self.shared.state.lock());
+        let reader = self.shared.reader(self.slot);
         let mut from = blocks.start;
         while from < blocks.end {
             let place = LeafPlace::of(from);
@@ -133,9 +134,12 @@ impl StoreLun {
     pub(crate) fn note_if_scattered(&self, first: u64, entries: &[Entry]) {
         if is_slow_to_read(entries) {
             let leaves = first / FANOUT_LEN..=(first + number(entries.len()) - 1) / FANOUT_LEN;
-            let (slot, birth) = (self.slot, self.birth);
-            self.shared.note_scattered(leaves.map(|leaf| LeafOf { slot, birth, leaf }));
+            self.shared.note_scattered(leaves.map(|leaf| self.leaf_of(leaf)));
         }
+    }
+
+    pub(crate) fn leaf_of(&self, leaf: u64) -> LeafOf {
+        LeafOf { slot: self.slot, birth: self.birth, leaf }
     }
 
     /// The entries of consecutive blocks within a leaf.

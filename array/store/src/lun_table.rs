@@ -13,6 +13,7 @@ use crate::map::Tree;
 use crate::page::{Page, PageRef, index};
 use crate::record::LunSlot;
 use crate::table_index::{FrozenIndex, LUNS_MAX, Site, TableIndex};
+use crate::views::Views;
 
 /// How many LUNs can share blocks. A count of references has room for as many, since a block is at one place of each LUN at most.
 pub(crate) const FAMILY_MAX: usize = 65_000;
@@ -140,6 +141,8 @@ pub(crate) struct LunTable {
     totals: Totals,
     sets: Bag<ShadowSetId>,
     families: Bag<LunId>,
+    /// What is seen of LUNs without the pool's lock.
+    pub(crate) views: Arc<Views>,
 }
 
 /// What a checkpoint writes of the table.
@@ -329,6 +332,7 @@ impl LunTable {
 
     /// Gives a LUN another length, and a map for that.
     pub(crate) fn set_length(&mut self, slot: LunSlot, length: BlockCount, tree: Tree) {
+        self.views.forget_lun(slot);
         self.change(slot, |lun| {
             (lun.length, lun.tree) = (length, tree);
             lun.shown_length.store(length.0, Ordering::Release);
@@ -337,6 +341,7 @@ impl LunTable {
 
     /// Gives a LUN the content of another one.
     pub(crate) fn set_content(&mut self, slot: LunSlot, from: &LunEntry) {
+        self.views.forget_lun(slot);
         self.change(slot, |lun| {
             (lun.length, lun.tree, lun.mapped_blocks, lun.family) =
                 (from.length, from.tree, from.mapped_blocks, from.family);
@@ -362,6 +367,7 @@ impl LunTable {
 
     /// Deletes a LUN: it cannot be found any more.
     pub(crate) fn delete(&mut self, slot: LunSlot) {
+        self.views.forget_lun(slot);
         let deleted = self.change(slot, |lun| {
             lun.life = Life::Deleted { cursor: 0 };
             lun.id

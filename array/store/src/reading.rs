@@ -22,11 +22,9 @@ impl StoreLun {
             return None;
         }
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
-        // Until the end, so that what was looked up stays what it is.
-        let (_reader, entries) = {
-            let mut state = self.shared.state.lock();
-            (self.shared.reader(&state), self.entries_in_memory(&mut state, bytes, &blocks)?)
-        };
+        // From before the look-up until the end, so that what was looked up stays what it is.
+        let _reader = self.shared.reader(self.slot);
+        let entries = self.entries_now(bytes, &blocks)?;
         let mut buffer = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
         let (mut parts, mut first) = (Vec::new(), 0);
         for run in entries.chunk_by(Entry::is_followed_by) {
@@ -54,21 +52,49 @@ impl StoreLun {
         Some(buffer.freeze().slice(start..start + index(bytes.end - bytes.start)))
     }
 
+    /// What blocks refer to, if all their leaves are in memory. The caller is a reader since before.
+    pub(crate) fn entries_now(&self, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Vec<Entry>> {
+        self.entries_in_view(blocks).or_else(|| {
+            let mut state = self.shared.state.lock();
+            self.entries_in_memory(&mut state, bytes, blocks)
+        })
+    }
+
+    /// What blocks refer to, if that can be said without the pool's lock.
+    fn entries_in_view(&self, blocks: &Range<u64>) -> Option<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
+        for (place, count) in leaves_of(blocks) {
+            let page = self.shared.views.get(self.leaf_of(place.leaf))?;
+            entries.extend((place.at..place.at + count).map(|at| page.entry(at)));
+        }
+        Some(entries)
+    }
+
     /// What blocks refer to, if all their leaves are in memory and the LUN still reaches that far.
     fn entries_in_memory(&self, state: &mut State, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Vec<Entry>> {
         let tree = self.entry_until(state, bytes).ok()?.tree;
         let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
-        let mut from = blocks.start;
-        while from < blocks.end {
-            let LeafPlace { leaf, at } = LeafPlace::of(from);
-            let end = blocks.end.min((leaf + 1) * FANOUT_LEN);
-            let count = index(end - from);
-            match state.pages.leaf(&tree, leaf, &mut Faults::new())? {
+        for (place, count) in leaves_of(blocks) {
+            match state.pages.leaf(&tree, place.leaf, &mut Faults::new())? {
                 Leaf::HoleUntil(_) => entries.resize(entries.len() + count, Entry::UNMAPPED),
-                Leaf::Mapped(page) => entries.extend((at..at + count).map(|at| page.entry(at))),
+                Leaf::Mapped(page) => {
+                    self.shared.views.put(self.leaf_of(place.leaf), &page);
+                    entries.extend((place.at..place.at + count).map(|at| page.entry(at)));
+                }
             }
-            from = end;
         }
         Some(entries)
     }
+}
+
+/// The parts of consecutive blocks that lie in one leaf each, and how many blocks these are.
+fn leaves_of(blocks: &Range<u64>) -> impl Iterator<Item = (LeafPlace, usize)> {
+    let Range { start: mut from, end } = *blocks;
+    std::iter::from_fn(move || {
+        let place = LeafPlace::of(from);
+        let next = end.min((place.leaf + 1) * FANOUT_LEN);
+        let count = index(next - from);
+        from = next;
+        (count > 0).then_some((place, count))
+    })
 }

@@ -171,7 +171,7 @@ impl Scrub {
             return bytes.unwrap_or(0);
         }
         // From before the look-up until the last read, so that no block becomes something else.
-        let reader = shared.reader(&shared.state.lock());
+        let reader = shared.reader(0);
         let mut place = None;
         let path = shared.with_pages(|state, faults| {
             // Looked up anew in each round: a root that a LUN had before may be a page that never was on the medium and is gone.

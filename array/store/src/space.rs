@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::bits::{RegionBits, RegionSet, count_of};
 use crate::cache::{Cache, PageKind};
+use crate::epochs::{Epochs, ReadEpoch};
 use crate::geometry::Geometry;
 use crate::page::{Entry, Page, PageRef, index};
 use crate::regions::Regions;
@@ -31,10 +32,6 @@ pub(crate) struct Fault {
 
 /// The pages that an operation needs and did not find. Operations look for all of them before they change anything.
 pub(crate) type Faults = Vec<Fault>;
-
-/// Proof that its holder may read blocks that it looked up: none of them is taken for something else while it lives.
-#[derive(Debug, Default)]
-pub(crate) struct ReadEpoch;
 
 /// What blocks are taken for. Data and map pages are taken from opposite ends, so that runs of data stay contiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +72,7 @@ pub(crate) struct Space {
     frozen: Option<Returning>,
     /// Freed before a durable checkpoint, oldest first; readers may still use them.
     draining: VecDeque<Returning>,
-    readers: Arc<ReadEpoch>,
+    epochs: Arc<Epochs>,
     released_generation: u64,
     /// Where the search for [`Purpose::Data`] goes on: region and place in it. Upwards.
     data_cursor: (u64, usize),
@@ -99,7 +96,7 @@ impl Space {
             freed: RegionSet::default(),
             frozen: None,
             draining: VecDeque::new(),
-            readers: Arc::default(),
+            epochs: Arc::default(),
             released_generation: 0,
             data_cursor: (0, 0),
             map_cursor: (geometry.region_count() - 1, 0),
@@ -154,9 +151,9 @@ impl Space {
         self.released_generation
     }
 
-    /// What a reader holds from its first look-up to its last read.
-    pub(crate) fn reader(&self) -> Arc<ReadEpoch> {
-        Arc::clone(&self.readers)
+    /// Where readers begin.
+    pub(crate) fn epochs(&self) -> Arc<Epochs> {
+        Arc::clone(&self.epochs)
     }
 
     pub(crate) fn counts_entry(&self, region: u64) -> Entry {
@@ -401,7 +398,7 @@ impl Space {
     /// Begins a checkpoint: what has been freed until now comes back when it is durable and its readers are gone.
     pub(crate) fn freeze(&mut self, generation: u64) {
         debug_assert!(self.frozen.is_none(), "one checkpoint at a time");
-        let readers = std::mem::take(&mut self.readers);
+        let readers = self.epochs.renew();
         let (blocks, count) = self.freed.take();
         self.frozen = Some(Returning { generation, readers, blocks, count });
     }

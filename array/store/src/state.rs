@@ -1,7 +1,8 @@
 //! What the threads and requests of a pool share, and how they wait for each other.
 //!
 //! One lock holds all metadata. Nothing is read from or written to the medium under it: an operation that needs a page which is not
-//! in memory says so, and is begun again when the page has come.
+//! in memory says so, and is begun again when the page has come. Data goes past it: reads look at [`Views`], writes that come together
+//! take their blocks in advance and leave the change of the maps to one of them ([`Gathering`]).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use crate::budget::Requests;
 use crate::cache::{PageKind, pages_in};
 use crate::defragment::Scattered;
+use crate::epochs::{Epochs, ReadEpoch};
 use crate::gathering::Gathering;
 use crate::geometry::Geometry;
 use crate::log::Log;
@@ -24,8 +26,9 @@ use crate::page::{Entry, Page};
 use crate::record::LunSlot;
 use crate::scrub::ScrubCursor;
 use crate::sets::Sets;
-use crate::space::{At, Fault, Faults, ReadEpoch};
+use crate::space::{At, Fault, Faults};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::views::Views;
 
 /// The metadata in memory.
 pub(crate) struct State {
@@ -162,6 +165,9 @@ pub(crate) struct Shared {
     pub(crate) gathering: Gathering,
     /// What is to be put in order.
     pub(crate) scattered: Scattered,
+    epochs: Arc<Epochs>,
+    /// What can be looked up without the lock.
+    pub(crate) views: Arc<Views>,
 }
 
 impl State {
@@ -201,6 +207,8 @@ impl Shared {
             durable_generation: state.durable_generation,
             ..Progress::default()
         };
+        let (epochs, views) = (state.pages.space.epochs(), Arc::clone(&state.luns.views));
+        views.set_cache_pages(state.limits.cache_pages);
         Self {
             media,
             state: Mutex::new(state),
@@ -215,6 +223,8 @@ impl Shared {
             requests: Requests::default(),
             gathering: Gathering::default(),
             scattered: Scattered::default(),
+            epochs,
+            views,
         }
     }
 
@@ -389,12 +399,11 @@ impl Shared {
     ) -> Result<T, PageError> {
         // Held until the end: what is looked up stays what it is, and what was read stays in memory.
         let mut pinned: Vec<Arc<Page>> = Vec::new();
-        let mut reader = None;
+        let _reader = self.reader(0);
         loop {
             let mut faults = Faults::new();
             {
                 let mut state = self.state.lock();
-                reader.get_or_insert_with(|| self.reader(&state));
                 if let Some(result) = operation(&mut state, &mut faults) {
                     // The pins go first, so that what was only needed here can be evicted.
                     drop(pinned);
@@ -468,9 +477,9 @@ impl Shared {
         page.is_plausible_map(level, |block| geometry.place(block).is_some())
     }
 
-    /// What a reader holds while it reads what it looked up.
-    pub(crate) fn reader(&self, state: &State) -> Reader<'_> {
-        Reader { epoch: Some(state.pages.space.reader()), shared: self }
+    /// What a reader of a LUN holds from before it looks something up until it has read that.
+    pub(crate) fn reader(&self, slot: LunSlot) -> Reader<'_> {
+        Reader { epoch: Some(self.epochs.enter(slot)), shared: self }
     }
 }
 

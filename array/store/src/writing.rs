@@ -67,7 +67,7 @@ impl LeafWrite {
     /// Writes and maps, anew if another write overtakes it in a block that both write a part of.
     pub(crate) fn run(&self, lun: &StoreLun) -> Result<Written, LunError> {
         loop {
-            let reader = lun.shared.reader(&lun.shared.state.lock());
+            let reader = lun.shared.reader(lun.slot);
             let pieces = self.pieces(lun)?;
             let want = pieces.iter().filter(|piece| piece.takes_a_block()).count();
             let Some(claimed) = self.claim(lun, want)? else { return Ok(Written::Full) };

@@ -21,7 +21,7 @@ use crate::lun::StoreLun;
 use crate::media::Media;
 use crate::pool::{StoreConfig, StorePool};
 use crate::writing::{LeafWrite, Written};
-use crate::{housekeeper, log_writer, recovery};
+use crate::{defragment, gathering, housekeeper, log_writer, recovery};
 
 const BLOCK: usize = 4096;
 const WRITERS: u64 = 2;
@@ -147,10 +147,13 @@ fn place(writer: u64) -> u64 {
     writer * 600
 }
 
-fn write(lun: &StoreLun, writer: u64, number: u64) {
-    let bytes = place(writer) * BLOCK as u64..(place(writer) + 1) * BLOCK as u64;
+fn write_of(block: u64, number: u64) -> LeafWrite {
     let data = Bytes::from(number.to_le_bytes().repeat(BLOCK / 8));
-    assert!(matches!(LeafWrite { bytes, data }.run(lun), Ok(Written::Done)), "there is space");
+    LeafWrite { bytes: block * BLOCK as u64..(block + 1) * BLOCK as u64, data }
+}
+
+fn write(lun: &StoreLun, writer: u64, number: u64) {
+    assert!(matches!(write_of(place(writer), number).run(lun), Ok(Written::Done)), "there is space");
 }
 
 fn read(lun: &StoreLun, writer: u64) -> u64 {
@@ -289,6 +292,88 @@ fn what_was_flushed_is_durable_in_every_order() {
         left.stop();
         tasks.into_iter().for_each(|task| task.join().expect("it ends"));
         expect_moment(&pool.shared, &luns);
+        pool.stop();
+    });
+}
+
+/// Reads a block as requests do whose map pages are in memory: without the pool's lock if that can be.
+fn read_now(lun: &StoreLun, block: u64) -> u64 {
+    let _reader = lun.shared.reader(lun.slot);
+    let blocks = block..block + 1;
+    let bytes = block * BLOCK as u64..(block + 1) * BLOCK as u64;
+    let entries = lun.entries_now(&bytes, &blocks).expect("the map is in memory");
+    let mut found = [0; BLOCK];
+    lun.fetch(&entries, &mut found).expect("what was looked up stays what it is");
+    u64::from_le_bytes(*found.first_chunk().expect("a block"))
+}
+
+#[test]
+fn what_is_read_without_the_lock_is_never_stale_in_any_order() {
+    explore(|medium| {
+        let pool = Explored::open(&medium);
+        let id = LunId::from_u128(1);
+        create(&pool.shared, id);
+        let lun = lun(&pool.shared, id);
+        // Scattered in one leaf, so that they can be moved.
+        for block in [0, 2, 4, 6, 7, 5, 3, 1] {
+            assert!(matches!(write_of(block, 1).run(&lun), Ok(Written::Done)), "there is space");
+        }
+        let answered = Arc::new(Untold::new(1));
+        let (writer, known) = (lun.clone(), Arc::clone(&answered));
+        let mut tasks = vec![thread::spawn(move || {
+            for number in 2..=NUMBERS {
+                assert!(matches!(write_of(3, number).run(&writer), Ok(Written::Done)), "there is space");
+                *known.lock().unwrap_or_else(PoisonError::into_inner) = number;
+            }
+        })];
+        let shared = Arc::clone(&pool.shared);
+        tasks.push(thread::spawn(move || {
+            for _ in 0..2 {
+                let generation = shared.want_checkpoint(&mut shared.state.lock());
+                block_on(shared.checkpointed(generation)).expect("nothing fails");
+            }
+        }));
+        let mover = lun.clone();
+        tasks.push(thread::spawn(move || {
+            defragment::step(&mover.shared, mover.leaf_of(0));
+        }));
+        for _ in 0..4 {
+            let at_least = *answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = read_now(&lun, 3);
+            assert!(found >= at_least, "{found} is read, {at_least} was answered before");
+            assert_eq!(read_now(&lun, 4), 1);
+        }
+        tasks.into_iter().for_each(|task| task.join().expect("it ends"));
+        assert_eq!(read_now(&lun, 3), NUMBERS);
+        pool.stop();
+    });
+}
+
+#[test]
+fn writes_that_are_gathered_are_all_there_in_every_order() {
+    explore(|medium| {
+        let pool = Explored::open(&medium);
+        let id = LunId::from_u128(1);
+        create(&pool.shared, id);
+        let tasks: Vec<_> = (0..3)
+            .map(|writer| {
+                let lun = lun(&pool.shared, id);
+                thread::spawn(move || {
+                    let blocks = (0..3).map(|at| 3 * at + writer);
+                    let begun: Vec<_> =
+                        blocks.map(|block| gathering::begin(lun.clone(), write_of(block, block + 1))).collect();
+                    let (answers, gatherers): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+                    gatherers.into_iter().flatten().for_each(gathering::Gatherer::run);
+                    answers
+                })
+            })
+            .collect();
+        let answers: Vec<_> = tasks.into_iter().flat_map(|task| task.join().expect("it ends")).collect();
+        for mut answer in answers {
+            assert!(matches!(answer.try_recv(), Ok(Ok(Written::Done))), "somebody is not answered");
+        }
+        let lun = lun(&pool.shared, id);
+        (0..9).for_each(|block| assert_eq!(read_now(&lun, block), block + 1));
         pool.stop();
     });
 }

@@ -1,5 +1,8 @@
 //! Reads through rings, where this machine has them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _};
 use lunshadow_store::{IoMode, POOL_FILE, StoreConfig, StorePool};
@@ -107,4 +110,66 @@ async fn reads_that_nobody_waits_for_any_more_harm_nothing() {
         }
     }
     assert_eq!(lun.read(Lba(8), BlockCount(8)).await.unwrap()[..], [0xa1; BLOCK]);
+}
+
+/// Reads a block until the writers are done; what is read is never older than what was answered before, and never of another LUN.
+async fn watch(lun: LunHandle, block: u64, answered: Arc<[AtomicU64]>, is_over: Arc<AtomicBool>) -> u64 {
+    let mut count = 0;
+    while !is_over.load(Ordering::Acquire) {
+        let at_least = answered[usize::try_from(block).unwrap()].load(Ordering::Acquire);
+        let content = lun.read(Lba(block * 8), BlockCount(8)).await.unwrap();
+        let (owner, found) = content.split_at(16);
+        let found = u64::from_le_bytes(*found.first_chunk().unwrap());
+        assert_eq!(owner, lun.id().as_u128().to_le_bytes(), "block {block}");
+        assert!(found >= at_least, "block {block} is {found}, {at_least} was answered before");
+        count += 1;
+        tokio::task::yield_now().await;
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_beside_writes_moves_and_checkpoints_are_never_stale() {
+    const BLOCKS: u64 = 64;
+    let (_media, pool) = crate::model::small_pool(4096);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (mut writers, mut readers) = (JoinSet::new(), JoinSet::new());
+    for number in 0..3_u64 {
+        let lun = pool.create(LunId::random(), BlockCount(BLOCKS * 8)).await.unwrap();
+        let answered: Arc<[AtomicU64]> = (0..BLOCKS).map(|_| AtomicU64::new(0)).collect();
+        let write = |lun: LunHandle, block: u64, value: u64| async move {
+            let mut content = lun.id().as_u128().to_le_bytes().to_vec();
+            content.extend(value.to_le_bytes());
+            content.resize(BLOCK, 1);
+            lun.write(Lba(block * 8), Bytes::from(content)).await.unwrap();
+        };
+        for block in 0..BLOCKS {
+            write(lun.clone(), block, 0).await;
+        }
+        for first in [0, 1] {
+            let (lun, answered) = (lun.clone(), Arc::clone(&answered));
+            writers.spawn(async move {
+                for value in 1..=20 {
+                    for block in (first..BLOCKS).step_by(2).map(|block| (block * 29 + number) % BLOCKS) {
+                        write(lun.clone(), block, value).await;
+                        answered[usize::try_from(block).unwrap()].store(value, Ordering::Release);
+                    }
+                }
+            });
+        }
+        for block in [0, 17, BLOCKS - 1] {
+            readers.spawn(watch(lun.clone(), block, Arc::clone(&answered), Arc::clone(&is_over)));
+        }
+    }
+    while !writers.is_empty() {
+        pool.wait_defragmented().await.unwrap();
+        pool.close().await.unwrap();
+        while let Some(written) = writers.try_join_next() {
+            written.unwrap();
+        }
+    }
+    is_over.store(true, Ordering::Release);
+    while let Some(count) = readers.join_next().await {
+        assert!(count.unwrap() > 0);
+    }
 }

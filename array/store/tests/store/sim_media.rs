@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use lunshadow_store::Media;
+use lunshadow_store::{Media, Reading};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -256,6 +256,24 @@ impl SimMedia {
 }
 
 impl Media for SimMedia {
+    fn reads_without_threads(&self) -> bool {
+        true
+    }
+
+    /// Reads that are to fail or to hang, or that a fault looks at, are refused here: they come again in the ordinary way.
+    fn begin_read(&self, mut reading: Reading) -> Result<(), Reading> {
+        let inner = self.lock();
+        if inner.fault.is_some() || inner.read != HangingRead::None {
+            return Err(reading);
+        }
+        for (offset_bytes, part) in &reading.parts {
+            inner.image.read(*offset_bytes, &mut reading.buffer[part.clone()]);
+        }
+        drop(inner);
+        (reading.done)(Ok(reading.buffer));
+        Ok(())
+    }
+
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         let mut inner = self.lock();
         if inner.read == HangingRead::Next {
