@@ -7,6 +7,9 @@ use crate::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunHandle, PHYSICAL_
 /// How much one step reads at most.
 const STEP_BLOCKS: u64 = (4 << 20) / LOGICAL_BLOCK_BYTES as u64;
 
+/// How much is moved at a time where blocks cannot be shared.
+const PIECE_BLOCKS: u64 = (1 << 20) / LOGICAL_BLOCK_BYTES as u64;
+
 const PHYSICAL_BYTES: usize = PHYSICAL_BLOCK_BYTES as usize;
 
 /// Why a copy cannot go on. What was copied before is where it should be.
@@ -77,6 +80,37 @@ impl Copier {
         self.at = Lba(self.at.0 + step.passed.0);
         Ok(Some(step))
     }
+}
+
+/// Copies blocks of a LUN to places of the same or another one, by [sharing](LunHandle::share) as far as storage can, and otherwise by
+/// moving data in pieces. How many bytes it had to move.
+///
+/// What is copied is expected not to change meanwhile; blocks that lie in both ranges of one LUN are for a [pin](LunHandle::pin) of it.
+///
+/// # Errors
+/// [`CopyError`]. What was copied before stays.
+pub async fn copy_blocks(
+    (from, mut from_at): (&LunHandle, Lba),
+    (to, mut at): (&LunHandle, Lba),
+    count: BlockCount,
+) -> Result<u64, CopyError> {
+    const PHYSICAL_BLOCKS: u64 = PHYSICAL_BLOCK_BYTES as u64 / LOGICAL_BLOCK_BYTES as u64;
+    let (mut rest, mut moved_bytes) = (count.0, 0);
+    while rest > 0 {
+        let mut passed = to.share(at, from, from_at, BlockCount(rest)).await.map_err(CopyError::Write)?;
+        if passed.0 == 0 {
+            // Up to the next physical block first, since sharing may be possible from there on.
+            let odd = at.0 % PHYSICAL_BLOCKS;
+            let piece = if odd == 0 { PIECE_BLOCKS } else { PHYSICAL_BLOCKS - odd };
+            passed = BlockCount(piece.min(rest));
+            let data = from.read(from_at, passed).await.map_err(CopyError::Read)?;
+            to.write(at, data).await.map_err(CopyError::Write)?;
+            moved_bytes += passed.bytes();
+        }
+        rest -= passed.0;
+        (from_at, at) = (Lba(from_at.0 + passed.0), Lba(at.0 + passed.0));
+    }
+    Ok(moved_bytes)
 }
 
 /// Writes what is not zeros of `data`; how many bytes that was. Places that are left out have to read as zeros already.

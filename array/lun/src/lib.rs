@@ -3,7 +3,7 @@
 //! * [`Lun`]: the data of one LUN. The SCSI device server in `array/target` knows nothing else of storage.
 //! * [`Pool`]: a set of LUNs that can be captured together at one instant. `array/catalog` drives it.
 //! * [`PoolCare`]: what an administrator does with a pool as a whole.
-//! * [`Copier`]: copies the content of one LUN to another.
+//! * [`Copier`]: copies the content of one LUN to another; [`copy_blocks`]: ranges of them, without moving data where storage can.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
 //! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
 //! * [`ReservationStore`]: keeps the target's persistent reservations over restarts.
@@ -23,7 +23,7 @@ mod reservation_store;
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
 pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, ScrubReport};
-pub use copy::{Copier, CopyError, CopyStep, write_sparse};
+pub use copy::{Copier, CopyError, CopyStep, copy_blocks, write_sparse};
 pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
     ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of,

@@ -1,5 +1,6 @@
 //! The data of one LUN.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,6 +43,9 @@ pub enum LunError {
     /// The LUN was deleted while the request came.
     #[error("the LUN is deleted")]
     Gone,
+    /// The LUN stays as it is: it is the content that another one had when it was [pinned](Lun::pin).
+    #[error("the LUN cannot be changed")]
+    ReadOnly,
     /// The medium failed.
     #[error("the pool's medium failed")]
     Io(#[source] std::io::Error),
@@ -93,6 +97,26 @@ pub trait Lun: Send + Sync + 'static {
 
     /// Gives blocks back: they read as zeros afterwards. Parts of physical blocks are written with zeros where that is needed.
     fn discard(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<(), LunError>> + Send;
+
+    /// The content that the LUN has at this instant, as a LUN of which nobody else knows, and which refuses changes as
+    /// [`LunError::ReadOnly`]. What it holds takes space until its last handle is gone, and no longer than the pool is open. `None` if
+    /// storage can keep no content now, or none at all.
+    fn pin(&self) -> impl Future<Output = Result<Option<LunHandle>, LunError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// Writes to the blocks from `at` on what blocks of `from` hold, without moving data. How many blocks it did that for: fewer than
+    /// `count`, down to none, where storage cannot. The rest is for the caller to copy. It may be answered before it has been seen whether all of
+    /// the ranges lie within their LUNs.
+    fn share(
+        &self,
+        _at: Lba,
+        _from: &LunHandle,
+        _from_at: Lba,
+        _count: BlockCount,
+    ) -> impl Future<Output = Result<BlockCount, LunError>> + Send {
+        std::future::ready(Ok(BlockCount(0)))
+    }
 }
 
 /// Room, in bytes.
@@ -137,6 +161,9 @@ trait DynLun: Send + Sync {
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
     fn flush(&self) -> LunFuture<'_, ()>;
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()>;
+    fn pin(&self) -> LunFuture<'_, Option<LunHandle>>;
+    fn share<'a>(&'a self, at: Lba, from: &'a LunHandle, from_at: Lba, count: BlockCount) -> LunFuture<'a, BlockCount>;
+    fn as_any(&self) -> &dyn Any;
 }
 
 impl<L: Lun> DynLun for L {
@@ -166,6 +193,15 @@ impl<L: Lun> DynLun for L {
     }
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()> {
         Box::pin(Lun::discard(self, at, count))
+    }
+    fn pin(&self) -> LunFuture<'_, Option<LunHandle>> {
+        Box::pin(Lun::pin(self))
+    }
+    fn share<'a>(&'a self, at: Lba, from: &'a LunHandle, from_at: Lba, count: BlockCount) -> LunFuture<'a, BlockCount> {
+        Box::pin(Lun::share(self, at, from, from_at, count))
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -247,5 +283,27 @@ impl LunHandle {
     /// As for writing.
     pub async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
         self.0.discard(at, count).await
+    }
+
+    /// See [`Lun::pin`].
+    ///
+    /// # Errors
+    /// [`LunError::Damaged`], [`LunError::Poisoned`], [`LunError::Gone`].
+    pub async fn pin(&self) -> Result<Option<Self>, LunError> {
+        self.0.pin().await
+    }
+
+    /// See [`Lun::share`].
+    ///
+    /// # Errors
+    /// As for writing, and as for reading `from`.
+    pub async fn share(&self, at: Lba, from: &Self, from_at: Lba, count: BlockCount) -> Result<BlockCount, LunError> {
+        self.0.share(at, from, from_at, count).await
+    }
+
+    /// The LUN itself, if it is of this kind: how storage knows its own.
+    #[must_use]
+    pub fn downcast_ref<L: Lun>(&self) -> Option<&L> {
+        self.0.as_any().downcast_ref()
     }
 }

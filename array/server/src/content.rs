@@ -42,7 +42,8 @@ fn failed(error: &LunError) -> Refusal {
         LunError::OutOfSpace => ProblemCode::OutOfSpace,
         LunError::Gone => ProblemCode::UnknownLun,
         LunError::Poisoned => ProblemCode::PoolReadOnly,
-        LunError::Damaged { .. } | LunError::Io(_) => ProblemCode::Internal,
+        // No LUN that has a name or an id is only kept for copies.
+        LunError::ReadOnly | LunError::Damaged { .. } | LunError::Io(_) => ProblemCode::Internal,
     };
     Refusal::new(code, error.to_string())
 }

@@ -88,6 +88,21 @@ impl State {
 
     /// Adds the records of a change of a map to the log. True if the writer of the log should be woken.
     pub(crate) fn log_update(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) -> bool {
+        self.log_runs(place, entries, |first, block, checks| Record::Write { lun: slot, first, block, checks }, slot)
+    }
+
+    /// The same for blocks that other places refer to already.
+    pub(crate) fn log_sharing(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) -> bool {
+        self.log_runs(place, entries, |first, block, checks| Record::Share { lun: slot, first, block, checks }, slot)
+    }
+
+    fn log_runs(
+        &mut self,
+        place: LeafPlace,
+        entries: &[Entry],
+        mapped: impl Fn(u64, u64, Vec<u32>) -> Record,
+        slot: LunSlot,
+    ) -> bool {
         let mut wake = false;
         let mut rest = entries;
         let mut first = place.block();
@@ -101,8 +116,7 @@ impl State {
                 let count = u32::try_from(run).expect("at most a leaf");
                 Record::Discard { lun: slot, first, count }
             } else {
-                let checks = rest[..run].iter().map(|entry| entry.check()).collect();
-                Record::Write { lun: slot, first, block: head.block(), checks }
+                mapped(first, head.block(), rest[..run].iter().map(|entry| entry.check()).collect())
             };
             wake |= self.log.append(&record);
             rest = &rest[run..];

@@ -98,7 +98,7 @@ pub struct CheckReport {
     pub overcounted_blocks: u64,
     /// Blocks whose count is less than what refers to them: they would be freed too early.
     pub undercounted_blocks: u64,
-    /// Blocks that are used for more than one purpose, or at more than one place of a LUN.
+    /// Blocks that are used for more than one purpose.
     pub conflicting_blocks: u64,
     /// The totals in the superblock are wrong.
     pub wrong_totals: bool,

@@ -19,7 +19,7 @@ use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::scrub::ScrubCursor;
 use crate::state::{Shared, State};
-use crate::superblock::Superblock;
+use crate::superblock::{KNOWN_FEATURES, Superblock};
 use crate::table_index::FrozenIndex;
 
 /// The roots of the metadata that only checkpoints change. They are as in the newest durable superblock.
@@ -168,6 +168,7 @@ fn seal(frozen: Frozen, roots: &mut Roots) -> Sealed {
     let superblock = &mut roots.superblock;
     superblock.table_index = sealed.table_index.root().raw().into();
     superblock.generation = generation.into();
+    superblock.features = KNOWN_FEATURES.into();
     superblock.epoch = log_start.epoch.into();
     superblock.log_sequence = log_start.sequence.into();
     superblock.log_position = log_start.position.into();

@@ -51,6 +51,7 @@ mod regions;
 mod reshape;
 mod scrub;
 mod sets;
+mod sharing;
 mod space;
 mod state;
 mod superblock;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lunshadow_lun::{
-    AlignedBuffer, BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel,
+    AlignedBuffer, BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunUsage, SpaceLevel,
 };
 
 use crate::changes::{LeafPlace, Updated};
@@ -18,6 +18,7 @@ use crate::map::Leaf;
 use crate::media::ReadPart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
 use crate::record::LunSlot;
+use crate::sharing::PinnedLun;
 use crate::state::{PageError, Refusal, Shared, State};
 use crate::views::LeafOf;
 use crate::writing::{LeafWrite, Written};
@@ -40,7 +41,7 @@ pub(crate) struct StoreLun {
 impl StoreLun {
     /// The LUN's entry, unless it was deleted.
     pub(crate) fn entry<'a>(&self, state: &'a State) -> Result<&'a LunEntry, LunError> {
-        let entry = state.luns.get(self.slot).filter(|lun| lun.birth == self.birth && lun.is_live());
+        let entry = state.luns.get(self.slot).filter(|lun| lun.birth == self.birth && lun.is_readable());
         entry.ok_or(LunError::Gone)
     }
 
@@ -60,7 +61,7 @@ impl StoreLun {
     }
 
     /// The bytes that a request is about.
-    fn checked(&self, at: Lba, count: BlockCount) -> Result<Range<u64>, LunError> {
+    pub(crate) fn checked(&self, at: Lba, count: BlockCount) -> Result<Range<u64>, LunError> {
         let size = self.length();
         match at.checked_add(count) {
             Some(end) if end.0 <= size.0 => Ok(at.0 * LOGICAL_LEN..end.0 * LOGICAL_LEN),
@@ -193,7 +194,11 @@ impl StoreLun {
     }
 
     /// Does something that takes blocks, again if there are not enough and waiting helps.
-    async fn with_space<T, F>(&self, blocks: u64, attempt: impl Fn(Self) -> F + Send + Sync) -> Result<T, LunError>
+    pub(crate) async fn with_space<T, F>(
+        &self,
+        blocks: u64,
+        attempt: impl Fn(Self) -> F + Send + Sync,
+    ) -> Result<T, LunError>
     where
         F: Future<Output = Result<Option<T>, LunError>> + Send,
     {
@@ -389,6 +394,16 @@ impl Lun for StoreLun {
         while !self.discard_as_long(at, count, self.length()).await? {}
         Ok(())
     }
+
+    async fn pin(&self) -> Result<Option<LunHandle>, LunError> {
+        let pinned = PinnedLun::of(self).await?;
+        Ok(pinned.map(LunHandle::new))
+    }
+
+    async fn share(&self, at: Lba, from: &LunHandle, from_at: Lba, count: BlockCount) -> Result<BlockCount, LunError> {
+        let _request = self.shared.requests.begin();
+        self.share_from(at, from, from_at, count).await
+    }
 }
 
 fn refused(refusal: Refusal) -> LunError {
@@ -399,7 +414,7 @@ fn refused(refusal: Refusal) -> LunError {
 }
 
 /// Runs what may wait for the medium where that harms nobody.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LunError> + Send + 'static,
 ) -> Result<T, LunError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| LunError::Io(io::Error::other(error)))?

@@ -19,7 +19,7 @@ const _: () = assert!(size_of::<LunRecord>() == RECORD_BYTES);
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct LunRecord {
-    /// 0: free, 1: live, 2: being given back.
+    /// 0: free, 1: live, 2: being given back, 3: kept for copies, which ends when the pool is opened.
     state: u8,
     levels: u8,
     /// 0: it began empty, 1: it is a shadow LUN.
@@ -68,6 +68,7 @@ impl LunRecord {
             // A capture that a checkpoint makes durable is durable.
             Life::Hidden | Life::Live => (1, 0),
             Life::Deleted { cursor } => (2, cursor),
+            Life::Pinned => (3, 0),
         };
         let (origin, source, set) = match lun.origin {
             LunOrigin::Empty => (0, 0, 0),
@@ -95,6 +96,7 @@ impl LunRecord {
         let life = match self.state {
             1 => Life::Live,
             2 => Life::Deleted { cursor: self.cursor.get() },
+            3 => Life::Pinned,
             _ => return Err(BadRecord),
         };
         let origin = match self.origin {

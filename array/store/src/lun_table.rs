@@ -15,7 +15,8 @@ use crate::record::LunSlot;
 use crate::table_index::{FrozenIndex, LUNS_MAX, Site, TableIndex};
 use crate::views::Views;
 
-/// How many LUNs can share blocks. A count of references has room for as many, since a block is at one place of each LUN at most.
+/// How many LUNs can share pages of their maps. A count of references has room for as many, since a page is at one place of each LUN at
+/// most.
 pub(crate) const FAMILY_MAX: usize = 65_000;
 const _: () = assert!(FAMILY_MAX < u16::MAX as usize);
 
@@ -26,6 +27,8 @@ pub(crate) enum Life {
     Hidden,
     /// It can be opened.
     Live,
+    /// The content of another LUN, which only those who copy from it have. Its id is that of the other one.
+    Pinned,
     /// Deleted. What its map refers to below the block `cursor` has been given back.
     Deleted { cursor: u64 },
 }
@@ -56,6 +59,11 @@ impl LunEntry {
 
     fn summary(&self) -> LunSummary {
         LunSummary { lun: self.id, block_count: self.length, origin: self.origin }
+    }
+
+    /// Whether handles of it can read it.
+    pub(crate) fn is_readable(&self) -> bool {
+        matches!(self.life, Life::Live | Life::Pinned)
     }
 }
 
@@ -197,7 +205,7 @@ impl LunTable {
                 *sum = if is_more { *sum + u128::from(part) } else { *sum - u128::from(part) }
             };
             match lun.life {
-                Life::Hidden => {}
+                Life::Hidden | Life::Pinned => {}
                 Life::Live => {
                     self.totals.live = if is_more { self.totals.live + 1 } else { self.totals.live - 1 };
                     add(&mut self.totals.live_length, lun.length);
@@ -312,10 +320,10 @@ impl LunTable {
         lun.birth = self.births;
         self.births += 1;
         self.free.remove(&slot);
-        if matches!(lun.life, Life::Deleted { .. }) {
-            self.deleted.insert(slot);
-        } else {
-            self.by_id.insert(lun.id, slot);
+        match lun.life {
+            Life::Deleted { .. } => drop(self.deleted.insert(slot)),
+            Life::Pinned => {}
+            Life::Hidden | Life::Live => drop(self.by_id.insert(lun.id, slot)),
         }
         self.recount(None, Some(Counted::of(&lun)));
         let (page, at) = place_of(slot);
@@ -377,6 +385,13 @@ impl LunTable {
             self.by_id.remove(&id);
         }
         self.deleted.insert(slot);
+    }
+
+    /// The slots in which contents are kept for copies.
+    pub(crate) fn pinned(&self) -> Vec<LunSlot> {
+        let slots = self.pages.iter().enumerate().flat_map(|(page, slots)| (first_slot(page)..).zip(slots));
+        let pinned = slots.filter(|(_, lun)| lun.as_ref().is_some_and(|lun| lun.life == Life::Pinned));
+        pinned.map(|(slot, _)| slot).collect()
     }
 
     /// Empties the slot of a LUN that has been given back entirely.
@@ -442,7 +457,7 @@ impl LunTable {
         let Some(page) = page else { return Ok(()) };
         for (slot, lun) in (first..).zip(decode_page(page)) {
             let Some(lun) = lun? else { continue };
-            let known = !matches!(lun.life, Life::Deleted { .. }) && self.by_id.contains_key(&lun.id);
+            let known = lun.is_live() && self.by_id.contains_key(&lun.id);
             if known || !is_root(lun.tree.root) {
                 return Err(BadRecord);
             }

@@ -9,7 +9,7 @@ use crate::page::{BLOCK_NUMBER_END, FANOUT};
 /// The number of a LUN in the table of LUNs.
 pub(crate) type LunSlot = u32;
 
-/// A change. All but [`Record::Write`] are as small as their fields.
+/// A change. All but [`Record::Write`] and [`Record::Share`] are as small as their fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// Blocks of a LUN, from `first` on, are those of the medium from `block` on; the check value of each.
@@ -28,6 +28,10 @@ pub(crate) enum Record {
     Grow { lun: LunSlot, length: u64 },
     /// A shadow LUN is a LUN like any other.
     Promote { lun: LunSlot },
+    /// The content of a LUN is kept in a slot of its own, until that is deleted or the pool is opened anew.
+    Pin { lun: LunSlot, pin: LunSlot },
+    /// Blocks of a LUN, from `first` on, are those of the medium from `block` on, which something refers to already; the check value of each.
+    Share { lun: LunSlot, first: u64, block: u64, checks: Vec<u32> },
 }
 
 /// One LUN of a captured set.
@@ -59,6 +63,8 @@ const SNAPSHOT: u16 = 5;
 const REVERT: u16 = 6;
 const GROW: u16 = 7;
 const PROMOTE: u16 = 8;
+const PIN: u16 = 9;
+const SHARE: u16 = 10;
 
 /// What each record begins with: its kind, the number of parts behind it, and 20 bytes whose meaning depends on the kind.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -102,8 +108,9 @@ impl Record {
             out.extend_from_slice(head.as_bytes());
         };
         match self {
-            Self::Write { lun, first, block, checks } => {
-                head(WRITE, checks.len(), *lun, *first, *block);
+            Self::Write { lun, first, block, checks } | Self::Share { lun, first, block, checks } => {
+                let kind = if matches!(self, Self::Write { .. }) { WRITE } else { SHARE };
+                head(kind, checks.len(), *lun, *first, *block);
                 for check in checks {
                     out.extend_from_slice(&check.to_le_bytes());
                 }
@@ -134,6 +141,7 @@ impl Record {
             }
             Self::Grow { lun, length } => head(GROW, 0, *lun, *length, 0),
             Self::Promote { lun } => head(PROMOTE, 0, *lun, 0, 0),
+            Self::Pin { lun, pin } => head(PIN, 0, *lun, u64::from(*pin), 0),
         }
     }
 
@@ -144,12 +152,16 @@ impl Record {
         let (lun, first, second) = (head.lun.get(), head.first.get(), head.second.get());
         let parts = usize::from(head.parts.get());
         match head.kind.get() {
-            WRITE if (1..=FANOUT).contains(&parts) => {
+            kind @ (WRITE | SHARE) if (1..=FANOUT).contains(&parts) => {
                 let in_range = second > 0 && second < BLOCK_NUMBER_END && first < BLOCK_NUMBER_END;
                 let checks = split(bytes, (parts * 4).next_multiple_of(8))?;
                 let checks = checks[..parts * 4].chunks_exact(4).map(|check| check.try_into().map(u32::from_le_bytes));
                 let checks = checks.collect::<Result<_, _>>().map_err(|_| Malformed)?;
-                in_range.then_some(Self::Write { lun, first, block: second, checks }).ok_or(Malformed)
+                let record = match kind {
+                    WRITE => Self::Write { lun, first, block: second, checks },
+                    _ => Self::Share { lun, first, block: second, checks },
+                };
+                in_range.then_some(record).ok_or(Malformed)
             }
             DISCARD if parts == 0 && first < BLOCK_NUMBER_END => {
                 let count = u32::try_from(second).map_err(|_| Malformed)?;
@@ -180,6 +192,7 @@ impl Record {
             }
             GROW if parts == 0 => Ok(Self::Grow { lun, length: first }),
             PROMOTE if parts == 0 => Ok(Self::Promote { lun }),
+            PIN if parts == 0 => Ok(Self::Pin { lun, pin: LunSlot::try_from(first).map_err(|_| Malformed)? }),
             _ => Err(Malformed),
         }
     }
@@ -208,6 +221,8 @@ mod tests {
             Record::Revert { pairs: vec![RevertedPair { from: 1, to: 2, old: 3 }; 2] },
             Record::Grow { lun: 4, length: 1 << 31 },
             Record::Promote { lun: 5 },
+            Record::Pin { lun: 5, pin: 6 },
+            Record::Share { lun: 3, first: 77, block: 1234, checks: vec![1, 2, 3] },
         ]
     }
 
@@ -215,7 +230,7 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let mut bytes = Vec::new();
         all_kinds().iter().for_each(|record| record.encode(&mut bytes));
-        assert_eq!(bytes.len(), 24 + 16 + 24 + 48 + 24 + 72 + 56 + 24 + 24);
+        assert_eq!(bytes.len(), 24 + 16 + 24 + 48 + 24 + 72 + 56 + 24 + 24 + 24 + 40);
         let mut rest = bytes.as_slice();
         for record in all_kinds() {
             assert_eq!(Record::decode(&mut rest), Ok(record));
@@ -236,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0_u8..10, parts in any::<u16>()) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0_u8..12, parts in any::<u16>()) {
             let mut whole = vec![kind, 0];
             whole.extend(parts.to_le_bytes());
             whole.extend(bytes);

@@ -9,15 +9,15 @@ use crate::geometry::{Geometry, Places};
 use crate::log::{BatchHead, Log, LogPlace};
 use crate::log_reader::LogReader;
 use crate::lun_record::tree_for;
-use crate::lun_table::{Life, LunTable};
+use crate::lun_table::{Life, LunEntry, LunTable};
 use crate::map::Pages;
 use crate::media::{self, Media};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::pool::OpenError;
-use crate::record::{LunSlot, Record, SnapshotMember};
+use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::regions::Regions;
 use crate::sets::Sets;
-use crate::space::Space;
+use crate::space::{Faults, Space};
 use crate::state::{Limits, PageError, Shared, State};
 use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
 use crate::table_growth::Provided;
@@ -68,6 +68,7 @@ pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, R
     let mut log = LogReader::new(&*shared.media, geometry);
     let batches = find_batches(&shared, &mut log, &roots.superblock, place)?;
     replay(&shared, &mut log, &mut roots, &batches)?;
+    shared.state.lock().unpin_all();
     // A pool that is new gets the first page of its table, so that what it needs for itself does not depend on whether it had LUNs.
     shared.with_pages(|state, faults| state.provide_slot(0, faults)).map_err(unreadable)?;
     checkpoint::run(&shared, &mut roots, Some(place.epoch + 1)).map_err(OpenError::Io)?;
@@ -308,8 +309,12 @@ fn has_its_data(shared: &Shared, geometry: &Geometry, records: &[Record]) -> Res
     Ok(true)
 }
 
-/// Holds the blocks that a record refers to. False if that cannot be: a block is taken once between two checkpoints.
+/// Holds the blocks that a record has taken. False if that cannot be: a block is taken once between two checkpoints, and none lies outside
+/// of the data area.
 fn hold_written(shared: &Shared, geometry: &Geometry, record: &Record) -> bool {
+    if let Record::Share { block, checks, .. } = record {
+        return (*block..).take(checks.len()).all(|block| geometry.place(block).is_some());
+    }
     let Record::Write { block, checks, .. } = record else { return true };
     let mut state = shared.state.lock();
     let mut blocks = (*block..).take(checks.len());
@@ -341,19 +346,23 @@ fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
     match record {
         Record::Write { lun, first, block, checks } => {
             let entries: Vec<Entry> = (*block..).zip(checks).map(|(block, check)| Entry::new(block, *check)).collect();
-            redo_update(shared, *lun, *first, &entries)
+            redo_update(shared, *lun, *first, &entries, State::update_map)
+        }
+        Record::Share { lun, first, block, checks } => {
+            let entries: Vec<Entry> = (*block..).zip(checks).map(|(block, check)| Entry::new(block, *check)).collect();
+            redo_update(shared, *lun, *first, &entries, State::share_map)
         }
         Record::Discard { lun, first, count } => {
             let in_leaf = index(u64::from(*count)) <= FANOUT;
             let entries = vec![Entry::UNMAPPED; if in_leaf { index(u64::from(*count)) } else { 0 }];
-            if in_leaf { redo_update(shared, *lun, *first, &entries) } else { Ok(None) }
+            if in_leaf { redo_update(shared, *lun, *first, &entries, State::update_map) } else { Ok(None) }
         }
         Record::Create { lun, id, length } => {
             let mut state = shared.state.lock();
             let possible = state.luns.is_vacant(*lun) && state.luns.find(*id).is_none();
             Ok((possible && state.create_lun(*lun, *id, lunshadow_lun::BlockCount(*length))).then_some(()))
         }
-        Record::Delete { lun } => Ok(change_live(shared, *lun, LunTable::delete)),
+        Record::Delete { lun } => Ok(change_if(shared, *lun, LunEntry::is_readable, LunTable::delete)),
         Record::Snapshot { set, members } => {
             let captured = shared.with_pages(|state, faults| {
                 if !members.iter().all(|member| can_capture(state, member)) {
@@ -368,41 +377,67 @@ fn redo(shared: &Shared, record: &Record) -> Result<Option<()>, OpenError> {
             });
             captured.map_err(unreadable)
         }
-        Record::Revert { pairs } => {
-            let reverted = shared.with_pages(|state, faults| {
-                if !state.can_revert(pairs) {
-                    return Some(None);
-                }
-                state.touch_capture(pairs.iter().map(|pair| pair.from), faults);
-                if !faults.is_empty() {
-                    return None;
-                }
-                state.revert(pairs);
-                Some(Some(()))
-            });
-            reverted.map_err(unreadable)
-        }
-        Record::Grow { lun, length } => {
-            let length = lunshadow_lun::BlockCount(*length);
-            let grown = shared.with_pages(|state, faults| {
-                let live = state.luns.get(*lun).is_some_and(|lun| lun.is_live() && lun.length <= length);
-                if !live || tree_for(length).is_none() {
-                    return Some(Updated::Full);
-                }
-                state.grow_lun(*lun, length, faults)
-            });
-            Ok((grown.map_err(unreadable)? != Updated::Full).then_some(()))
-        }
-        Record::Promote { lun } => Ok(change_live(shared, *lun, |luns, slot| {
+        Record::Pin { lun, pin } => redo_pin(shared, *lun, *pin),
+        Record::Revert { pairs } => redo_revert(shared, pairs),
+        Record::Grow { lun, length } => redo_grow(shared, *lun, lunshadow_lun::BlockCount(*length)),
+        Record::Promote { lun } => Ok(change_if(shared, *lun, LunEntry::is_live, |luns, slot| {
             luns.promote(slot);
         })),
     }
 }
 
-fn change_live(shared: &Shared, slot: LunSlot, change: impl FnOnce(&mut LunTable, LunSlot)) -> Option<()> {
+/// Changes a LUN that a record may change.
+fn change_if(
+    shared: &Shared,
+    slot: LunSlot,
+    may: impl FnOnce(&LunEntry) -> bool,
+    change: impl FnOnce(&mut LunTable, LunSlot),
+) -> Option<()> {
     let mut state = shared.state.lock();
-    let live = state.luns.get(slot).is_some_and(|lun| lun.is_live());
-    live.then(|| change(&mut state.luns, slot))
+    let may = state.luns.get(slot).is_some_and(may);
+    may.then(|| change(&mut state.luns, slot))
+}
+
+fn redo_pin(shared: &Shared, lun: LunSlot, pin: LunSlot) -> Result<Option<()>, OpenError> {
+    let pinned = shared.with_pages(|state, faults| {
+        let source = state.luns.get(lun).is_some_and(|lun| lun.is_readable());
+        if !source || !state.luns.is_vacant(pin) {
+            return Some(None);
+        }
+        state.touch_capture(std::iter::once(lun), faults);
+        if !faults.is_empty() {
+            return None;
+        }
+        state.pin(lun, pin);
+        Some(Some(()))
+    });
+    pinned.map_err(unreadable)
+}
+
+fn redo_revert(shared: &Shared, pairs: &[RevertedPair]) -> Result<Option<()>, OpenError> {
+    let reverted = shared.with_pages(|state, faults| {
+        if !state.can_revert(pairs) {
+            return Some(None);
+        }
+        state.touch_capture(pairs.iter().map(|pair| pair.from), faults);
+        if !faults.is_empty() {
+            return None;
+        }
+        state.revert(pairs);
+        Some(Some(()))
+    });
+    reverted.map_err(unreadable)
+}
+
+fn redo_grow(shared: &Shared, lun: LunSlot, length: lunshadow_lun::BlockCount) -> Result<Option<()>, OpenError> {
+    let grown = shared.with_pages(|state, faults| {
+        let live = state.luns.get(lun).is_some_and(|lun| lun.is_live() && lun.length <= length);
+        if !live || tree_for(length).is_none() {
+            return Some(Updated::Full);
+        }
+        state.grow_lun(lun, length, faults)
+    });
+    Ok((grown.map_err(unreadable)? != Updated::Full).then_some(()))
 }
 
 /// Sees that the table has the slots that a record fills; it may not have come to them before the checkpoint. False if it cannot have them.
@@ -411,7 +446,9 @@ fn provide_slots(shared: &Shared, record: &Record) -> Result<bool, OpenError> {
         Record::Create { lun, .. } => vec![*lun],
         Record::Snapshot { members, .. } => members.iter().map(|member| member.shadow).collect(),
         Record::Revert { pairs } => pairs.iter().map(|pair| pair.old).collect(),
+        Record::Pin { pin, .. } => vec![*pin],
         Record::Write { .. }
+        | Record::Share { .. }
         | Record::Discard { .. }
         | Record::Delete { .. }
         | Record::Grow { .. }
@@ -432,7 +469,16 @@ fn can_capture(state: &State, member: &SnapshotMember) -> bool {
         && state.luns.find(member.shadow_id).is_none()
 }
 
-fn redo_update(shared: &Shared, slot: LunSlot, first: u64, entries: &[Entry]) -> Result<Option<()>, OpenError> {
+/// How entries of a leaf are set: as new blocks, or as blocks that others refer to.
+type Setting = fn(&mut State, LunSlot, LeafPlace, &[Entry], &mut Faults) -> Option<Updated>;
+
+fn redo_update(
+    shared: &Shared,
+    slot: LunSlot,
+    first: u64,
+    entries: &[Entry],
+    set: Setting,
+) -> Result<Option<()>, OpenError> {
     let place = LeafPlace::of(first);
     let updated = shared.with_pages(|state, faults| {
         let blocks = state.luns.get(slot).filter(|lun| lun.is_live()).map(|lun| lun.length.0.div_ceil(8));
@@ -440,7 +486,7 @@ fn redo_update(shared: &Shared, slot: LunSlot, first: u64, entries: &[Entry]) ->
         if !in_lun || place.at + entries.len() > FANOUT {
             return Some(None);
         }
-        state.update_map(slot, place, entries, faults).map(Some)
+        set(state, slot, place, entries, faults).map(Some)
     });
     let updated = updated.map_err(unreadable)?;
     Ok(updated.filter(|updated| *updated != Updated::Full).map(drop))

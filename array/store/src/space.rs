@@ -208,8 +208,9 @@ impl Space {
         let (_, key, at) = self.count_slot(block);
         let page = cache.page_mut(key);
         let count = page.count(at);
-        // A block lies at one place of a map, so that it has at most one reference for each LUN, and there are fewer of these than
-        // 65536. A count that is greater all the same is not to be trusted: it stays where it is, and the block is never freed.
+        // A page of a map has at most one reference for each LUN, and there are fewer of these than 65536. Data can have more, if it was
+        // shared and the maps that it lies in were then copied very often. A count that has come to its end is not to be trusted: it stays
+        // where it is, and the block is not freed before a repair has counted anew.
         page.set_count(at, count.saturating_add(1));
         if count == 0 {
             self.used_count += 1;

@@ -13,8 +13,9 @@ use crate::scrub::ScrubCursor;
 
 /// The only format version that this code writes and reads.
 pub(crate) const FORMAT_VERSION: u32 = 3;
-/// Features that a reader must know to read a pool. None is defined yet.
-pub(crate) const KNOWN_FEATURES: u64 = 0;
+/// Features that a reader must know to read a pool, one bit each. Bit 0: a block can lie at several places of a LUN, and there are
+/// records and LUNs of the kinds that belong to that. A pool without it gets it when it is opened.
+pub(crate) const KNOWN_FEATURES: u64 = 1;
 
 const MAGIC: [u8; 8] = *b"LUNSHDW\x01";
 

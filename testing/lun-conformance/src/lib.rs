@@ -4,6 +4,7 @@
 //! fresh pool. Failures are errors that say which promise of [`lunshadow_lun`] was broken.
 
 mod consistency;
+mod copies;
 mod data;
 mod isolation;
 mod life;
@@ -20,6 +21,7 @@ use lunshadow_lun::{BlockCount, Lba, LunHandle, LunId, Pool, ShadowMember, Shado
 /// What suites and subjects answer; libraries that run the suites need no dependency of their own for it.
 pub use anyhow::Result;
 pub use consistency::group_snapshots_are_prefixes;
+pub use copies::{blocks_are_copied, pinned_contents_stay};
 pub use data::{
     concurrent_writers_of_one_block_both_survive, data_is_read_as_it_was_written, discarded_blocks_are_zeros,
     requests_outside_a_lun_are_refused,
@@ -66,6 +68,8 @@ pub async fn run_all<S: Subject>(subject: &S) -> Result<()> {
     luns_grow(subject).await.context("growth")?;
     luns_are_reverted(subject).await.context("revert")?;
     shadows_are_promoted(subject).await.context("promotion")?;
+    pinned_contents_stay(subject).await.context("pinned contents")?;
+    blocks_are_copied(subject).await.context("copies")?;
     group_snapshots_are_prefixes(subject).await.context("group snapshots")
 }
 

@@ -289,7 +289,9 @@ impl Connection {
         match error {
             LunError::OutOfSpace => ENOSPC,
             LunError::OutOfRange { .. } | LunError::NotWholeBlocks { .. } => EINVAL,
-            LunError::Damaged { .. } | LunError::Poisoned | LunError::Gone | LunError::Io(_) => EIO,
+            LunError::Damaged { .. } | LunError::Poisoned | LunError::Gone | LunError::ReadOnly | LunError::Io(_) => {
+                EIO
+            }
         }
     }
 }

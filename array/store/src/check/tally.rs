@@ -12,8 +12,8 @@ const REGION_BYTES: u64 = 6 * REGION_LEN as u64 + 512;
 /// What a block is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Data at this block of a LUN.
-    Data { block: u64 },
+    /// Data. It can lie at any number of places of LUNs.
+    Data,
     /// A map page at this level, which begins at this block of a LUN.
     Page { level: u8, base: u64 },
     /// The second copy of one.
@@ -26,7 +26,7 @@ impl Use {
     /// Differs between different uses, but for one in 2³².
     fn digest(self) -> u32 {
         let mixed = match self {
-            Self::Data { block } => block,
+            Self::Data => 0,
             Self::Page { level, base } => base | u64::from(level + 1) << 48,
             Self::Copy { level, base } => base | u64::from(level + 17) << 48,
             Self::Table { block } => block | 33 << 48,
@@ -167,8 +167,11 @@ mod tests {
         let geometry = Geometry::new(100_000, 64).unwrap();
         let first = geometry.region_start(1) + 2;
         let mut tally = Tally::new(geometry, 1..2);
-        for (block, data) in [(first, 7), (first, 7), (first + 1, 8), (first + 1, 9), (first + 2048, 1)] {
-            tally.add(block, Use::Data { block: data });
+        let page = Use::Page { level: 0, base: 0 };
+        for (block, used_for) in
+            [(first, Use::Data), (first, Use::Data), (first + 1, Use::Data), (first + 1, page), (first + 2048, page)]
+        {
+            tally.add(block, used_for);
         }
         assert_eq!((tally.used(), tally.conflicting), (2, 1));
         let mut found = Page::zeroed();

@@ -126,7 +126,7 @@ impl Pass<'_> {
         };
         let mut damaged = false;
         if level == 0 {
-            damaged = self.leaf(&content, base);
+            damaged = self.leaf(&content);
         } else {
             for (place, child) in (0..).zip(content.children()) {
                 let child_base = base + place * entry_span(level);
@@ -171,10 +171,10 @@ impl Pass<'_> {
     }
 
     /// Looks at the data of a leaf, neighbours at once.
-    fn leaf(&mut self, page: &Page, base: u64) -> bool {
+    fn leaf(&mut self, page: &Page) -> bool {
         let entries: Vec<Entry> = page.entries().collect();
-        for (block, entry) in (base..).zip(&entries).filter(|(_, entry)| !entry.is_unmapped()) {
-            self.tally.add(entry.block(), Use::Data { block });
+        for entry in entries.iter().filter(|entry| !entry.is_unmapped()) {
+            self.tally.add(entry.block(), Use::Data);
         }
         if !self.options.verify_data {
             return false;

@@ -43,7 +43,7 @@ pub(crate) fn cases(default: u32) -> u32 {
 
 fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
-    match random.random_range(0..42) {
+    match random.random_range(0..50) {
         0 | 1 => Action::Create { length: lun },
         2..=15 => Action::Write { lun, window, at, count },
         16 => Action::WriteZeros { lun, window, at, count },
@@ -57,6 +57,9 @@ fn random_action(random: &mut SmallRng) -> Action {
         36 | 37 => Action::Grow { lun, length: window },
         38 => Action::Promote { lun },
         39 | 40 => Action::Defragment,
+        41 | 42 => Action::Pin { lun },
+        43 => Action::Unpin,
+        44..=48 => Action::Share { from: lun ^ window, to: lun, window, at, count },
         _ => Action::Checkpoint,
     }
 }

@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash::cases;
-use crate::model::{Action, World, observe, small_config, small_pool, stamp_of, windows};
+use crate::model::{Action, World, mark_of, observe, small_config, small_pool, windows};
 use crate::ordeal::put_through;
 use crate::sim_media::{Attempt, Image, SimMedia};
 
@@ -49,8 +49,7 @@ pub(crate) async fn damaged_or_right(pool: &StorePool, world: &World) -> Vec<(Lu
             match lun.read(Lba(request.start), BlockCount(request.end - request.start)).await {
                 Ok(found) => {
                     for (number, sector) in request.zip(found.chunks_exact(512)) {
-                        let expected = content.get(&number).copied().unwrap_or(0);
-                        assert_eq!(stamp_of(sector, number), expected, "sector {number} of {id}");
+                        assert_eq!(mark_of(sector), content.get(&number).copied(), "sector {number} of {id}");
                     }
                 }
                 Err(LunError::Damaged { at }) => {

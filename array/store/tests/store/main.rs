@@ -37,6 +37,7 @@ mod reading;
 mod reclaim;
 #[cfg(test)]
 mod scrub;
+mod sharing;
 #[cfg(test)]
 mod sim_media;
 #[cfg(test)]

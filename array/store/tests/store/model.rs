@@ -19,9 +19,19 @@ pub(crate) const LENGTHS: [u64; 3] = [8 * 40 + 3, 8 * 5000, 8 * (512 * 256 + 30)
 const WINDOWS: [Range<u64>; 4] = [0..14, 506..518, 4990..5000, 512 * 256 - 6..512 * 256 + 30];
 /// How many LUNs a history has at most.
 const LUNS_MAX: usize = 12;
+/// How many contents are kept at a time.
+const PINS_MAX: usize = 3;
 
-/// What a LUN holds: the stamp of each sector that is not zero.
-pub(crate) type Content = Arc<BTreeMap<u64, u32>>;
+/// What a LUN holds: the mark of each sector that is not zero.
+pub(crate) type Content = Arc<BTreeMap<u64, Mark>>;
+
+/// What a sector holds: the stamp of the write, and the number of the sector that was written, which differs from where it is found if it was
+/// shared since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    stamp: u32,
+    number: u64,
+}
 
 /// What a pool holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +55,9 @@ pub(crate) enum Action {
     Revert { from: u8, to: u8, second: u8 },
     Grow { lun: u8, length: u8 },
     Promote { lun: u8 },
+    Pin { lun: u8 },
+    Unpin,
+    Share { from: u8, to: u8, window: u8, at: u16, count: u8 },
     Checkpoint,
     Reclaim,
     Defragment,
@@ -56,6 +69,8 @@ pub(crate) struct World {
     pub(crate) model: Model,
     /// What the pool may have held during the last step: a request that concerns several pages of a map changes one after another.
     pub(crate) passed: Vec<Model>,
+    /// Contents that are kept, and what they are.
+    pins: Vec<(LunHandle, u64, Content)>,
     stamps: u32,
 }
 
@@ -95,12 +110,12 @@ fn sector(stamp: u32, number: u64) -> [u8; 512] {
 
 impl World {
     pub(crate) fn new(pool: StorePool) -> Self {
-        Self { pool, model: Model::default(), passed: Vec::new(), stamps: 0 }
+        Self { pool, model: Model::default(), passed: Vec::new(), pins: Vec::new(), stamps: 0 }
     }
 
     /// Goes on with a pool that was opened again.
     pub(crate) fn continued(pool: StorePool, model: Model, stamps: u32) -> Self {
-        Self { pool, model, passed: Vec::new(), stamps }
+        Self { pool, model, passed: Vec::new(), pins: Vec::new(), stamps }
     }
 
     pub(crate) fn stamps(&self) -> u32 {
@@ -130,6 +145,12 @@ impl World {
             Action::Revert { from, to, second } => self.revert(from, to, second).await,
             Action::Grow { lun, length } => self.grow(lun, length).await,
             Action::Promote { lun } => self.promote(lun).await,
+            Action::Pin { lun } => self.pin(lun).await,
+            Action::Unpin => {
+                self.pins.drain(..self.pins.len().min(1));
+                false
+            }
+            Action::Share { from, to, window, at, count } => self.share(from, to, window, at, count).await,
             Action::Checkpoint => {
                 self.pool.close().await.unwrap();
                 true
@@ -204,17 +225,69 @@ impl World {
         let content = Arc::make_mut(content);
         content.retain(|number, _| !range.contains(number));
         if stamp != 0 {
-            content.extend(range.map(|number| (number, stamp)));
+            content.extend(range.map(|number| (number, Mark { stamp, number })));
         }
         if *content != *before {
             self.passed.push(self.model.clone());
         }
     }
 
+    async fn pin(&mut self, lun: u8) -> bool {
+        let Some(lun) = pick(&self.model, lun).filter(|_| self.pins.len() < PINS_MAX) else { return false };
+        let (length, content) = self.model.luns[&lun].clone();
+        let pin = self.pool.open(lun).unwrap().pin().await.unwrap().unwrap();
+        self.pins.push((pin, length, content));
+        false
+    }
+
+    /// Lets blocks of a LUN be those of another one, or of what is kept of one.
+    async fn share(&mut self, from: u8, to: u8, window: u8, at: u16, count: u8) -> bool {
+        let Some(to) = pick(&self.model, to) else { return false };
+        let (pin, source) = match self.pins.get(usize::from(from) % (self.pins.len() + 2)) {
+            Some((pin, _, content)) => (pin.clone(), Err(Arc::clone(content))),
+            None => match pick(&self.model, from) {
+                Some(lun) => (self.pool.open(lun).unwrap(), Ok(lun)),
+                None => return false,
+            },
+        };
+        let blocks = |sectors: Range<u64>| sectors.start.div_ceil(8)..sectors.end / 8;
+        let from = blocks(sectors(pin.block_count().0, window, at, count));
+        let into = blocks(sectors(self.model.luns[&to].0, window >> 4, at.rotate_left(8), count));
+        let count = from.end.saturating_sub(from.start).min(into.end.saturating_sub(into.start));
+        if count == 0 {
+            return false;
+        }
+        let handle = self.pool.open(to).unwrap();
+        let shared = handle.share(Lba(into.start * 8), &pin, Lba(from.start * 8), BlockCount(count * 8)).await.unwrap();
+        let mut done = 0;
+        while done < shared.0 / 8 {
+            // Pages of both maps are done one after another.
+            let (from, into) = (from.start + done, into.start + done);
+            let piece = (shared.0 / 8 - done).min(512 - from % 512).min(512 - into % 512);
+            let content = source.as_ref().map_or_else(Arc::clone, |lun| Arc::clone(&self.model.luns[lun].1));
+            let moved = content.range(from * 8..(from + piece) * 8);
+            let moved: Vec<_> = moved.map(|(number, mark)| (number - from * 8 + into * 8, *mark)).collect();
+            let target = Arc::make_mut(&mut self.model.luns.get_mut(&to).unwrap().1);
+            target.retain(|number, _| !(into * 8..(into + piece) * 8).contains(number));
+            target.extend(moved);
+            self.passed.push(self.model.clone());
+            done += piece;
+        }
+        false
+    }
+
     async fn read(&mut self, lun: u8) -> bool {
         let Some(lun) = pick(&self.model, lun) else { return false };
         let found = content_of(&self.pool.open(lun).unwrap()).await;
         assert_eq!(found, self.model.luns[&lun].1, "{lun}");
+        for (pin, length, content) in &self.pins {
+            assert_eq!(
+                (pin.block_count().0, &content_of(pin).await),
+                (*length, content),
+                "what is kept of {}",
+                pin.id()
+            );
+        }
         false
     }
 
@@ -301,6 +374,7 @@ impl World {
 
     /// Deletes everything, and checks that all space comes back.
     pub(crate) async fn delete_all(&mut self, empty_used_bytes: u64) {
+        self.pins.clear();
         for lun in std::mem::take(&mut self.model).luns.into_keys() {
             self.pool.delete(lun).await.unwrap();
         }
@@ -325,18 +399,19 @@ async fn content_of(lun: &LunHandle) -> Content {
     for window in windows(lun.block_count().0) {
         let data = lun.read(Lba(window.start), BlockCount(window.end - window.start)).await.unwrap();
         for (number, found) in window.zip(data.chunks_exact(512)) {
-            let stamp = stamp_of(found, number);
-            content.extend((stamp != 0).then_some((number, stamp)));
+            content.extend(mark_of(found).map(|mark| (number, mark)));
         }
     }
     Arc::new(content)
 }
 
-/// The stamp of a sector that was read, which must hold nothing else.
-pub(crate) fn stamp_of(found: &[u8], number: u64) -> u32 {
+/// The mark of a sector that was read, which must hold nothing else; `None` if it is zero.
+pub(crate) fn mark_of(found: &[u8]) -> Option<Mark> {
     let stamp = u32::from_le_bytes(*found.first_chunk().unwrap());
-    assert!(found == sector(stamp, number), "sector {number} holds what was never written");
-    stamp
+    let number = u64::from_le_bytes(*found[4..].first_chunk().unwrap());
+    let is_stamped = stamp != 0;
+    assert!(found == sector(stamp, number), "a sector holds what was never written");
+    is_stamped.then_some(Mark { stamp, number })
 }
 
 /// The smallest pool that the histories fit into: a log of 64 blocks, so that checkpoints are frequent.

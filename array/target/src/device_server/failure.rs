@@ -19,6 +19,7 @@ pub const fn sense_of(error: &LunError) -> Sense {
         }
         LunError::Poisoned => Sense::new(SenseKey::DATA_PROTECT, AdditionalSense::LOGICAL_UNIT_WRITE_PROTECTED),
         LunError::Gone => Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED),
+        LunError::ReadOnly => Sense::new(SenseKey::DATA_PROTECT, AdditionalSense::WRITE_PROTECTED),
         LunError::Io(_) => Sense::new(SenseKey::HARDWARE_ERROR, AdditionalSense::INTERNAL_TARGET_FAILURE),
     }
 }

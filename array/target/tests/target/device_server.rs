@@ -393,7 +393,7 @@ async fn growth_and_resets_are_unit_attentions() {
 #[tokio::test]
 async fn every_failure_of_a_lun_has_its_sense() {
     let damaged = Sense::new(SenseKey::MEDIUM_ERROR, AdditionalSense { asc: 0x11, ascq: 0 }).with_information(5);
-    let table: [(fn() -> LunError, Sense); 7] = [
+    let table: [(fn() -> LunError, Sense); 8] = [
         (
             || LunError::OutOfRange { at: Lba(1), count: BlockCount(2), size: BlockCount(2) },
             Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense { asc: 0x21, ascq: 0 }),
@@ -406,6 +406,7 @@ async fn every_failure_of_a_lun_has_its_sense() {
         (|| LunError::Damaged { at: Lba(5) }, damaged),
         (|| LunError::Poisoned, Sense::new(SenseKey::DATA_PROTECT, AdditionalSense { asc: 0x27, ascq: 2 })),
         (|| LunError::Gone, Sense::new(SenseKey::ILLEGAL_REQUEST, AdditionalSense { asc: 0x25, ascq: 0 })),
+        (|| LunError::ReadOnly, Sense::new(SenseKey::DATA_PROTECT, AdditionalSense { asc: 0x27, ascq: 0 })),
         (
             || LunError::Io(io::Error::other("the medium is on fire")),
             Sense::new(SenseKey::HARDWARE_ERROR, AdditionalSense { asc: 0x44, ascq: 0 }),
