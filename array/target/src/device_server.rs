@@ -12,17 +12,21 @@
 
 mod atomic;
 mod capacity;
+mod copies;
+mod extended_copy;
 mod failure;
 mod inquiry;
 mod log;
 mod medium;
 mod mode;
 mod nexus;
+mod offload;
 mod ranges;
 mod read_write;
 mod reports;
 mod reservation_commands;
 mod reservations;
+mod tokens;
 mod unit;
 mod unit_state;
 mod unmap;
@@ -43,9 +47,13 @@ pub use nexus::{InitiatorPort, Nexus, TaskSet};
 pub use unit::UnitId;
 pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
 
+use copies::CopyAction;
+use extended_copy::ExtendedCopy;
 use medium::Operation;
 use nexus::Nexuses;
+use offload::Offload;
 use reservation_commands::ReserveOut;
+use tokens::Tokens;
 use unit::Unit;
 use unit_state::UnitStates;
 
@@ -68,6 +76,7 @@ pub struct DeviceServer {
     port: TargetPort,
     nexuses: Arc<Nexuses>,
     states: UnitStates,
+    tokens: Arc<Tokens>,
 }
 
 /// How a command ended.
@@ -99,7 +108,7 @@ enum Work {
 }
 
 /// By what right a command uses its unit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Permit {
     nexus: Arc<Nexus>,
     access: Access,
@@ -208,7 +217,7 @@ impl DeviceServer {
     #[must_use]
     pub fn new(map: Arc<dyn LunMap>, port: TargetPort) -> Self {
         let states = UnitStates::new(map.clone());
-        Self { map, port, nexuses: Arc::default(), states }
+        Self { map, port, nexuses: Arc::default(), states, tokens: Arc::default() }
     }
 
     /// Makes the nexus of an initiator that has logged in, or `None` if the array does not know the initiator. Its units report
@@ -314,6 +323,14 @@ impl DeviceServer {
             Command::ReportTargetPortGroups { extended, allocation_len } => {
                 Ok(Work::data(reports::target_port_groups(&self.port, extended), allocation_len))
             }
+            Command::ExtendedCopy { .. }
+            | Command::PopulateToken { .. }
+            | Command::WriteUsingToken { .. }
+            | Command::ReceiveCopyStatus { .. }
+            | Command::ReceiveCopyOperatingParameters { .. }
+            | Command::ReceiveRodTokenInformation { .. } => {
+                self.third_party_copy(nexus, inventory, unit.disk()?, command)
+            }
             _ => self.work_of_disk(nexus, unit.disk()?, command),
         }
     }
@@ -379,9 +396,53 @@ impl DeviceServer {
             | Command::ReportLuns { .. }
             | Command::ReportSupportedOperationCodes { .. }
             | Command::ReportSupportedTaskManagementFunctions { .. }
-            | Command::ReportTargetPortGroups { .. } => unreachable!("every unit has these"),
+            | Command::ReportTargetPortGroups { .. }
+            | Command::ExtendedCopy { .. }
+            | Command::PopulateToken { .. }
+            | Command::WriteUsingToken { .. }
+            | Command::ReceiveCopyStatus { .. }
+            | Command::ReceiveCopyOperatingParameters { .. }
+            | Command::ReceiveRodTokenInformation { .. } => unreachable!("they have been taken above"),
         };
         Ok(Work::Medium(operation, Permit { nexus: nexus.clone(), access }))
+    }
+
+    /// Third-party copy, which is about other disks, too.
+    fn third_party_copy(
+        &self,
+        nexus: &Arc<Nexus>,
+        inventory: &Inventory,
+        disk: unit::Disk,
+        command: Command,
+    ) -> Result<Work, Sense> {
+        let permit = Permit { nexus: nexus.clone(), access: command.access() };
+        let offload = |action, list_id, parameter_len| {
+            let (tokens, permit) = (self.tokens.clone(), permit.clone());
+            Operation::offload(disk.clone(), Offload { action, list_id, parameter_len, tokens, permit })
+        };
+        let operation = match command {
+            Command::ReceiveCopyStatus { list_id, allocation_len } => {
+                return extended_copy::copy_status(nexus, list_id).map(|data| Work::data(data, allocation_len));
+            }
+            Command::ReceiveCopyOperatingParameters { allocation_len } => {
+                return Ok(Work::data(extended_copy::operating_parameters(), allocation_len));
+            }
+            Command::ReceiveRodTokenInformation { list_id, allocation_len } => {
+                return offload::token_information(nexus, list_id).map(|data| Work::data(data, allocation_len));
+            }
+            Command::PopulateToken { list_id, parameter_len } => {
+                offload(CopyAction::POPULATE_TOKEN, list_id, parameter_len)?
+            }
+            Command::WriteUsingToken { list_id, parameter_len } => {
+                offload(CopyAction::WRITE_USING_TOKEN, list_id, parameter_len)?
+            }
+            Command::ExtendedCopy { parameter_len } => {
+                let copy = ExtendedCopy { parameter_len, nexus: nexus.clone(), disks: nexus.disks(inventory) };
+                Operation::extended_copy(disk, copy)?
+            }
+            _ => unreachable!("only third-party copy comes here"),
+        };
+        Ok(Work::Medium(operation, permit))
     }
 }
 

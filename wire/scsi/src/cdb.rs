@@ -32,6 +32,8 @@ pub mod opcode {
     pub const MODE_SENSE_10: u8 = 0x5a;
     pub const PERSISTENT_RESERVE_IN: u8 = 0x5e;
     pub const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
+    pub const THIRD_PARTY_COPY_OUT: u8 = 0x83;
+    pub const THIRD_PARTY_COPY_IN: u8 = 0x84;
     pub const READ_16: u8 = 0x88;
     pub const COMPARE_AND_WRITE: u8 = 0x89;
     pub const WRITE_16: u8 = 0x8a;
@@ -53,6 +55,12 @@ pub mod opcode {
 
 /// SERVICE ACTION of the commands whose operation code stands for several (SPC-4 annex E).
 pub(crate) mod service_action {
+    pub(crate) const EXTENDED_COPY_LID1: u8 = 0x00;
+    pub(crate) const POPULATE_TOKEN: u8 = 0x10;
+    pub(crate) const WRITE_USING_TOKEN: u8 = 0x11;
+    pub(crate) const RECEIVE_COPY_STATUS_LID1: u8 = 0x00;
+    pub(crate) const RECEIVE_COPY_OPERATING_PARAMETERS: u8 = 0x03;
+    pub(crate) const RECEIVE_ROD_TOKEN_INFORMATION: u8 = 0x07;
     pub(crate) const READ_CAPACITY_16: u8 = 0x10;
     pub(crate) const GET_LBA_STATUS: u8 = 0x12;
     pub(crate) const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
@@ -196,6 +204,24 @@ layout!(
 layout!(
     /// SBC-4 5.48, WRITE ATOMIC(16).
     WriteAtomicCdb, 16 { opcode: u8, flags: u8, lba: U64, boundary: U16, count: U16, group: u8, control: u8 }
+);
+layout!(
+    /// SPC-4 6.4, EXTENDED COPY(LID1), which has no list identifier here; SBC-3 5.7 and 5.42, POPULATE TOKEN and WRITE USING TOKEN.
+    ThirdPartyCopyOutCdb, 16 {
+        opcode: u8, action: u8, reserved_2: [u8; 4], list_id: U32, parameter_len: U32, group: u8, control: u8,
+    }
+);
+layout!(
+    /// SPC-4 6.28 and 6.29, RECEIVE COPY OPERATING PARAMETERS, which has no list identifier, and RECEIVE COPY STATUS(LID1).
+    ReceiveCopyCdb, 16 {
+        opcode: u8, action: u8, list_id: u8, reserved_3: [u8; 7], allocation_len: U32, reserved_14: u8, control: u8,
+    }
+);
+layout!(
+    /// SPC-4 6.30, RECEIVE ROD TOKEN INFORMATION.
+    ReceiveTokenCdb, 16 {
+        opcode: u8, action: u8, list_id: U32, reserved_6: [u8; 4], allocation_len: U32, reserved_14: u8, control: u8,
+    }
 );
 layout!(
     /// SBC-3 5.2, COMPARE AND WRITE.

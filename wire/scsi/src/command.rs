@@ -8,6 +8,7 @@ mod provisioning;
 mod reports;
 mod reservation;
 mod table;
+mod third_party_copy;
 mod transfer;
 
 pub use access::Access;
@@ -233,6 +234,44 @@ pub enum Command {
         anchor: bool,
         /// PARAMETER LIST LENGTH in bytes.
         parameter_len: u16,
+    },
+    /// SPC-4 6.4, EXTENDED COPY(LID1).
+    ExtendedCopy {
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u32,
+    },
+    /// SBC-3 5.7.
+    PopulateToken {
+        /// LIST IDENTIFIER: under which the result can be asked for.
+        list_id: u32,
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u32,
+    },
+    /// SBC-3 5.42.
+    WriteUsingToken {
+        /// LIST IDENTIFIER: under which the result can be asked for.
+        list_id: u32,
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u32,
+    },
+    /// SPC-4 6.29, RECEIVE COPY STATUS(LID1).
+    ReceiveCopyStatus {
+        /// LIST IDENTIFIER of an EXTENDED COPY.
+        list_id: u8,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.28.
+    ReceiveCopyOperatingParameters {
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SPC-4 6.30.
+    ReceiveRodTokenInformation {
+        /// LIST IDENTIFIER of a POPULATE TOKEN or WRITE USING TOKEN.
+        list_id: u32,
+        /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
     },
 }
 

@@ -81,6 +81,8 @@ pub struct StandardInquiry {
     pub version: u8,
     /// TPGS: 0 none, 1 implicit, 2 explicit, 3 both.
     pub target_port_groups: u8,
+    /// 3PC: there are third-party copy commands.
+    pub third_party_copy: bool,
     /// MULTIP: there is more than one port.
     pub multi_port: bool,
     /// CMDQUE: several commands at a time.
@@ -114,7 +116,7 @@ impl StandardInquiry {
             version: self.version,
             format: RESPONSE_DATA_FORMAT,
             additional_len: u8::try_from(Self::LEN - 5).expect("96 bytes"),
-            groups: (self.target_port_groups & 3) << 4,
+            groups: (self.target_port_groups & 3) << 4 | u8::from(self.third_party_copy) << 3,
             ports: u8::from(self.multi_port) << 4,
             queuing: u8::from(self.command_queuing) << 1,
             vendor: text_field(&self.vendor),
@@ -146,6 +148,7 @@ impl StandardInquiry {
             removable: data.removable & 0x80 != 0,
             version: data.version,
             target_port_groups: data.groups >> 4 & 3,
+            third_party_copy: data.groups & 0x08 != 0,
             multi_port: data.ports & 0x10 != 0,
             command_queuing: data.queuing & 0x02 != 0,
             vendor: text_of(&data.vendor),

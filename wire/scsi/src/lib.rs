@@ -26,6 +26,7 @@ mod sense;
 mod status;
 mod supported_commands;
 mod target_port_groups;
+mod third_party_copy;
 mod unmap;
 pub mod vpd;
 
@@ -50,4 +51,9 @@ pub use sense::{AdditionalSense, FieldPointer, Sense, SenseFormat, SenseKey, Sen
 pub use status::Status;
 pub use supported_commands::{CommandDescriptor, CommandList, OneCommand, OperationCodes, TaskManagementFunctions};
 pub use target_port_groups::{AccessState, TargetPortGroup};
+pub use third_party_copy::{
+    BlockSegment, CopyDescriptor, CopyList, CopyListError, CopyListLimits, CopyParameters, CopyProgress, CopyStatus,
+    ListIdUsage, OffloadListError, PopulateToken, RodToken, RodTokenInformation, RodType, TokenRange, WriteUsingToken,
+    descriptor_type,
+};
 pub use unmap::{UnmapListError, UnmapRange};

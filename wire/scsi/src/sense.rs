@@ -188,6 +188,8 @@ impl SenseKey {
     pub const UNIT_ATTENTION: Self = Self(0x6);
     /// The data cannot be written or read because it is protected.
     pub const DATA_PROTECT: Self = Self(0x7);
+    /// A third-party copy could not go on.
+    pub const COPY_ABORTED: Self = Self(0xa);
     /// The command was aborted; the initiator may try again.
     pub const ABORTED_COMMAND: Self = Self(0xb);
     /// The data does not match what is on the medium.
@@ -205,6 +207,7 @@ impl fmt::Display for SenseKey {
             Self::ILLEGAL_REQUEST => "ILLEGAL REQUEST",
             Self::UNIT_ATTENTION => "UNIT ATTENTION",
             Self::DATA_PROTECT => "DATA PROTECT",
+            Self::COPY_ABORTED => "COPY ABORTED",
             Self::ABORTED_COMMAND => "ABORTED COMMAND",
             Self::MISCOMPARE => "MISCOMPARE",
             Self(key) => return write!(f, "sense key {key:X}h"),

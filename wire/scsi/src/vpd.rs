@@ -7,12 +7,14 @@ mod characteristics;
 mod extended_inquiry;
 mod identification;
 mod provisioning;
+mod third_party_copy;
 
 pub use block_limits::{AtomicLimits, BlockLimits};
 pub use characteristics::BlockDeviceCharacteristics;
 pub use extended_inquiry::ExtendedInquiry;
 pub use identification::DeviceIdentification;
 pub use provisioning::{LogicalBlockProvisioning, ProvisioningType};
+pub use third_party_copy::{CopyLimits, ThirdPartyCopy, TokenLimits};
 
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -30,6 +32,8 @@ pub mod page {
     pub const DEVICE_IDENTIFICATION: u8 = 0x83;
     /// SPC-4 7.8.8, Extended INQUIRY Data.
     pub const EXTENDED_INQUIRY: u8 = 0x86;
+    /// SPC-4 7.8.20, Third-party Copy.
+    pub const THIRD_PARTY_COPY: u8 = 0x8f;
     /// SBC-3 6.6.3, Block Limits.
     pub const BLOCK_LIMITS: u8 = 0xb0;
     /// SBC-3 6.6.2, Block Device Characteristics.

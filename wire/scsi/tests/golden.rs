@@ -175,6 +175,7 @@ fn standard_inquiry_data_is_laid_out_as_in_spc() {
         removable: false,
         version: StandardInquiry::SPC_4,
         target_port_groups: 1,
+        third_party_copy: true,
         multi_port: true,
         command_queuing: true,
         vendor: "LUNSHDW".to_owned(),
@@ -184,7 +185,7 @@ fn standard_inquiry_data_is_laid_out_as_in_spc() {
     };
     let bytes = inquiry.to_bytes();
     assert_eq!(bytes.len(), 96);
-    assert_eq!(bytes[..8], [0x0c, 0, 6, 2, 91, 0x10, 0x10, 0x02]);
+    assert_eq!(bytes[..8], [0x0c, 0, 6, 2, 91, 0x18, 0x10, 0x02]);
     assert_eq!(bytes[8..36], *b"LUNSHDW SHADOW LUN      0001");
     assert_eq!(bytes[58..64], [0x00, 0xa0, 0x09, 0x60, 0, 0]);
     assert_eq!(StandardInquiry::parse(&bytes), Ok(inquiry.clone()));

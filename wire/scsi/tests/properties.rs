@@ -71,6 +71,7 @@ fn commands() -> impl Strategy<Value = Command> {
         any::<(bool, u16)>().prop_map(|(anchor, parameter_len)| Command::Unmap { anchor, parameter_len }),
         block_commands(),
         reservations(),
+        third_party_copies(),
     ]
 }
 
@@ -92,6 +93,18 @@ fn block_commands() -> impl Strategy<Value = Command> {
         }),
         (sixteen(), any::<bool>()).prop_map(|(range, fua)| Command::OrWrite { range, fua }),
         (ten_or_sixteen(), any::<bool>()).prop_map(|(range, immediate)| Command::PreFetch { range, immediate }),
+    ]
+}
+
+fn third_party_copies() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        any::<u32>().prop_map(|parameter_len| Command::ExtendedCopy { parameter_len }),
+        any::<(u32, u32)>().prop_map(|(list_id, parameter_len)| Command::PopulateToken { list_id, parameter_len }),
+        any::<(u32, u32)>().prop_map(|(list_id, parameter_len)| Command::WriteUsingToken { list_id, parameter_len }),
+        any::<(u8, u32)>().prop_map(|(list_id, allocation_len)| Command::ReceiveCopyStatus { list_id, allocation_len }),
+        any::<u32>().prop_map(|allocation_len| Command::ReceiveCopyOperatingParameters { allocation_len }),
+        any::<(u32, u32)>()
+            .prop_map(|(list_id, allocation_len)| Command::ReceiveRodTokenInformation { list_id, allocation_len }),
     ]
 }
 
@@ -230,14 +243,14 @@ proptest! {
     #[test]
     fn inquiry_data_reads_back(
         peripheral in peripherals(),
-        (removable, multi_port, command_queuing) in any::<(bool, bool, bool)>(),
+        (removable, third_party_copy, multi_port, command_queuing) in any::<(bool, bool, bool, bool)>(),
         (version, target_port_groups) in (any::<u8>(), 0..4_u8),
         (vendor, product, revision) in ("[!->@-~]{0,8}", "[!->@-~]{0,16}", "[!->@-~]{0,4}"),
         version_descriptors in vec(1..=u16::MAX, 0..=8),
     ) {
         let inquiry = StandardInquiry {
-            peripheral, removable, version, target_port_groups, multi_port, command_queuing, vendor, product, revision,
-            version_descriptors,
+            peripheral, removable, version, target_port_groups, third_party_copy, multi_port, command_queuing, vendor,
+            product, revision, version_descriptors,
         };
         prop_assert_eq!(StandardInquiry::parse(&inquiry.to_bytes()), Ok(inquiry));
     }

@@ -9,6 +9,7 @@ use lunshadow_scsi::vpd::{
 use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
 
 use super::atomic::{ATOMIC_BLOCKS, COMPARE_AND_WRITE_BLOCKS_MAX};
+use super::extended_copy::third_party_copy;
 use super::log::THRESHOLD_EXPONENT;
 use super::medium::TRANSFER_BLOCKS_MAX;
 use super::unit::Unit;
@@ -31,6 +32,7 @@ pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Resul
             UnitSerialNumber { serial: identity_of(disk.lun.id()).serial }.to_bytes(peripheral)
         }
         (page::EXTENDED_INQUIRY, Unit::Disk(_)) => EXTENDED.to_bytes(peripheral),
+        (page::THIRD_PARTY_COPY, Unit::Disk(_)) => third_party_copy().to_bytes(peripheral),
         (page::BLOCK_LIMITS, Unit::Disk(_)) => BLOCK_LIMITS.to_bytes(peripheral),
         (page::BLOCK_DEVICE_CHARACTERISTICS, Unit::Disk(_)) => CHARACTERISTICS.to_bytes(peripheral),
         (page::LOGICAL_BLOCK_PROVISIONING, Unit::Disk(_)) => PROVISIONING.to_bytes(peripheral),
@@ -47,6 +49,7 @@ const fn pages(unit: &Unit) -> &'static [u8] {
             page::UNIT_SERIAL_NUMBER,
             page::DEVICE_IDENTIFICATION,
             page::EXTENDED_INQUIRY,
+            page::THIRD_PARTY_COPY,
             page::BLOCK_LIMITS,
             page::BLOCK_DEVICE_CHARACTERISTICS,
             page::LOGICAL_BLOCK_PROVISIONING,
@@ -106,6 +109,7 @@ fn standard(unit: &Unit) -> StandardInquiry {
         version: StandardInquiry::SPC_4,
         // Implicit ALUA.
         target_port_groups: 1,
+        third_party_copy: matches!(unit, Unit::Disk(_)),
         multi_port: false,
         command_queuing: true,
         vendor: VENDOR.to_owned(),

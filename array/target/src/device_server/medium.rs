@@ -8,7 +8,9 @@ use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunHandle};
 use lunshadow_scsi::{BlockRange, ByteCheck, CdbForm, ModeForm, Power, Sense};
 
 use super::capacity::LBA_STATUS_BYTES_MAX;
+use super::extended_copy::ExtendedCopy;
 use super::nexus::{Nexus, Nexuses};
+use super::offload::Offload;
 use super::reservation_commands::ReserveOut;
 use super::unit::Disk;
 use super::{Completion, atomic, capacity, invalid_field, mode, read_write, sense_of, unmap, write_same};
@@ -44,6 +46,8 @@ pub(super) enum Kind {
     Unmap { parameter_len: u16 },
     ModeSelect { form: ModeForm, parameter_len: u16, nexus: Arc<Nexus>, nexuses: Arc<Nexuses> },
     ReserveOut(Box<ReserveOut>),
+    Offload(Box<Offload>),
+    ExtendedCopy(Box<ExtendedCopy>),
 }
 
 impl Operation {
@@ -76,6 +80,8 @@ impl Operation {
             }
             Kind::Unmap { parameter_len } | Kind::ModeSelect { parameter_len, .. } => u32::from(*parameter_len),
             Kind::ReserveOut(reserve) => reserve.parameter_len,
+            Kind::Offload(offload) => offload.parameter_len,
+            Kind::ExtendedCopy(copy) => copy.parameter_len,
             Kind::Read { .. }
             | Kind::Verify { .. }
             | Kind::WriteSame { .. }
@@ -112,6 +118,8 @@ impl Operation {
                 return data.map_or_else(Completion::check, Completion::data);
             }
             Kind::ReserveOut(reserve) => return reserve.run(&disk, &data_out).await,
+            Kind::Offload(offload) => return offload.run(&disk, &data_out).await,
+            Kind::ExtendedCopy(copy) => return copy.run(&data_out).await,
             Kind::Write { at, fua, .. } => read_write::write(&disk, at, data_out, fua).await,
             Kind::WriteAndVerify { at, blocks, check } => {
                 read_write::write_and_verify(&disk, at, blocks, check, data_out).await

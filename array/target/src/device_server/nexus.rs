@@ -10,6 +10,7 @@ use lunshadow_scsi::{AdditionalSense, LunAddress};
 use parking_lot::Mutex;
 
 use super::UnitId;
+use super::copies::Copies;
 use super::unit::{Disk, Unit};
 use super::unit_state::{UnitState, UnitStates};
 
@@ -39,6 +40,7 @@ pub struct Nexus {
     id: NexusId,
     port: InitiatorPort,
     seen: Mutex<Seen>,
+    copies: Copies,
     tasks: OnceLock<Arc<dyn TaskSet>>,
 }
 
@@ -71,7 +73,7 @@ impl Nexus {
     pub(super) fn new(port: InitiatorPort) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NexusId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        Self { id, port, seen: Mutex::default(), tasks: OnceLock::new() }
+        Self { id, port, seen: Mutex::default(), copies: Copies::default(), tasks: OnceLock::new() }
     }
 
     /// The initiator.
@@ -88,6 +90,11 @@ impl Nexus {
 
     pub(super) const fn id(&self) -> NexusId {
         self.id
+    }
+
+    /// Its third-party copies.
+    pub(super) const fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Says where the nexus's commands are. Only the first time counts.
@@ -139,6 +146,14 @@ impl Nexus {
             }
             Err(other) => other,
         }
+    }
+
+    /// All disks of an inventory that was observed.
+    pub(super) fn disks(&self, inventory: &Inventory) -> Vec<Disk> {
+        let seen = self.seen.lock();
+        let state = |lun: &LunHandle| seen.units.get(&UnitId::Disk(lun.id())).map(|unit| unit.state.clone());
+        let disk = |lun: &LunHandle| Disk { lun: lun.clone(), state: state(lun).unwrap_or_default() };
+        inventory.luns.values().map(disk).collect()
     }
 
     /// Takes the unit attention that is to be reported next.

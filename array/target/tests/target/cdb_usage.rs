@@ -50,7 +50,7 @@ async fn reserved_bits_are_refused_by_every_command() {
 /// Where a CDB of the block commands has its address.
 fn address_of(form: &CommandForm) -> Option<std::ops::Range<usize>> {
     let is_block_command = form.name.starts_with("READ(")
-        || form.name.starts_with("WRITE")
+        || form.name.starts_with("WRITE") && form.opcode() != opcode::THIRD_PARTY_COPY_OUT
         || ["VERIFY", "SYNCHRONIZE", "PRE-FETCH", "ORWRITE", "COMPARE", "GET LBA"]
             .iter()
             .any(|name| form.name.starts_with(name));
@@ -184,7 +184,14 @@ async fn unknown_operation_codes_and_service_actions_are_refused() {
             assert_eq!(completion, illegal(AdditionalSense::INVALID_COMMAND_OPERATION_CODE), "{code:02x}");
         }
     }
-    for code in [opcode::PERSISTENT_RESERVE_IN, opcode::PERSISTENT_RESERVE_OUT, opcode::MAINTENANCE_IN] {
+    let with_actions = [
+        opcode::PERSISTENT_RESERVE_IN,
+        opcode::PERSISTENT_RESERVE_OUT,
+        opcode::MAINTENANCE_IN,
+        opcode::THIRD_PARTY_COPY_OUT,
+        opcode::THIRD_PARTY_COPY_IN,
+    ];
+    for code in with_actions {
         for action in 0..=0x1f {
             if CommandForm::of_opcode(code).any(|form| form.service_action == Some(action)) {
                 continue;

@@ -46,7 +46,7 @@ pub(crate) fn port(name: &str) -> InitiatorPort {
     InitiatorPort { name: initiator(name), isid: [0x80, 0, 0, 0, 0, 1] }
 }
 
-fn new_disk(id: u128) -> (LunHandle, Arc<Controls>) {
+pub(crate) fn new_disk(id: u128) -> (LunHandle, Arc<Controls>) {
     let (lun, controls) = FaultyLun::new(MemoryLun::new(id, LUN_BLOCKS));
     (LunHandle::new(lun), controls)
 }
@@ -149,7 +149,7 @@ async fn inquiry_tells_what_is_at_each_lun() {
 #[tokio::test]
 async fn the_list_of_vpd_pages_ascends_and_every_page_of_it_is_there() {
     let bench = Bench::new().await;
-    for (lun, expected) in [(DISK, &[0, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2][..]), (0, &[0, 0x83]), (7, &[0])] {
+    for (lun, expected) in [(DISK, &[0, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2][..]), (0, &[0, 0x83]), (7, &[0])] {
         let listed = bench.data(lun, inquiry(Some(page::SUPPORTED_PAGES))).await;
         let pages = SupportedPages::parse(&listed).expect("the page").pages;
         assert_eq!(pages, expected);

@@ -1,10 +1,10 @@
 //! A LUN that fails and waits as it is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Extent, Lba, Lun, LunError, LunId, LunUsage, SpaceLevel};
+use lunshadow_lun::{BlockCount, Extent, Lba, Lun, LunError, LunHandle, LunId, LunUsage, SpaceLevel};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -25,6 +25,8 @@ pub(crate) struct Controls {
     pub(crate) usage: Mutex<Option<LunUsage>>,
     /// Blocks that have no space, in the order in which they are reported.
     pub(crate) holes: Mutex<Vec<std::ops::Range<u64>>>,
+    /// Whether contents can be kept.
+    pub(crate) pins: AtomicBool,
 }
 
 pub(crate) struct FaultyLun {
@@ -45,8 +47,14 @@ impl FaultyLun {
             space: Mutex::new(SpaceLevel::Plenty),
             usage: Mutex::new(None),
             holes: Mutex::default(),
+            pins: AtomicBool::new(true),
         });
         (Self { lun, controls: controls.clone() }, controls)
+    }
+
+    /// How many contents of it are kept.
+    pub(crate) fn pins(&self) -> usize {
+        self.lun.pins()
     }
 
     fn check(&self) -> Result<(), LunError> {
@@ -106,5 +114,10 @@ impl Lun for FaultyLun {
     async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
         self.check()?;
         self.lun.discard(at, count).await
+    }
+
+    async fn pin(&self) -> Result<Option<LunHandle>, LunError> {
+        self.check()?;
+        if self.controls.pins.load(Ordering::Relaxed) { self.lun.pin().await } else { Ok(None) }
     }
 }

@@ -15,6 +15,8 @@ mod device_server;
 #[cfg(test)]
 mod digests;
 #[cfg(test)]
+mod extended_copy;
+#[cfg(test)]
 mod faulty;
 #[cfg(test)]
 mod front_end;
@@ -26,6 +28,8 @@ mod life_cycle;
 mod memory;
 #[cfg(test)]
 mod modes;
+#[cfg(test)]
+mod offload;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -16,12 +16,20 @@ use parking_lot::Mutex;
 pub(crate) struct MemoryLun {
     id: LunId,
     bytes: Mutex<Vec<u8>>,
+    /// All contents that are kept of the LUN have one of these.
+    kept: Arc<()>,
 }
 
 impl MemoryLun {
     pub(crate) fn new(id: u128, block_count: u64) -> Self {
         let len = usize::try_from(BlockCount(block_count).bytes()).expect("it fits into memory");
-        Self { id: LunId::from_u128(id), bytes: Mutex::new(vec![0; len]) }
+        Self { id: LunId::from_u128(id), bytes: Mutex::new(vec![0; len]), kept: Arc::default() }
+    }
+
+    /// How many contents of it are kept.
+    #[cfg(test)]
+    pub(crate) fn pins(&self) -> usize {
+        Arc::strong_count(&self.kept) - 1
     }
 
     /// Calls `with` with the bytes of a range.
@@ -60,6 +68,11 @@ impl Lun for MemoryLun {
 
     async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
         self.at(at, count, |bytes| bytes.fill(0))
+    }
+
+    async fn pin(&self) -> Result<Option<LunHandle>, LunError> {
+        let (bytes, kept) = (Mutex::new(self.bytes.lock().clone()), self.kept.clone());
+        Ok(Some(LunHandle::new(Self { id: self.id, bytes, kept })))
     }
 }
 

@@ -132,6 +132,7 @@ impl MemoryLun {
                 removable: false,
                 version: StandardInquiry::SPC_4,
                 target_port_groups: 0,
+                third_party_copy: false,
                 multi_port: false,
                 command_queuing: true,
                 vendor: "MEMORY".into(),

@@ -148,6 +148,7 @@ pub(crate) fn inquiry() -> StandardInquiry {
         removable: false,
         version: StandardInquiry::SPC_4,
         target_port_groups: 0,
+        third_party_copy: false,
         multi_port: false,
         command_queuing: true,
         vendor: "LUNSHDW".to_owned(),

@@ -28,10 +28,15 @@ impl Command {
             | Self::ReportTargetPortGroups { .. }
             | Self::StartStopUnit { power: Power::Start, .. }
             | Self::ReadCapacity10
-            | Self::ReadCapacity16 { .. } => Access::Harmless,
-            Self::GetLbaStatus { .. } | Self::Read { .. } | Self::Verify { .. } | Self::PreFetch { .. } => {
-                Access::Reading
-            }
+            | Self::ReadCapacity16 { .. }
+            | Self::ReceiveCopyStatus { .. }
+            | Self::ReceiveCopyOperatingParameters { .. }
+            | Self::ReceiveRodTokenInformation { .. } => Access::Harmless,
+            Self::PopulateToken { .. }
+            | Self::GetLbaStatus { .. }
+            | Self::Read { .. }
+            | Self::Verify { .. }
+            | Self::PreFetch { .. } => Access::Reading,
             Self::ModeSense { .. }
             | Self::ModeSelect { .. }
             | Self::ReportSupportedOperationCodes { .. }
@@ -44,7 +49,9 @@ impl Command {
             | Self::WriteSame { .. }
             | Self::OrWrite { .. }
             | Self::SynchronizeCache { .. }
-            | Self::Unmap { .. } => Access::Changing,
+            | Self::Unmap { .. }
+            | Self::ExtendedCopy { .. }
+            | Self::WriteUsingToken { .. } => Access::Changing,
             Self::PersistentReserveIn { .. }
             | Self::PersistentReserveOut { .. }
             | Self::Reserve(_)

@@ -4,8 +4,8 @@ use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, Reserve
 use crate::cdb::{
     BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
-    PlainCdb6, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, UnmapCdb,
-    WriteAtomicCdb, opcode, service_action,
+    PlainCdb6, ReceiveCopyCdb, ReceiveTokenCdb, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16,
+    StartStopCdb, ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb, opcode, service_action,
 };
 use crate::{ModeForm, OperationCodes, SenseFormat};
 
@@ -74,6 +74,12 @@ impl Command {
                 service_action_in(service_action::GET_LBA_STATUS, lba, allocation_len)
             }
             Self::Unmap { anchor, parameter_len } => unmap(anchor, parameter_len),
+            Self::ExtendedCopy { .. }
+            | Self::PopulateToken { .. }
+            | Self::WriteUsingToken { .. }
+            | Self::ReceiveCopyStatus { .. }
+            | Self::ReceiveCopyOperatingParameters { .. }
+            | Self::ReceiveRodTokenInformation { .. } => self.third_party_copy(),
             Self::CompareAndWrite { lba, block_count, fua } => compare_and_write(lba, block_count, fua),
             Self::WriteAtomic { lba, boundary, block_count, fua } => write_atomic(lba, (boundary, block_count), fua),
             Self::Read { range, fua } => blocks(&READ, range, u8::from(fua) << 3),
@@ -144,6 +150,53 @@ impl Command {
             Self::Reserve(form) => reserve(form, opcode::RESERVE_6, opcode::RESERVE_10),
             Self::Release(form) => reserve(form, opcode::RELEASE_6, opcode::RELEASE_10),
             _ => unreachable!("only reservations come here"),
+        }
+    }
+}
+
+impl Command {
+    /// A CDB of THIRD-PARTY COPY OUT or IN.
+    fn third_party_copy(&self) -> Cdb {
+        let out = |action, list_id: u32, parameter_len: u32| {
+            Cdb::of(&ThirdPartyCopyOutCdb {
+                opcode: opcode::THIRD_PARTY_COPY_OUT,
+                action,
+                list_id: list_id.into(),
+                parameter_len: parameter_len.into(),
+                ..ThirdPartyCopyOutCdb::default()
+            })
+        };
+        let receive = |action, list_id, allocation_len: u32| {
+            Cdb::of(&ReceiveCopyCdb {
+                opcode: opcode::THIRD_PARTY_COPY_IN,
+                action,
+                list_id,
+                allocation_len: allocation_len.into(),
+                ..ReceiveCopyCdb::default()
+            })
+        };
+        match *self {
+            Self::ExtendedCopy { parameter_len } => out(service_action::EXTENDED_COPY_LID1, 0, parameter_len),
+            Self::PopulateToken { list_id, parameter_len } => {
+                out(service_action::POPULATE_TOKEN, list_id, parameter_len)
+            }
+            Self::WriteUsingToken { list_id, parameter_len } => {
+                out(service_action::WRITE_USING_TOKEN, list_id, parameter_len)
+            }
+            Self::ReceiveCopyStatus { list_id, allocation_len } => {
+                receive(service_action::RECEIVE_COPY_STATUS_LID1, list_id, allocation_len)
+            }
+            Self::ReceiveCopyOperatingParameters { allocation_len } => {
+                receive(service_action::RECEIVE_COPY_OPERATING_PARAMETERS, 0, allocation_len)
+            }
+            Self::ReceiveRodTokenInformation { list_id, allocation_len } => Cdb::of(&ReceiveTokenCdb {
+                opcode: opcode::THIRD_PARTY_COPY_IN,
+                action: service_action::RECEIVE_ROD_TOKEN_INFORMATION,
+                list_id: list_id.into(),
+                allocation_len: allocation_len.into(),
+                ..ReceiveTokenCdb::default()
+            }),
+            _ => unreachable!("only third-party copy comes here"),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::{CdbError, CdbForm, Command, mode, primary, provisioning, reports, reservation, transfer};
+use super::{
+    CdbError, CdbForm, Command, mode, primary, provisioning, reports, reservation, third_party_copy, transfer,
+};
 use crate::FieldPointer;
 
 /// One row: how the CDB of a command is laid out.
@@ -21,8 +23,15 @@ pub struct CommandForm {
 pub(super) type Parser = fn(&[u8]) -> Result<Command, CdbError>;
 
 /// The families. Rows of one operation code stand together.
-static FAMILIES: [&[CommandForm]; 6] =
-    [transfer::FORMS, primary::FORMS, provisioning::FORMS, mode::FORMS, reports::FORMS, reservation::FORMS];
+static FAMILIES: [&[CommandForm]; 7] = [
+    transfer::FORMS,
+    primary::FORMS,
+    provisioning::FORMS,
+    mode::FORMS,
+    reports::FORMS,
+    reservation::FORMS,
+    third_party_copy::FORMS,
+];
 
 /// Where the rows of an operation code begin: its family and its place there.
 static FIRST_ROWS: [Option<(u8, u8)>; 256] = first_rows();

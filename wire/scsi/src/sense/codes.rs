@@ -34,6 +34,12 @@ codes! {
     NOT_READY = 0x04, 0x00, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE";
     /// The pool is out of space for a while.
     SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14, "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS";
+    /// The list identifier is that of a copy that is not done.
+    OPERATION_IN_PROGRESS = 0x00, 0x16, "OPERATION IN PROGRESS";
+    /// A logical unit of an EXTENDED COPY cannot be reached.
+    COPY_TARGET_DEVICE_NOT_REACHABLE = 0x0d, 0x02, "COPY TARGET DEVICE NOT REACHABLE";
+    /// A logical unit of an EXTENDED COPY failed.
+    THIRD_PARTY_DEVICE_FAILURE = 0x0d, 0x01, "THIRD PARTY DEVICE FAILURE";
     /// Writing failed.
     WRITE_ERROR = 0x0c, 0x00, "WRITE ERROR";
     /// Write data came that nobody asked for.
@@ -50,6 +56,14 @@ codes! {
     INVALID_COMMAND_OPERATION_CODE = 0x20, 0x00, "INVALID COMMAND OPERATION CODE";
     /// Blocks beyond the end.
     LBA_OUT_OF_RANGE = 0x21, 0x00, "LOGICAL BLOCK ADDRESS OUT OF RANGE";
+    /// The token is of a kind that is not supported.
+    UNSUPPORTED_TOKEN_TYPE = 0x23, 0x01, "INVALID TOKEN OPERATION, UNSUPPORTED TOKEN TYPE";
+    /// There is no such token, or not any more.
+    TOKEN_UNKNOWN = 0x23, 0x04, "INVALID TOKEN OPERATION, TOKEN UNKNOWN";
+    /// The token is not as it was made.
+    TOKEN_CORRUPT = 0x23, 0x05, "INVALID TOKEN OPERATION, TOKEN CORRUPT";
+    /// The token has another length than tokens have.
+    INVALID_TOKEN_LENGTH = 0x23, 0x0a, "INVALID TOKEN OPERATION, INVALID TOKEN LENGTH";
     /// A field of the CDB has a value that is not supported.
     INVALID_FIELD_IN_CDB = 0x24, 0x00, "INVALID FIELD IN CDB";
     /// There is nothing at this LUN.
@@ -58,12 +72,26 @@ codes! {
     INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00, "INVALID FIELD IN PARAMETER LIST";
     /// The reservation is there, and is another one than was to be released.
     INVALID_RELEASE_OF_PERSISTENT_RESERVATION = 0x26, 0x04, "INVALID RELEASE OF PERSISTENT RESERVATION";
+    /// There are more CSCD descriptors than the copy manager takes.
+    TOO_MANY_TARGET_DESCRIPTORS = 0x26, 0x06, "TOO MANY TARGET DESCRIPTORS";
+    /// A CSCD descriptor is of a kind that the copy manager does not know.
+    UNSUPPORTED_TARGET_DESCRIPTOR = 0x26, 0x07, "UNSUPPORTED TARGET DESCRIPTOR TYPE CODE";
+    /// There are more segments or ranges than the copy manager takes.
+    TOO_MANY_SEGMENT_DESCRIPTORS = 0x26, 0x08, "TOO MANY SEGMENT DESCRIPTORS";
+    /// A segment descriptor is of a kind that the copy manager does not know.
+    UNSUPPORTED_SEGMENT_DESCRIPTOR = 0x26, 0x09, "UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE";
+    /// There is more inline data than the copy manager takes.
+    INLINE_DATA_LENGTH_EXCEEDED = 0x26, 0x0b, "INLINE DATA LENGTH EXCEEDED";
     /// The logical unit does not take writes.
     WRITE_PROTECTED = 0x27, 0x00, "WRITE PROTECTED";
     /// The logical unit's own software does not take writes.
     LOGICAL_UNIT_WRITE_PROTECTED = 0x27, 0x02, "LOGICAL UNIT SOFTWARE WRITE PROTECTED";
     /// The pool is full.
     SPACE_ALLOCATION_FAILED = 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT";
+    /// There are as many copies as the copy manager takes.
+    INSUFFICIENT_RESOURCES = 0x55, 0x03, "INSUFFICIENT RESOURCES";
+    /// There is no room for what a token would stand for.
+    INSUFFICIENT_RESOURCES_FOR_TOKEN = 0x55, 0x0d, "INSUFFICIENT RESOURCES TO CREATE ROD TOKEN";
     /// There are as many registrations as the target takes.
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04, "INSUFFICIENT REGISTRATION RESOURCES";
     /// The pool has less room than the administrator wants to be told of.
