@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: looks for images of pools that make the store panic, or take memory without bound.
+//! `cargo xtask fuzz`: looks for images of pools and for words of initiators that make a panic, take memory without bound, or have blocks
+//! read other than they were written.
 
 use std::process::Stdio;
 
@@ -8,7 +9,8 @@ use clap::Args;
 use crate::command::{output_of, program, run};
 
 /// All targets in `fuzz/fuzz_targets`.
-const TARGETS: &[&str] = &["superblock", "log", "blocks"];
+const TARGETS: &[&str] =
+    &["superblock", "log", "blocks", "iscsi_pdu", "iscsi_text", "iscsi_login", "scsi_cdb", "scsi_blocks"];
 
 /// What one input may take. The pools have a capacity of 28 MiB.
 const MEMORY_MB: u32 = 512;

@@ -37,12 +37,12 @@ enum Chore {
     Setup,
     /// The Windows programs: built, and tested through COM under Wine
     Windows(windows::WindowsArgs),
-    /// Looks for images of pools that make the store panic
+    /// Looks for images of pools and words of initiators that make a panic
     Fuzz(fuzz::FuzzArgs),
     /// The tests that others have made for what we implement
     #[command(subcommand)]
     Conformance(conformance::Conformance),
-    /// The store's tests with many more steps, the killed daemon, and fuzzing
+    /// The store's tests with many more steps, the killed daemon, logins without end, and fuzzing
     Soak(soak::SoakArgs),
     /// Benchmarks, whose tables go to docs/performance.md
     #[command(subcommand)]

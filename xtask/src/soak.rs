@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the store's tests with many more and much longer histories than CI has time for, the killed daemon, and fuzzing.
+//! `cargo xtask soak`: the store's tests with many more and much longer histories than CI has time for, the killed daemon, logins without end,
+//! and fuzzing.
 
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +37,9 @@ pub(crate) struct SoakArgs {
     /// How often the daemon is killed
     #[arg(long, default_value_t = 100)]
     kills: u32,
+    /// How many logins must leave nothing behind
+    #[arg(long, default_value_t = 10_000)]
+    logins: u32,
     /// How long each fuzz target runs
     #[arg(long, default_value_t = 120)]
     fuzz_seconds: u32,
@@ -81,6 +85,10 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
         let mut kill = cargo(&["test", "--release", "--package", "lunshadow", "--test", "kill", "--", "--nocapture"]);
         kill.env("LUNSHADOW_KILL_ROUNDS", arguments.kills.to_string());
         run(kill.env("LUNSHADOW_KILL_SEED", seed.to_string()))
+    })?;
+    part("logins", || {
+        let mut logins = cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "logins"]);
+        run(logins.env("LUNSHADOW_LOGINS", arguments.logins.to_string()))
     })?;
     part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
 }

@@ -21,6 +21,8 @@ mod faulty;
 #[cfg(test)]
 mod front_end;
 #[cfg(test)]
+mod inputs;
+#[cfg(test)]
 mod kept_reservations;
 #[cfg(test)]
 mod life_cycle;
@@ -40,5 +42,7 @@ mod persistent_reservations;
 mod portals;
 #[cfg(test)]
 mod provisioning;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod reservations_over_tcp;
