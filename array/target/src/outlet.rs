@@ -73,6 +73,12 @@ impl Outlet {
         self.window.accept(cmd_sn, request, ready)
     }
 
+    /// Counts a request as received that was aborted before it could be taken; appends what is now in order to `ready`.
+    pub(crate) fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber, ready: &mut Vec<Pdu>) -> bool {
+        self.open_window();
+        self.window.pass_over(cmd_sn, request, ready)
+    }
+
     /// The place in the window of a request that is in order.
     pub(crate) fn slot(&self) -> Slot {
         Slot::new(&self.opened)

@@ -12,8 +12,8 @@ use crate::serial::SerialNumber;
 pub struct CmdSnWindow<T> {
     exp_cmd_sn: SerialNumber,
     max_cmd_sn: SerialNumber,
-    /// Commands that came before one with a lower number, by their distance from `origin`.
-    held: BTreeMap<u32, T>,
+    /// Commands that came before one with a lower number, by their distance from `origin`; `None` for those that are not to come any more.
+    held: BTreeMap<u32, Option<T>>,
     origin: SerialNumber,
 }
 
@@ -59,16 +59,39 @@ impl<T> CmdSnWindow<T> {
             if self.held.contains_key(&place) {
                 return CmdSnVerdict::Dropped;
             }
-            self.held.insert(place, command);
+            self.held.insert(place, Some(command));
             return CmdSnVerdict::Held;
         }
         ready.push(command);
         self.exp_cmd_sn = self.exp_cmd_sn.next();
-        while let Some(next) = self.held.remove(&self.exp_cmd_sn.0.wrapping_sub(self.origin.0)) {
-            ready.push(next);
-            self.exp_cmd_sn = self.exp_cmd_sn.next();
-        }
+        self.go_on(ready);
         CmdSnVerdict::Ready
+    }
+
+    /// Counts a command as received that was aborted before it could run, because it has not come or waits for one with a lower number
+    /// (RFC 7143 11.6.1). What is now in order is appended to `ready`. Whether its number is one that is still expected, below that of the
+    /// `request` that aborts it.
+    pub fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber, ready: &mut Vec<T>) -> bool {
+        let is_expected = self.exp_cmd_sn.distance_to(cmd_sn).is_some()
+            && cmd_sn.precedes(request)
+            && cmd_sn.distance_to(self.max_cmd_sn).is_some();
+        if is_expected {
+            self.held.insert(cmd_sn.0.wrapping_sub(self.origin.0), None);
+            self.go_on(ready);
+        }
+        is_expected
+    }
+
+    /// Takes the commands whose turn it is out of those that wait.
+    fn go_on(&mut self, ready: &mut Vec<T>) {
+        while let Some(next) = self.held.remove(&self.exp_cmd_sn.0.wrapping_sub(self.origin.0)) {
+            self.exp_cmd_sn = self.exp_cmd_sn.next();
+            match next {
+                Some(next) => ready.push(next),
+                // Nobody will release its place.
+                None => self.release(),
+            }
+        }
     }
 
     /// Notes that a command that this window made ready is done, which lets the initiator send one more.
@@ -210,6 +233,22 @@ mod tests {
         window.release();
         assert_eq!(window.max_cmd_sn(), Sn(12));
         assert_eq!(window.accept(Sn(12), (), &mut ready), CmdSnVerdict::Ready);
+    }
+
+    #[test]
+    fn a_command_that_is_aborted_before_it_comes_leaves_no_gap() {
+        let mut window = CmdSnWindow::new(Sn(u32::MAX), 4);
+        let mut ready = Vec::new();
+        assert_eq!(window.accept(Sn(0), "second", &mut ready), CmdSnVerdict::Held);
+        assert_eq!(window.accept(Sn(1), "third", &mut ready), CmdSnVerdict::Held);
+        for (cmd_sn, request) in [(Sn(u32::MAX - 1), Sn(2)), (Sn(2), Sn(2)), (Sn(3), Sn(9))] {
+            assert!(!window.pass_over(cmd_sn, request, &mut ready), "{cmd_sn}");
+        }
+        // One that waits, then the one that it waits for.
+        assert!(window.pass_over(Sn(0), Sn(2), &mut ready) && ready.is_empty());
+        assert!(window.pass_over(Sn(u32::MAX), Sn(2), &mut ready));
+        assert_eq!((ready.as_slice(), window.exp_cmd_sn(), window.max_cmd_sn()), (&["third"][..], Sn(2), Sn(4)));
+        assert_eq!(window.accept(Sn(u32::MAX), "late", &mut ready), CmdSnVerdict::Dropped);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) struct FullFeature<'a> {
     /// How much it is to be.
     share_bytes: watch::Receiver<u32>,
     pulse: Pulse,
+    /// Requests that an abort has put in order: they waited for one that does not come any more.
+    pub(super) unblocked: Vec<Pdu>,
     pub(super) ttts: Ttts,
     pub(super) text: Option<TargetTextExchange>,
 }
@@ -122,6 +124,7 @@ impl<'a> FullFeature<'a> {
             room_kib,
             share_bytes,
             pulse: Pulse::new(limits, Instant::now()),
+            unblocked: Vec::new(),
             ttts: Ttts::default(),
             text: None,
         }
@@ -309,19 +312,23 @@ impl<'a> FullFeature<'a> {
             self.reject(&pdu, RejectReason::COMMAND_NOT_SUPPORTED).await?;
             return Ok(None);
         }
+        // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
+        let mut ready = Vec::new();
         if pdu.bhs.is_immediate() {
             if self.is_full() {
                 self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT).await?;
                 return Ok(None);
             }
-            return self.request(pdu, None).await;
-        }
-        // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
-        let mut ready = Vec::new();
-        // What is outside the window is dropped without a word.
-        let cmd_sn = pdu.bhs.own_sn.into();
-        if self.outlet.accept(cmd_sn, pdu, &mut ready) == CmdSnVerdict::Dropped {
-            tracing::debug!(%cmd_sn, "a request outside the command window was dropped");
+            if let Some(ending) = self.request(pdu, None).await? {
+                return Ok(Some(ending));
+            }
+            ready.append(&mut self.unblocked);
+        } else {
+            // What is outside the window is dropped without a word.
+            let cmd_sn = pdu.bhs.own_sn.into();
+            if self.outlet.accept(cmd_sn, pdu, &mut ready) == CmdSnVerdict::Dropped {
+                tracing::debug!(%cmd_sn, "a request outside the command window was dropped");
+            }
         }
         for pdu in ready {
             let slot = self.outlet.slot();

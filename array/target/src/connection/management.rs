@@ -25,7 +25,7 @@ impl FullFeature<'_> {
     /// Begins a task management function. Its response comes as an event, so that the connection goes on meanwhile.
     pub(super) fn manage(&mut self, session: &Session, request: &TaskManagementRequest, slot: Option<Slot>) {
         let (response, ended) = match request.function() {
-            TaskFunction::ABORT_TASK => abort_task(session, request),
+            TaskFunction::ABORT_TASK => self.abort_task(session, request),
             TaskFunction::ABORT_TASK_SET => self.abort_task_set(session, request),
             TaskFunction::CLEAR_TASK_SET => self.clear_task_set(session, request),
             TaskFunction::LOGICAL_UNIT_RESET => self.reset_unit(session, request),
@@ -54,6 +54,23 @@ impl FullFeature<'_> {
         drop(slot);
         let header = TaskManagementResponse { response, itt, ..TaskManagementResponse::default() };
         Ok(self.outlet.send(Pdu::bare(header)).await?)
+    }
+
+    /// A command that has not come, or waits for one that has not, is as good as aborted when nobody waits for it any more (RFC 7143 11.6.1).
+    fn abort_task(&mut self, session: &Session, request: &TaskManagementRequest) -> Managed {
+        let ended = session
+            .tasks
+            .end(|accepted| accepted.command.itt == request.referenced_task && accepted.command.lun == request.lun);
+        if ended.count > 0 {
+            return (TaskResponse::FUNCTION_COMPLETE, vec![ended]);
+        }
+        let (aborted, own) = (request.ref_cmd_sn.into(), request.cmd_sn.into());
+        let response = if self.outlet.pass_over(aborted, own, &mut self.unblocked) {
+            TaskResponse::FUNCTION_COMPLETE
+        } else {
+            TaskResponse::TASK_DOES_NOT_EXIST
+        };
+        (response, Vec::new())
     }
 
     fn abort_task_set(&self, session: &Session, request: &TaskManagementRequest) -> Managed {
@@ -92,13 +109,3 @@ impl FullFeature<'_> {
 }
 
 const NO_UNIT: Managed = (TaskResponse::LUN_DOES_NOT_EXIST, Vec::new());
-
-fn abort_task(session: &Session, request: &TaskManagementRequest) -> Managed {
-    let ended = session
-        .tasks
-        .end(|accepted| accepted.command.itt == request.referenced_task && accepted.command.lun == request.lun);
-    if ended.count == 0 {
-        return (TaskResponse::TASK_DOES_NOT_EXIST, Vec::new());
-    }
-    (TaskResponse::FUNCTION_COMPLETE, vec![ended])
-}

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_iscsi::pdu::{
     AsyncEvent, FINAL, LogoutReason, LogoutRequest, Pdu, RejectReason, Response, ScsiCommand, Tag, TaskAttribute,
-    TaskFunction, TaskResponse,
+    TaskFunction, TaskManagementRequest, TaskResponse,
 };
+use lunshadow_iscsi::serial::SerialNumber;
 use lunshadow_scsi::{AdditionalSense, BlockRange, Command, Status};
 use lunshadow_target::Limits;
 use tokio::net::TcpStream;
 
-use crate::peer::{Array, Peer, login, pattern, read, write};
+use crate::peer::{Array, LUN, Peer, login, pattern, read, write};
 
 /// Waits until `count` more writes have reached the LUN.
 pub(crate) async fn writes_begun(array: &Array, count: u32) {
@@ -74,6 +75,43 @@ async fn a_command_that_waits_for_data_is_aborted_at_once() {
     peer.send_data_out(itt, ttt, sequence, &data).await;
     assert_eq!(peer.read_blocks(0, 2).await, [0; 1024]);
     assert_eq!(array.controls.writes_done.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_command_that_never_comes_is_aborted_and_keeps_nobody_waiting() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let (lost, held, next) = (peer.cmd_sn, peer.cmd_sn.next(), peer.header(read(2, 1), 512));
+    let waiting = peer.header(write(0, 1), 512);
+    peer.cmd_sn = held;
+    peer.send(Pdu::new(waiting, pattern(1, 1))).await;
+    peer.send(Pdu::bare(next)).await;
+    let abort = async |peer: &mut Peer, referenced_task: Tag, ref_cmd_sn: SerialNumber| {
+        let mut header = TaskManagementRequest {
+            lun: LUN,
+            itt: peer.new_itt(),
+            referenced_task,
+            ref_cmd_sn: ref_cmd_sn.into(),
+            ..TaskManagementRequest::default()
+        }
+        .with_function(TaskFunction::ABORT_TASK);
+        header.operation = header.operation.immediate();
+        peer.send(Pdu::bare(header)).await;
+        header.itt
+    };
+    // The one that waits for the lost one, then the lost one itself. Only the third one is served.
+    let itt = abort(&mut peer, waiting.itt, held).await;
+    assert_eq!(peer.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE);
+    let itt = abort(&mut peer, Tag::new(77), lost).await;
+    let mut answers = [peer.expect().await, peer.expect().await].map(|pdu| pdu.bhs.itt.get());
+    answers.sort_unstable();
+    let mut expected = [itt.get(), next.itt.get()];
+    expected.sort_unstable();
+    assert_eq!(answers, expected);
+    // Once more it is too late.
+    let itt = abort(&mut peer, Tag::new(77), lost).await;
+    assert_eq!(peer.expect_managed(itt).await, TaskResponse::TASK_DOES_NOT_EXIST);
+    assert_eq!(peer.read_blocks(0, 1).await, [0; 512], "the write was not done");
 }
 
 #[tokio::test]
