@@ -3,6 +3,7 @@
 //! `LUNSHADOW_LOGINS` is how many there are.
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests of the target use the rest")]
 #[path = "../target/faulty.rs"]
 mod faulty;
 #[cfg(test)]
