@@ -52,14 +52,19 @@ impl Storage {
     /// # Errors
     /// If there is none, or another process has it open, or it is damaged.
     pub async fn open(pool: &Path) -> anyhow::Result<Self> {
-        Self::open_with(pool, &StoreConfig::default(), IoMode::default()).await
+        Self::open_with(pool, &StoreConfig::default(), IoMode::default(), Settings::default()).await
     }
 
     /// Opens the pool in a folder or on a device, and says how it is to be run.
     ///
     /// # Errors
     /// As [`Storage::open`].
-    pub async fn open_with(pool: &Path, config: &StoreConfig, mode: IoMode) -> anyhow::Result<Self> {
+    pub async fn open_with(
+        pool: &Path,
+        config: &StoreConfig,
+        mode: IoMode,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
         let location = Location::of(pool)?;
         let until = Instant::now() + FREE_WITHIN;
         let opened = loop {
@@ -69,7 +74,7 @@ impl Storage {
             }
         };
         let pool = opened.with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
-        Self::with_catalog(pool, location).await
+        Self::with_catalog(pool, location, settings).await
     }
 
     /// Makes an empty pool in `folder`.
@@ -80,7 +85,7 @@ impl Storage {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let pool =
             StorePool::create(folder, config).with_context(|| format!("cannot make a pool in {}", folder.display()))?;
-        Self::with_catalog(pool, Location::of(folder)?).await
+        Self::with_catalog(pool, Location::of(folder)?, Settings::default()).await
     }
 
     /// Makes an empty pool on a block device, whatever that holds. Its records are kept in `records`, or else in a folder
@@ -95,7 +100,7 @@ impl Storage {
             OpenError::InUse => anyhow::anyhow!("{} is mounted, served, or part of something else", device.display()),
             error => anyhow::Error::new(error).context(format!("cannot make a pool on {}", device.display())),
         })?;
-        Self::with_catalog(pool, Location::furnish(device, records)?).await
+        Self::with_catalog(pool, Location::furnish(device, records)?, Settings::default()).await
     }
 
     /// Opens the pool in `folder`, or makes one there that may grow to `capacity_bytes`.
@@ -109,10 +114,10 @@ impl Storage {
         Self::create(folder, &StoreConfig { capacity_bytes, ..StoreConfig::default() }).await
     }
 
-    async fn with_catalog(pool: StorePool, location: Location) -> anyhow::Result<Self> {
+    async fn with_catalog(pool: StorePool, location: Location, settings: Settings) -> anyhow::Result<Self> {
         let pool = Arc::new(pool);
         let file = location.records.join(CATALOG_FILE);
-        let catalog = Catalog::open(Arc::clone(&pool), &file, Settings::default())
+        let catalog = Catalog::open(Arc::clone(&pool), &file, settings)
             .await
             .with_context(|| format!("cannot open the catalog in {}", location.records.display()))?;
         let reaper = catalog.spawn_reaper();

@@ -96,6 +96,9 @@ pub struct ServeArgs {
     /// How long to leave a part of a LUN alone that small writes have scattered on the medium before it is put in order; or "never"
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5s")]
     pub defragment_after: Patience,
+    /// How many shadow LUNs a LUN may have; VSS has 512 shadow copies of a volume at most
+    #[arg(long, value_name = "COUNT", default_value_t = 512)]
+    pub shadows_per_lun: usize,
     /// How the pool's file or device is read and written
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use lunshadow_catalog::CatalogedLun;
+use lunshadow_catalog::{CatalogedLun, Limits, Settings};
 use lunshadow_control::{HostId, InitiatorName};
 use lunshadow_store::StoreConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +32,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         defragment_after: args.defragment_after.0,
         ..StoreConfig::default()
     };
-    let storage = Storage::open_with(&args.pool, &config, args.io.into()).await?;
+    let limits = Limits { shadows_of_lun: args.shadows_per_lun, ..Limits::default() };
+    let settings = Settings { limits, ..Settings::default() };
+    let storage = Storage::open_with(&args.pool, &config, args.io.into(), settings).await?;
     if let Some(available_bytes) = args.warn_below {
         storage.pool.warn_below(available_bytes);
     }

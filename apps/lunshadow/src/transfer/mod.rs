@@ -18,7 +18,7 @@ use lunshadow_catalog::Name;
 use lunshadow_control::{LunId, Outcome};
 use lunshadow_lun::{BlockCount, LunHandle};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{LunExportArgs, LunImportArgs};
 use crate::console::{bytes, say};
@@ -118,6 +118,7 @@ pub(crate) async fn import(args: &LunImportArgs) -> anyhow::Result<()> {
     } else {
         (None, qemu::length_of(&args.file, &format).await?)
     };
+    let interruption = Interruption::listen()?;
     let transfer = Transfer::import(Place::find(&args.admin).await?, &args.name, blocks).await?;
     let bar = progress(blocks.bytes());
     let lun = transfer.lun.clone();
@@ -127,7 +128,7 @@ pub(crate) async fn import(args: &LunImportArgs) -> anyhow::Result<()> {
             None => qemu::import(&args.file, &format, lun, |done| bar.set_position(done)).await,
         }
     };
-    let done = unless_interrupted(work).await;
+    let done = interruption.or_done(work).await;
     bar.finish_and_clear();
     transfer.end(done).await?;
     let told = Transferred { lun: &args.name, file: &args.file, format: &format, len_bytes: blocks.bytes() };
@@ -146,6 +147,7 @@ pub(crate) async fn export(args: &LunExportArgs) -> anyhow::Result<()> {
         _ => {}
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let interruption = Interruption::listen()?;
     // It lies beside its place until it is whole.
     let unfinished = tempfile::Builder::new().prefix(".lunshadow-export-").tempfile_in(folder);
     let unfinished = unfinished.with_context(|| format!("cannot write in {}", folder.display()))?;
@@ -161,7 +163,7 @@ pub(crate) async fn export(args: &LunExportArgs) -> anyhow::Result<()> {
         }
         unfinished.as_file().sync_all().with_context(|| format!("cannot write {}", file.display()))
     };
-    let done = unless_interrupted(work).await;
+    let done = interruption.or_done(work).await;
     bar.finish_and_clear();
     transfer.end(done).await?;
     let placed = if args.force { unfinished.persist(file) } else { unfinished.persist_noclobber(file) };
@@ -170,13 +172,24 @@ pub(crate) async fn export(args: &LunExportArgs) -> anyhow::Result<()> {
     told.print(args.admin.json, &format!("{} is in {}: {}", args.source, file.display(), bytes(len_bytes)))
 }
 
-/// The work, unless somebody wants it to end: then what has begun is removed in order.
-async fn unless_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        done = work => done,
-        _ = terminate.recv() => Err(anyhow::anyhow!("it was interrupted; nothing is left of it")),
-        _ = interrupt.recv() => Err(anyhow::anyhow!("it was interrupted; nothing is left of it")),
+/// Hears of somebody who wants the work to end. It stands before anything is begun, so that no signal ends the program half-way.
+struct Interruption {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Interruption {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The work, unless somebody wants it to end: then what has begun is to be removed in order.
+    async fn or_done(mut self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        tokio::select! {
+            done = work => done,
+            _ = self.terminate.recv() => Err(anyhow::anyhow!("it was interrupted; nothing is left of it")),
+            _ = self.interrupt.recv() => Err(anyhow::anyhow!("it was interrupted; nothing is left of it")),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A command of the program, with the environment that the tests want.
-fn program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+pub(crate) fn program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
     command.args(arguments).env("LC_ALL", "C").env_remove("RUST_LOG").stdin(Stdio::null());
     command

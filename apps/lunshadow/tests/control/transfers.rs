@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use lunshadow_end_to_end::peer::Peer;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::service::{Service, kept_shadows, refused, run, succeed, text, write};
+use crate::service::{Service, kept_shadows, program, refused, run, succeed, text, write};
 
 const MIB: u64 = 1 << 20;
 const LEN_BYTES: u64 = 40 * MIB + 512;
@@ -148,7 +149,7 @@ fn a_transfer_that_fails_says_why_in_one_line_and_leaves_nothing() -> anyhow::Re
     }
     // Without qemu-img.
     std::fs::write(&image, b"QFI\xfb and nothing that belongs to it")?;
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lunshadow"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
     command.args(["lun", "import", text(&image), "disk", "--pool", text(&service.pool())]);
     let output = command.env("PATH", folder.path()).env_remove("RUST_LOG").output()?;
     let line = String::from_utf8(output.stderr)?;
@@ -192,5 +193,53 @@ fn an_import_that_a_full_pool_ends_or_a_crash_interrupts_leaves_nothing() -> any
     ensure!(status["luns"].as_array().is_some_and(|luns| luns.len() == 1), "{status:#}");
     ensure!(status["luns"][0]["lun"] == made, "{status:#}");
     ensure!(run(["lun", "create", "disk", "--size", "1MiB", "--pool", text(&service.pool())])?.status.success());
+    Ok(())
+}
+
+/// Begins an import or export, interrupts it as Ctrl-C does when the service has something of it, and answers the line that the user sees.
+fn interrupted(service: &Service, arguments: &[&str], before: usize) -> anyhow::Result<String> {
+    let pool = service.pool();
+    let mut command = program(arguments.iter().copied().chain(["--pool", text(&pool)]));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let client = service.admin_client()?;
+    // It ends at the latest with the transfer, which is then refused below for not having been interrupted.
+    while client.pool_luns(None)?.luns.len() == before && !has_ended(&child)? {
+        std::thread::yield_now();
+    }
+    let sent = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &child.id().to_string()]).status()?;
+    ensure!(sent.success(), "kill: {sent}");
+    let output = child.wait_with_output()?;
+    let line = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{}: {line}", output.status);
+    ensure!(line.lines().count() == 1 && line.starts_with("lunshadow: "), "{line}");
+    Ok(line)
+}
+
+/// Whether a child is there only to be waited for.
+fn has_ended(child: &std::process::Child) -> anyhow::Result<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    Ok(status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
+
+#[test]
+fn a_transfer_that_the_user_interrupts_says_so_and_leaves_nothing() -> anyhow::Result<()> {
+    let (service, folder) = (Service::start()?, tempfile::tempdir()?);
+    let (image, back) = (folder.path().join("image"), folder.path().join("back"));
+    std::fs::write(&image, vec![7; 256 << 20])?;
+    let line = interrupted(&service, &["lun", "import", text(&image), "disk"], 0)?;
+    ensure!(line.contains("it was interrupted; nothing is left of it"), "{line}");
+    let status = service.admin_json(&["pool", "status"])?;
+    ensure!(status["luns"] == serde_json::json!([]), "{status:#}");
+
+    // The name is free again.
+    std::fs::write(&image, vec![7; 32 << 20])?;
+    service.admin(&["lun", "import", text(&image), "disk"])?;
+    let line = interrupted(&service, &["lun", "export", "disk", text(&back)], 1)?;
+    ensure!(line.contains("it was interrupted; nothing is left of it"), "{line}");
+    let status = service.admin_json(&["pool", "status"])?;
+    ensure!(status["luns"].as_array().is_some_and(|luns| luns.len() == 1), "{status:#}");
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path())?.map(|entry| Ok(entry?.file_name())).collect::<anyhow::Result<_>>()?;
+    ensure!(names == ["image"], "something is left: {names:?}");
     Ok(())
 }

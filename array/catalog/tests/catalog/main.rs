@@ -28,3 +28,5 @@ mod resync;
 mod sets;
 #[cfg(test)]
 mod setup;
+#[cfg(test)]
+mod transfers;

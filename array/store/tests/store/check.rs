@@ -4,7 +4,7 @@ use lunshadow_lun::Pool as _;
 use lunshadow_store::{CheckOptions, CheckReport, OpenError, Repair, StorePool, check_on};
 
 use crate::foreign::{damaged_or_right, rich_world, runtime};
-use crate::model::{Action, World, observe, small_config, small_pool};
+use crate::model::{Action, World, observe, small_config};
 use crate::sim_media::{Image, SimMedia};
 
 pub(crate) fn checked(image: &Image, options: &CheckOptions) -> CheckReport {
@@ -197,15 +197,9 @@ fn counts_and_their_index_are_made_anew_from_the_maps() {
             let mut world = World::continued(pool, world.model.clone(), 1 << 20);
             world.act(Action::Write { lun: 0, window: 0, at: 0, count: 60 }).await;
             world.act(Action::Snapshot { mask: 0xff }).await;
-            world.delete_all(empty_used_bytes().await).await;
+            world.delete_all().await;
         }
     });
-}
-
-async fn empty_used_bytes() -> u64 {
-    let (_, pool) = small_pool(4096);
-    pool.wait_reclaimed().await.unwrap();
-    pool.usage().used_bytes
 }
 
 #[test]

@@ -6,7 +6,6 @@
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use lunshadow_lun::Pool as _;
 use lunshadow_store::StorePool;
 
 use crate::check::assert_clean;
@@ -26,7 +25,6 @@ struct Lived {
 struct History {
     seed: u64,
     cache_pages: u64,
-    empty_used_bytes: u64,
     start: Image,
     trace: Vec<Operation>,
     lived: Vec<Lived>,
@@ -67,7 +65,6 @@ fn random_action(random: &mut SmallRng) -> Action {
 async fn live(seed: u64, cache_pages: u64) -> History {
     let (media, pool) = small_pool(cache_pages);
     pool.wait_reclaimed().await.unwrap();
-    let empty_used_bytes = pool.usage().used_bytes;
     let start = media.image();
     media.clear_trace();
     let mut world = World::new(pool);
@@ -83,7 +80,7 @@ async fn live(seed: u64, cache_pages: u64) -> History {
         lived.push(Lived { model: world.model.clone(), began, durable });
     }
     drop(world);
-    History { seed, cache_pages, empty_used_bytes, start, trace: media.trace(), lived }
+    History { seed, cache_pages, start, trace: media.trace(), lived }
 }
 
 impl History {
@@ -139,7 +136,7 @@ impl History {
         world.act(Action::Flush { lun: 0 }).await;
         world.act(Action::Delete { lun: 2 }).await;
         assert_eq!(observe(&world.pool).await, world.model, "seed {}: the pool did not go on", self.seed);
-        world.delete_all(self.empty_used_bytes).await;
+        world.delete_all().await;
     }
 }
 

@@ -10,7 +10,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use crate::check::assert_clean;
 use crate::crash::cases;
 use crate::foreign::runtime;
-use crate::model::small_config;
+use crate::model::{assert_empty, small_config};
 use crate::sim_media::{Loss, SimMedia, after_power_cut};
 use crate::tolerant::{Answer, Contents, Deed, Tolerant, content, contents, deed};
 
@@ -35,7 +35,6 @@ async fn fill_up(pool: &StorePool) -> LunId {
 async fn run_on_full_pool(history: &[Deed], cache_pages: u64, crash: Option<u64>) {
     let media = SimMedia::default();
     let pool = StorePool::create_on(media.clone(), &small_config(cache_pages)).unwrap();
-    let empty_used_bytes = pool.usage().used_bytes;
     let start = media.image();
     media.clear_trace();
     let mut world = Tolerant::new(pool, Contents::new(), 0);
@@ -71,7 +70,7 @@ async fn run_on_full_pool(history: &[Deed], cache_pages: u64, crash: Option<u64>
     }
     world.pool.delete(filler).await.unwrap();
     world.pool.wait_reclaimed().await.unwrap();
-    assert_eq!(world.pool.usage().used_bytes, empty_used_bytes, "space is lost, or freed twice");
+    assert_empty(&world.pool);
     let mut world = Tolerant::new(world.pool, Contents::new(), 1 << 20);
     assert_eq!(world.act(Deed::Create).await, Answer::Durable);
     assert_eq!(world.act(Deed::Write { lun: 0, at: 0, count: 1200 }).await, Answer::Done);
@@ -92,7 +91,6 @@ async fn contents_without(pool: &StorePool, filler: LunId) -> Contents {
 async fn run_on_full_medium(history: &[Deed], room_blocks: usize) {
     let media = SimMedia::default();
     let pool = StorePool::create_on(media.clone(), &small_config(4096)).unwrap();
-    let empty_used_bytes = pool.usage().used_bytes;
     media.limit_room(Some(room_blocks));
     let mut world = Tolerant::new(pool, Contents::new(), 0);
     for deed in std::iter::once(&Deed::Create).chain(history) {
@@ -114,7 +112,7 @@ async fn run_on_full_medium(history: &[Deed], room_blocks: usize) {
         pool.delete(lun).await.unwrap();
     }
     pool.wait_reclaimed().await.unwrap();
-    assert_eq!(pool.usage().used_bytes, empty_used_bytes, "space is lost, or freed twice");
+    assert_empty(&pool);
 }
 
 proptest! {
