@@ -12,4 +12,5 @@ mod proxy;
 mod rights;
 mod scrub;
 mod service;
+mod shutdown;
 mod transfers;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use lunshadow_iscsi::discovery::{SEND_TARGETS, parse_targets};
-use lunshadow_iscsi::login::{LoginError, LoginPath, LoginStatus};
+use lunshadow_iscsi::login::{InitiatorLogin, LoginError, LoginPath, LoginStatus};
 use lunshadow_iscsi::negotiation::{Digest, Preferences};
 use lunshadow_iscsi::pdu::{
-    FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Pdu, RESERVED_TAG, RejectReason, Response,
-    ScsiCommand, TextRequest,
+    DigestConfig, FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Pdu, PduDecoder, RESERVED_TAG,
+    RejectReason, Response, ScsiCommand, TextRequest,
 };
 use lunshadow_iscsi::text::TextKeys;
 use lunshadow_scsi::{AdditionalSense, Command, LunAddress, SenseKey, Status};
@@ -63,6 +63,23 @@ async fn what_does_not_begin_with_a_login_is_closed() {
         let _ = stream.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
     }
+}
+
+// RFC 7143 §11.13.5 MUST: a connection whose login is refused is closed.
+#[tokio::test]
+async fn a_refused_login_has_one_answer_and_closes_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let array = Array::new(Limits::default()).await;
+    let (_, request) = InitiatorLogin::start(login("stranger", Preferences::default()));
+    let mut stream = tokio::net::TcpStream::connect(array.address()).await.expect("the target listens");
+    stream.write_all_buf(&mut request.encode(DigestConfig::default())).await.expect("it is open");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("it is closed in order");
+    let mut answer = bytes::BytesMut::from(&answer[..]);
+    let response = PduDecoder::new(8192).decode(&mut answer).expect("a PDU").expect("all of it");
+    let Response::Login(response) = response.bhs.response() else { panic!("{:?} is no login", response.bhs) };
+    assert_eq!(response.status, LoginStatus::AUTHORIZATION_FAILURE);
+    assert!(answer.is_empty());
 }
 
 fn text(peer: &mut Peer, keys: &[(&str, &str)]) -> Pdu {

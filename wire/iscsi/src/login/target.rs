@@ -353,6 +353,7 @@ impl TargetLogin {
         Pdu::new(header, text)
     }
 
+    // RFC 7143 §11.13.5 MUST: a connection whose login is refused is closed.
     fn refusal(&mut self, request: &LoginRequest, status: LoginStatus) -> TargetStep {
         let (current, _) = stages_of(request.flags);
         let header = LoginResponse {
