@@ -348,9 +348,12 @@ impl DeviceServer {
             Command::ReadCapacity16 { allocation_len } => {
                 return Ok(Work::data(capacity::read_capacity_16(&disk.lun), allocation_len));
             }
+            // What is damaged is found by checksums, block by block, and is no defect of a medium that the LUN has.
+            Command::ReadDefectData { form, request, allocation_len, .. } => {
+                return Ok(Work::data(request.empty_list(form), allocation_len));
+            }
             Command::LogSense { page, subpage, parameter, allocation_len } => {
-                let data = log::log_sense(&disk, (page, subpage), parameter)?;
-                return Ok(Work::data(data, allocation_len));
+                return log::log_sense(&disk, (page, subpage), parameter).map(|data| Work::data(data, allocation_len));
             }
             Command::GetLbaStatus { lba, allocation_len } => Operation::get_lba_status(disk, lba, allocation_len)?,
             Command::PersistentReserveIn { action, allocation_len } => {

@@ -23,6 +23,7 @@ pub mod opcode {
     pub const VERIFY_10: u8 = 0x2f;
     pub const PRE_FETCH_10: u8 = 0x34;
     pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub const READ_DEFECT_DATA_10: u8 = 0x37;
     pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
     pub const LOG_SENSE: u8 = 0x4d;
@@ -51,6 +52,7 @@ pub mod opcode {
     pub const WRITE_12: u8 = 0xaa;
     pub const WRITE_AND_VERIFY_12: u8 = 0xae;
     pub const VERIFY_12: u8 = 0xaf;
+    pub const READ_DEFECT_DATA_12: u8 = 0xb7;
 }
 
 /// SERVICE ACTION of the commands whose operation code stands for several (SPC-4 annex E).
@@ -161,6 +163,16 @@ layout!(
 layout!(
     /// SBC-3 5.28, UNMAP.
     UnmapCdb, 10 { opcode: u8, anchor: u8, reserved: [u8; 4], group: u8, parameter_len: U16, control: u8 }
+);
+layout!(
+    /// SBC-3 5.17, READ DEFECT DATA(10).
+    ReadDefectDataCdb10, 10 { opcode: u8, reserved_1: u8, which: u8, reserved_3: [u8; 4], allocation_len: U16, control: u8 }
+);
+layout!(
+    /// SBC-3 5.18, READ DEFECT DATA(12).
+    ReadDefectDataCdb12, 12 {
+        opcode: u8, which: u8, index: U32, allocation_len: U32, reserved_10: u8, control: u8,
+    }
 );
 layout!(
     /// SBC-3 5.25, START STOP UNIT.

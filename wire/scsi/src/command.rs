@@ -15,8 +15,8 @@ pub use access::Access;
 pub use table::CommandForm;
 
 use crate::{
-    FieldPointer, ModeForm, OperationCodes, ReservationKind, ReserveInAction, ReserveOutAction, SelectReport,
-    SenseFormat,
+    DefectForm, DefectRequest, FieldPointer, ModeForm, OperationCodes, ReservationKind, ReserveInAction,
+    ReserveOutAction, SelectReport, SenseFormat,
 };
 
 /// A command with its parameters.
@@ -139,6 +139,17 @@ pub enum Command {
     /// SBC-3 5.16.
     ReadCapacity16 {
         /// ALLOCATION LENGTH in bytes.
+        allocation_len: u32,
+    },
+    /// SBC-3 5.17 and 5.18.
+    ReadDefectData {
+        /// READ DEFECT DATA(10) or (12), which decides about the header.
+        form: DefectForm,
+        /// What is asked for.
+        request: DefectRequest,
+        /// ADDRESS DESCRIPTOR INDEX, of the form of 12 bytes only: which of the descriptors is to come first.
+        index: u32,
+        /// ALLOCATION LENGTH in bytes; at most 65535 in the form of 10 bytes.
         allocation_len: u32,
     },
     /// SBC-3 5.5.

@@ -15,6 +15,7 @@
 mod capacity;
 mod cdb;
 mod command;
+mod defects;
 mod inquiry;
 mod lba_status;
 mod log;
@@ -35,6 +36,7 @@ pub use cdb::{Cdb, opcode};
 pub use command::{
     Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, ReserveForm,
 };
+pub use defects::{DefectForm, DefectRequest};
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
 pub use lba_status::{LbaExtent, LbaStatus, ProvisioningStatus};
 pub use log::{LogPage, ProvisioningParameter, ResourceScope, log_page};

@@ -7,9 +7,9 @@ use lunshadow_scsi::vpd::{
 };
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbError, CdbForm, Command,
-    ControlPage, FieldPointer, LbaExtent, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, PageControl,
-    Peripheral, Power, ProvisioningStatus, ResponseError, SelectReport, Sense, SenseFormat, SenseKey, SensePointer,
-    StandardInquiry, Status, UnmapListError, UnmapRange, version_descriptor,
+    ControlPage, DefectForm, DefectRequest, FieldPointer, LbaExtent, LbaStatus, LunAddress, LunList, ModeData,
+    ModeForm, ModePage, PageControl, Peripheral, Power, ProvisioningStatus, ResponseError, SelectReport, Sense,
+    SenseFormat, SenseKey, SensePointer, StandardInquiry, Status, UnmapListError, UnmapRange, version_descriptor,
 };
 
 fn check_cdb(command: Command, cdb: &[u8]) {
@@ -69,6 +69,12 @@ fn cdbs_of_block_commands_are_laid_out_as_in_sbc() {
         Command::GetLbaStatus { lba: 0x0102, allocation_len: 24 },
         &[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 24, 0, 0],
     );
+    let request = DefectRequest { primary: true, grown: false, format: 5 };
+    let defects = |form, index| Command::ReadDefectData { form, request, index, allocation_len: 0x0102 };
+    check_cdb(defects(DefectForm::Ten, 0), &[0x37, 0, 0x15, 0, 0, 0, 0, 1, 2, 0]);
+    check_cdb(defects(DefectForm::Twelve, 0x0304), &[0xb7, 0x15, 0, 0, 3, 4, 0, 0, 1, 2, 0, 0]);
+    assert_eq!(request.empty_list(DefectForm::Ten), [0, 0x15, 0, 0]);
+    assert_eq!(request.empty_list(DefectForm::Twelve), [0, 0x15, 0, 0, 0, 0, 0, 0]);
     check_cdb(Command::Unmap { anchor: true, parameter_len: 24 }, &[0x42, 1, 0, 0, 0, 0, 0, 0, 24, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Eject, immediate: true }, &[0x1b, 1, 0, 0, 2, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Condition(3), immediate: false }, &[0x1b, 0, 0, 0, 0x30, 0]);

@@ -29,6 +29,7 @@ impl Command {
             | Self::StartStopUnit { power: Power::Start, .. }
             | Self::ReadCapacity10
             | Self::ReadCapacity16 { .. }
+            | Self::ReadDefectData { .. }
             | Self::ReceiveCopyStatus { .. }
             | Self::ReceiveCopyOperatingParameters { .. }
             | Self::ReceiveRodTokenInformation { .. } => Access::Harmless,

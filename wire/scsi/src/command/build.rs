@@ -4,10 +4,11 @@ use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, Reserve
 use crate::cdb::{
     BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
-    PlainCdb6, ReceiveCopyCdb, ReceiveTokenCdb, ReportLunsCdb, RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16,
-    StartStopCdb, ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb, opcode, service_action,
+    PlainCdb6, ReadDefectDataCdb10, ReadDefectDataCdb12, ReceiveCopyCdb, ReceiveTokenCdb, ReportLunsCdb,
+    RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb,
+    opcode, service_action,
 };
-use crate::{ModeForm, OperationCodes, SenseFormat};
+use crate::{DefectForm, ModeForm, OperationCodes, SenseFormat};
 
 /// The operation codes of one command in the forms of 6, 10, 12 and 16 bytes.
 type Forms = [Option<u8>; 4];
@@ -73,6 +74,7 @@ impl Command {
             Self::GetLbaStatus { lba, allocation_len } => {
                 service_action_in(service_action::GET_LBA_STATUS, lba, allocation_len)
             }
+            Self::ReadDefectData { .. } => self.defect_data(),
             Self::Unmap { anchor, parameter_len } => unmap(anchor, parameter_len),
             Self::ExtendedCopy { .. }
             | Self::PopulateToken { .. }
@@ -343,6 +345,29 @@ fn log_sense(page: u8, subpage: u8, parameter: u16, allocation_len: u16) -> Cdb 
         allocation_len: allocation_len.into(),
         ..LogSenseCdb::default()
     })
+}
+
+impl Command {
+    fn defect_data(&self) -> Cdb {
+        let Self::ReadDefectData { form, request, index, allocation_len } = *self else {
+            unreachable!("only READ DEFECT DATA comes here")
+        };
+        match form {
+            DefectForm::Ten => Cdb::of(&ReadDefectDataCdb10 {
+                opcode: opcode::READ_DEFECT_DATA_10,
+                which: request.byte(),
+                allocation_len: u16::try_from(allocation_len).unwrap_or(u16::MAX).into(),
+                ..ReadDefectDataCdb10::default()
+            }),
+            DefectForm::Twelve => Cdb::of(&ReadDefectDataCdb12 {
+                opcode: opcode::READ_DEFECT_DATA_12,
+                which: request.byte(),
+                index: index.into(),
+                allocation_len: allocation_len.into(),
+                ..ReadDefectDataCdb12::default()
+            }),
+        }
+    }
 }
 
 fn unmap(anchor: bool, parameter_len: u16) -> Cdb {

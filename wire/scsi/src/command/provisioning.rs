@@ -1,8 +1,11 @@
-//! READ CAPACITY, GET LBA STATUS, UNMAP: how long a disk is, and what of it has space.
+//! READ CAPACITY, GET LBA STATUS, UNMAP, READ DEFECT DATA: how long a disk is, what of it has space, and what is bad.
 
 use super::table::{form, invalid_byte, layout};
 use super::{CdbError, Command, CommandForm};
-use crate::cdb::{BlockCdb10, ServiceActionInCdb16, UnmapCdb, opcode, service_action};
+use crate::cdb::{
+    BlockCdb10, ReadDefectDataCdb10, ReadDefectDataCdb12, ServiceActionInCdb16, UnmapCdb, opcode, service_action,
+};
+use crate::{DefectForm, DefectRequest};
 
 pub(super) const FORMS: &[CommandForm] = &[
     form!("READ CAPACITY(10)", [opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0], read_capacity_10),
@@ -22,6 +25,16 @@ pub(super) const FORMS: &[CommandForm] = &[
         ],
         get_lba_status
     ),
+    form!(
+        "READ DEFECT DATA(10)",
+        [opcode::READ_DEFECT_DATA_10, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0],
+        read_defect_data_10
+    ),
+    form!(
+        "READ DEFECT DATA(12)",
+        [opcode::READ_DEFECT_DATA_12, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
+        read_defect_data_12
+    ),
     form!("UNMAP", [opcode::UNMAP, 0x01, 0, 0, 0, 0, 0x1f, 0xff, 0xff, 0], unmap),
 ];
 
@@ -40,6 +53,20 @@ fn read_capacity_16(cdb: &[u8]) -> Result<Command, CdbError> {
         return Err(invalid_byte(2));
     }
     Ok(Command::ReadCapacity16 { allocation_len: cdb.allocation_len.get() })
+}
+
+fn read_defect_data_10(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &ReadDefectDataCdb10 = layout(cdb)?;
+    let request = DefectRequest::from_byte(cdb.which);
+    let allocation_len = u32::from(cdb.allocation_len.get());
+    Ok(Command::ReadDefectData { form: DefectForm::Ten, request, index: 0, allocation_len })
+}
+
+fn read_defect_data_12(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &ReadDefectDataCdb12 = layout(cdb)?;
+    let (request, index) = (DefectRequest::from_byte(cdb.which), cdb.index.get());
+    let allocation_len = cdb.allocation_len.get();
+    Ok(Command::ReadDefectData { form: DefectForm::Twelve, request, index, allocation_len })
 }
 
 fn get_lba_status(cdb: &[u8]) -> Result<Command, CdbError> {

@@ -172,14 +172,10 @@ impl CopyList {
 }
 
 impl CopyDescriptor {
-    /// The descriptor.
-    ///
-    /// # Panics
-    /// For a designator of more than 20 bytes, which it has no room for.
+    /// The descriptor. A designator of more than 20 bytes, for which it has no room, is cut.
     #[must_use]
     pub(crate) fn to_bytes(&self) -> [u8; DESCRIPTOR_LEN] {
         let mut designator = [0; DESIGNATOR_MAX];
-        // The T10 vendor designator of a LUN is longer than that; NAA ones are not.
         let len = self.designator.bytes.len().min(DESIGNATOR_MAX);
         designator[..len].copy_from_slice(&self.designator.bytes[..len]);
         let [_, block_bytes @ ..] = self.block_bytes.to_be_bytes();
