@@ -120,3 +120,65 @@ impl Sets {
         self.prepared.remove(&set)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lunshadow_lun::BlockCount;
+
+    use super::*;
+    use crate::lun_record::tree_for;
+    use crate::lun_table::{Life, LunEntry};
+    use crate::table_index::Site;
+
+    /// A table in which a family has so many LUNs, of which the first has the id 1, and another LUN is alone.
+    fn table(family_len: usize, alone: LunId) -> LunTable {
+        let mut luns = LunTable::default();
+        let length = BlockCount(8);
+        for id in (1..).take(family_len).map(LunId::from_u128).chain([alone]) {
+            if luns.free_count() == 0 {
+                let lower = luns.index().growth() == Some(2);
+                luns.grow(Site::of_fresh([1, 2], [3, 4]), lower.then(|| Site::of_fresh([5, 6], [7, 8])));
+            }
+            let slot = luns.take_slot().unwrap();
+            let family = if id == alone { alone } else { LunId::from_u128(1) };
+            luns.insert(
+                slot,
+                LunEntry {
+                    id,
+                    length,
+                    shown_length: std::sync::Arc::default(),
+                    tree: tree_for(length).unwrap(),
+                    origin: lunshadow_lun::LunOrigin::Empty,
+                    life: Life::Live,
+                    mapped_blocks: 0,
+                    family,
+                    birth: 0,
+                },
+            );
+        }
+        luns
+    }
+
+    #[test]
+    fn a_family_does_not_outgrow_the_counts() {
+        let alone = LunId::from_u128(1 << 64);
+        let mut luns = table(FAMILY_MAX - 2, alone);
+        let mut sets = Sets::default();
+        let set = |number: u128| ShadowSetId(uuid::Uuid::from_u128(number));
+        let members = |sources: &[u128]| -> Vec<ShadowMember> {
+            let member = |source| ShadowMember { source: LunId::from_u128(source), shadow: LunId::random() };
+            sources.iter().copied().map(member).collect()
+        };
+        let refused = |planned: Result<Vec<ShadowMember>, PoolError>| {
+            matches!(planned, Err(PoolError::LimitReached { what: FAMILY, limit: FAMILY_MAX }))
+        };
+        assert!(refused(sets.plan(&luns, set(1), &members(&[1, 2, 3]))));
+        let fresh = sets.plan(&luns, set(1), &members(&[1, 9])).unwrap();
+        sets.add(&mut luns, set(1), fresh);
+        // What is prepared counts as well, and only in its own family.
+        assert!(refused(sets.plan(&luns, set(2), &members(&[7]))));
+        assert_eq!(sets.plan(&luns, set(2), &members(&[1 << 64])).unwrap().len(), 1);
+        sets.remove(set(1));
+        assert_eq!(sets.plan(&luns, set(2), &members(&[7, 8])).unwrap().len(), 2);
+    }
+}
