@@ -1,13 +1,18 @@
 //! Pools on block devices, with loop devices where this machine lets the tests have some.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use lunshadow::array::TARGET_NAME;
 use lunshadow::location::RECORDS_VARIABLE;
+use lunshadow_initiator::{Disk, Session};
 use lunshadow_lun::{BlockCount, Lba, LunId, Pool as _};
+use lunshadow_scsi::LunAddress;
 use lunshadow_store::{OpenError, StoreConfig, StorePool, pool_id};
 use tempfile::TempDir;
 
@@ -146,5 +151,69 @@ fn a_device_that_is_too_small_is_refused() -> anyhow::Result<()> {
     ensure!(device.complained(&["pool", "create", "--size", "1GiB"])?.contains("only"));
     let Some(tiny) = LoopDevice::new(16 * MIB)? else { return Ok(()) };
     ensure!(tiny.complained(&["pool", "create"])?.contains("is not possible"));
+    Ok(())
+}
+
+/// `lunshadow serve` on a device. It is killed when this is dropped.
+struct Served {
+    child: Child,
+    portal: SocketAddr,
+}
+
+impl Served {
+    fn start(device: &LoopDevice) -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--pool"]).arg(&device.path);
+        command.env(RECORDS_VARIABLE, device.folder.path().join("records"));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take();
+        let mut served = Self { child, portal: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        for line in BufReader::new(stdout.context("standard output is piped")?).lines() {
+            if let Some((_, address)) = line?.strip_prefix("serving ").and_then(|rest| rest.rsplit_once(" on ")) {
+                served.portal = address.parse()?;
+                return Ok(served);
+            }
+        }
+        bail!("it ended without saying where it listens")
+    }
+
+    /// Ends it with SIGTERM, which it has to obey in order.
+    fn stop(mut self) -> anyhow::Result<()> {
+        let sent = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &self.child.id().to_string()]).status()?;
+        ensure!(sent.success(), "kill: {sent}");
+        let status = self.child.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // If it has ended already there is nothing to kill and nothing to wait for.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_on_a_device_is_served_and_served_again() -> anyhow::Result<()> {
+    let Some(device) = LoopDevice::new(256 * MIB)? else { return Ok(()) };
+    device.said(&["pool", "create"])?;
+    let image = device.folder.path().join("image");
+    std::fs::write(&image, vec![5; 1 << 20])?;
+    device.said(&["lun", "import", image.to_str().context("a plain path")?, "disk", "--pool"])?;
+    for byte in [5, 6] {
+        let served = Served::start(&device)?;
+        ensure!(matches!(StorePool::open(&device.path, &StoreConfig::default()), Err(OpenError::InUse)));
+        let initiator = "iqn.2026-11.org.example:anybody".parse()?;
+        let session = Session::login(served.portal, &initiator, TARGET_NAME).await?;
+        let disk = Disk::new(session.clone(), LunAddress::peripheral(1));
+        ensure!(disk.read(8, 64).await?.iter().all(|found| *found == byte), "the data is another one");
+        disk.write(8, Bytes::from(vec![byte + 1; 64 * 512])).await?;
+        disk.flush().await?;
+        session.logout().await?;
+        served.stop()?;
+    }
+    ensure!(device.said(&["pool", "check"])?.contains("the pool is whole"));
     Ok(())
 }
