@@ -41,6 +41,7 @@ pub(crate) const FOR_TESTS: &[Peer] = &[
     Peer { package: "e2fsprogs", probe: Probe::Program("mke2fs") },
     Peer { package: "ntfs-3g", probe: Probe::Program("mkntfs") },
     Peer { package: "dosfstools", probe: Probe::Program("mkfs.fat") },
+    Peer { package: FIO, probe: Probe::Program(FIO) },
     Peer { package: "mtools", probe: Probe::Program("mcopy") },
     Peer { package: "gdisk", probe: Probe::Program("sgdisk") },
     Peer { package: "fdisk", probe: Probe::Program("sfdisk") },
@@ -48,7 +49,7 @@ pub(crate) const FOR_TESTS: &[Peer] = &[
 
 /// What the benchmark of the store measures itself with: other engines with snapshots, and what puts them under load.
 pub(crate) const FOR_BENCH: &[Peer] = &[
-    Peer { package: "fio", probe: Probe::Program(FIO) },
+    Peer { package: FIO, probe: Probe::Program(FIO) },
     Peer { package: "xfsprogs", probe: Probe::Program(MKFS_XFS) },
     Peer { package: "btrfs-progs", probe: Probe::Program(BTRFS) },
     Peer { package: QEMU, probe: Probe::Program("qemu-img") },

@@ -1,17 +1,16 @@
 //! The built program is killed while initiators write to it, again and again: what they were told is durable is there.
 //!
-//! Each writer has a session and blocks of its own. It notes what was answered, and what a flush has covered since; after the next start,
+//! Here each writer has a session and blocks of its own. It notes what was answered, and what a flush has covered since; after the next start,
 //! each block must hold what was durable or something newer that was on its way. `LUNSHADOW_KILL_ROUNDS` is the number of kills,
 //! `LUNSHADOW_KILL_SEED` the seed.
 #![expect(clippy::print_stderr, reason = "a run says what it has done")]
 
+mod fio;
+mod served;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -20,19 +19,19 @@ use lunshadow::serve::GUEST;
 use lunshadow_initiator::{Disk, DiskError, Session, SessionConfig};
 use lunshadow_lun::{BlockCount, Pool as _};
 use lunshadow_scsi::LunAddress;
-use lunshadow_store::{POOL_FILE, StoreConfig, StorePool};
+use lunshadow_store::{StoreConfig, StorePool};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+use served::{Served, check, from_environment};
 
 const LUNS: u64 = 3;
 const WRITERS: u64 = 6;
 /// How many blocks of 4096 bytes a writer has; those of the writers of one LUN are beside each other.
 const BLOCKS: u64 = 1500;
 const BLOCK_BYTES: usize = 4096;
-/// How long the program may take until it serves.
-const START_AT_MOST: Duration = Duration::from_secs(60);
 
 /// What a block may hold.
 #[derive(Debug, Clone, Default)]
@@ -122,73 +121,20 @@ impl Writer {
     }
 }
 
-/// The program, serving. It is killed when it is dropped.
-struct Served {
-    child: Child,
-    portal: SocketAddr,
-}
-
-impl Served {
-    async fn start(pool: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
-        command.arg("serve").arg("--pool").arg(pool).args(["--listen", "127.0.0.1:0", "--background", "50"]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("the child has a pipe")?;
-        let mut served = Self { child, portal: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let portal = tokio::task::spawn_blocking(move || {
-            let mut lines = BufReader::new(output).lines();
-            let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("serving ")));
-            // What comes later is read too, so that the program never writes into a closed pipe.
-            std::thread::spawn(move || lines.for_each(drop));
-            let line = line.context("the program has ended")??;
-            Ok::<_, anyhow::Error>(line.rsplit(' ').next().context("no address")?.parse()?)
-        });
-        served.portal = tokio::time::timeout(START_AT_MOST, portal).await???;
-        Ok(served)
-    }
-
-    /// SIGKILL; the pool is free when this returns.
-    fn kill(mut self, pool: &Path) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        // The kernel ends the process's rings in the background, and holds the file until then.
-        Ok(File::options().write(true).open(pool.join(POOL_FILE))?.lock()?)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may be gone already.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
 /// A pool with LUNs for everybody; their numbers.
-async fn make_pool(folder: &Path) -> anyhow::Result<Vec<u8>> {
+async fn make_pool(folder: &Path, luns: u64) -> anyhow::Result<Vec<u8>> {
     // A short log, so that a round has many checkpoints.
     let config = StoreConfig { capacity_bytes: 4 << 30, log_bytes: 1 << 20, ..StoreConfig::default() };
     StorePool::create(folder, &config)?.close().await?;
     let storage = Storage::open(folder).await?;
     let guest = storage.host("guest", &GUEST.parse()?).await?;
     let mut numbers = Vec::new();
-    for _ in 0..LUNS {
+    for _ in 0..luns {
         let (_, _, number) = storage.new_lun("data", BlockCount(2 * BLOCKS * 8), guest).await?;
         numbers.push(number.0);
     }
     storage.close().await?;
     Ok(numbers)
-}
-
-fn check(pool: &Path) -> anyhow::Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_lunshadow")).args(["pool", "check"]).arg(pool).output()?;
-    let [said, complained] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    ensure!(output.status.success(), "pool check: {said}{complained}");
-    Ok(())
 }
 
 /// A round: what the last one has left is verified, then all write until the array is killed. What was newer than it had to be, and
@@ -234,7 +180,7 @@ async fn a_killed_array_has_lost_nothing_that_was_flushed() -> anyhow::Result<()
     let (rounds, seed) = (from_environment("LUNSHADOW_KILL_ROUNDS", 3), from_environment("LUNSHADOW_KILL_SEED", 1));
     let folder = tempfile::tempdir()?;
     let pool = folder.path().join("pool");
-    let luns = make_pool(&pool).await?;
+    let luns = make_pool(&pool, LUNS).await?;
     let mut writers: Vec<Writer> = (0..WRITERS).map(|number| Writer::new(number, &luns, seed)).collect();
     let mut random = SmallRng::seed_from_u64(seed);
     let (mut newer, mut flushes) = (0, 0);
