@@ -19,7 +19,7 @@ use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
 use crate::space::Purpose;
 use crate::state::{Shared, State};
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 use crate::views::LeafOf;
 use crate::writing::{LeafWrite, Mapped, Piece, Written};
 
@@ -59,6 +59,7 @@ struct Queue {
 pub(crate) struct Gathering {
     queue: Mutex<Queue>,
     mapping: Mutex<Mapping>,
+    pub(crate) gatherers: Arc<Gatherers>,
 }
 
 /// Batches whose data is on the medium.
@@ -75,6 +76,42 @@ pub(crate) struct Gatherer {
     is_counted: bool,
     /// Blocks that were taken in advance.
     advance: VecDeque<u64>,
+    /// Goes last, behind what it is about.
+    _busy: Busy,
+}
+
+/// The gatherers of a pool, which somebody may wait for. It does not belong to what they share: they have let go of that when they are gone.
+#[derive(Default)]
+pub(crate) struct Gatherers {
+    count: Mutex<usize>,
+    is_fewer: Condvar,
+}
+
+impl Gatherers {
+    /// Waits until those that are there have let go of the pool.
+    pub(crate) fn wait_until_gone(&self) {
+        let mut count = self.count.lock();
+        while *count > 0 {
+            self.is_fewer.wait(&mut count);
+        }
+    }
+}
+
+/// One of the gatherers, until this is dropped.
+struct Busy(Arc<Gatherers>);
+
+impl Busy {
+    fn new(gatherers: &Arc<Gatherers>) -> Self {
+        *gatherers.count.lock() += 1;
+        Self(Arc::clone(gatherers))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.count.lock() -= 1;
+        self.0.is_fewer.notify_all();
+    }
 }
 
 /// Writes whole blocks, together with what others write at the same time.
@@ -102,7 +139,8 @@ pub(crate) fn begin(
 
 impl Gatherer {
     fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), is_counted: true, advance: VecDeque::new() }
+        let busy = Busy::new(&shared.gathering.gatherers);
+        Self { shared: Arc::clone(shared), is_counted: true, advance: VecDeque::new(), _busy: busy }
     }
 
     /// Writes what waits until nothing does.

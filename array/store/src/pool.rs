@@ -361,6 +361,8 @@ impl Drop for StorePool {
             // It catches its own panics.
             drop(thread.join());
         }
+        // Who gathered a write may still be on the way out when that was answered. Whoever opens the pool next is not to find it in use.
+        self.shared.gathering.gatherers.wait_until_gone();
     }
 }
 
