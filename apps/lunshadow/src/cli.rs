@@ -75,7 +75,7 @@ pub struct ServeArgs {
     /// The pool's folder, or the block device that it is on
     #[arg(long, value_name = "DIR")]
     pub pool: PathBuf,
-    /// Address and port to listen on, IPv4 or [IPv6]; port 0 picks a free one. May be given several times: initiators are told of all
+    /// Address and port to listen on, IPv4 or IPv6 in brackets; port 0 picks a free one. May be given several times: initiators are told of all
     /// portals that they can reach
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3260")]
     pub listen: Vec<SocketAddr>,
