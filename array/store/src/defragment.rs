@@ -5,25 +5,23 @@
 //! found scattered, are remembered, and when nobody has written to one for a while, its data is moved to a free run of blocks.
 //! To everybody else a move is a write of what is there anyway: it goes to free blocks, the map is changed, the log has a record of it.
 //!
-//! What a snapshot shares stays where it is, since a copy of it would take space.
+//! What a snapshot shares stays where it is, since a copy of it would take space. Where there are no free runs, they are made first: see
+//! [`crate::clearing`].
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_lun::AlignedBuffer;
 use tokio::time::Instant;
 
-use crate::changes::LeafPlace;
 use crate::lun::StoreLun;
-use crate::map::Leaf;
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN};
+use crate::moving::{Row, movable, move_rows, rows_of, with_lun};
+use crate::page::{Entry, FANOUT_LEN};
 use crate::space::Faults;
 use crate::state::{PageError, Shared, State};
 use crate::sync::Mutex;
 use crate::views::LeafOf;
-use crate::writing::Mapped;
 
 /// How many leaves are remembered: 128 GiB of LUNs. What is scattered beyond them is found again when it is read.
 const LEAVES_MAX: usize = 1 << 16;
@@ -35,6 +33,8 @@ const ROW_MIN: usize = 8;
 const RUN_ENOUGH: usize = 32;
 /// So many blocks are a long read.
 const LONG_READ: usize = 32;
+/// Data is moved in pieces of so many blocks at least, where there is no room for a longer one.
+const PIECE_MIN: usize = 64;
 /// How many times some regions are searched for a free run.
 const SEARCHES_MAX: usize = 16;
 
@@ -56,6 +56,30 @@ struct Known {
     is_one_taken: bool,
     /// Somebody waits until all of them have been looked at.
     is_hurried: bool,
+    /// While regions are being cleared: the leaves from which that has not taken anything yet.
+    clearing: Option<VecDeque<LeafOf>>,
+    /// What came of the last clearing, if there was one since there was nothing to do.
+    last_clearing: Option<Cleared>,
+}
+
+/// What came of clearing regions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cleared {
+    /// How many blocks were taken away from there.
+    taken_away: usize,
+    /// How many blocks were put in order since.
+    in_order: usize,
+}
+
+/// What is done with leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// One is put in order.
+    Order(LeafOf),
+    /// What one has in regions that are to be clear is taken away from there.
+    Clear(LeafOf),
+    /// That has been done for all.
+    Cleared,
 }
 
 /// When there is something to do.
@@ -75,7 +99,7 @@ impl Scattered {
     /// Whether there is nothing left to look at.
     pub(crate) fn is_empty(&self) -> bool {
         let known = self.known.lock();
-        known.queue.is_empty() && !known.is_one_taken
+        known.queue.is_empty() && !known.is_one_taken && known.clearing.is_none()
     }
 
     /// Remembers leaves; true if there were none before.
@@ -104,12 +128,15 @@ impl Scattered {
 
     pub(crate) fn due(&self) -> Due {
         let mut known = self.known.lock();
-        if known.queue.is_empty() {
+        if known.queue.is_empty() && known.clearing.is_none() {
             known.is_hurried = false;
         }
         let Some(after) = known.after else { return Due::Never };
         if known.is_hurried {
             return Due::Wanted;
+        }
+        if known.clearing.is_some() {
+            return Due::At(Instant::now());
         }
         for _ in 0..LOOKS_MAX {
             let Some(&(leaf, noted)) = known.queue.front() else { return Due::Never };
@@ -124,17 +151,51 @@ impl Scattered {
         Due::At(Instant::now())
     }
 
-    /// The leaf that is due next, until [`Scattered::done`].
-    pub(crate) fn take(&self) -> Option<LeafOf> {
+    /// What is due next, until [`Scattered::done`].
+    pub(crate) fn take(&self) -> Option<Work> {
         let mut known = self.known.lock();
-        let (leaf, _) = known.queue.pop_front()?;
-        known.written.remove(&leaf);
+        let work = match &mut known.clearing {
+            Some(leaves) => leaves.pop_front().map_or(Work::Cleared, Work::Clear),
+            None => {
+                let (leaf, _) = known.queue.pop_front()?;
+                known.written.remove(&leaf);
+                Work::Order(leaf)
+            }
+        };
         known.is_one_taken = true;
-        Some(leaf)
+        Some(work)
     }
 
-    pub(crate) fn done(&self) {
-        self.known.lock().is_one_taken = false;
+    /// What was taken has been done, and so many blocks were moved for it. True if there is nothing more to do.
+    pub(crate) fn done(&self, work: Work, moved: usize) -> bool {
+        let mut known = self.known.lock();
+        known.is_one_taken = false;
+        match (work, &mut known.last_clearing) {
+            (Work::Order(_), Some(last)) => last.in_order += moved,
+            (Work::Clear(_), Some(last)) => last.taken_away += moved,
+            (Work::Order(_) | Work::Clear(_), None) => {}
+            (Work::Cleared, _) => known.clearing = None,
+        }
+        let is_all = known.queue.is_empty() && known.clearing.is_none();
+        if is_all {
+            known.last_clearing = None;
+        }
+        is_all
+    }
+
+    /// Whether it is worth while to clear regions: not if the last time has cost more than came of it.
+    pub(crate) fn may_clear(&self) -> bool {
+        self.known.lock().last_clearing.is_none_or(|last| last.in_order > 0 && last.in_order >= last.taken_away)
+    }
+
+    /// Begins to clear regions, for a leaf that found no room and will be tried again when that is done.
+    pub(crate) fn begin_clearing(&self, leaf: LeafOf) {
+        let mut known = self.known.lock();
+        let now = Instant::now();
+        known.written.entry(leaf).or_insert(now);
+        known.queue.push_front((leaf, now));
+        known.last_clearing = Some(Cleared::default());
+        known.clearing = Some(known.queue.iter().map(|(leaf, _)| *leaf).collect());
     }
 }
 
@@ -180,27 +241,7 @@ pub(crate) struct Moved {
 
 /// Puts the data of a leaf in order, as far as it is this LUN's alone.
 pub(crate) fn step(shared: &Arc<Shared>, leaf: LeafOf) -> Moved {
-    let lun = {
-        let state = shared.state.lock();
-        let entry = state.luns.get(leaf.slot).filter(|entry| entry.birth == leaf.birth && entry.is_live());
-        entry.map(|entry| StoreLun {
-            shared: Arc::clone(shared),
-            slot: leaf.slot,
-            birth: leaf.birth,
-            id: entry.id,
-            length: Arc::clone(&entry.shown_length),
-        })
-    };
-    let Some(lun) = lun else { return Moved::default() };
-    // From before the look-up until the map is changed, so that an entry that is the same then has the same content.
-    let reader = shared.reader(leaf.slot);
-    let moved = move_rows(&lun, leaf.leaf).unwrap_or_else(|error| {
-        // Reading it, or the scrub, tells what is damaged.
-        tracing::info!(lun = %lun.id, leaf = leaf.leaf, error = %error, "scattered data stays where it is");
-        Moved::default()
-    });
-    drop(reader);
-    moved
+    with_lun(shared, leaf, |lun| put_in_order(lun, leaf.leaf))
 }
 
 /// Whether a checkpoint would bring back the room for another leaf.
@@ -209,101 +250,55 @@ pub(crate) fn gets_room(state: &State) -> bool {
         && state.pages.space.returning_count() > 0
 }
 
-fn move_rows(lun: &StoreLun, leaf: u64) -> Result<Moved, PageError> {
+fn put_in_order(lun: &StoreLun, leaf: u64) -> Result<Moved, PageError> {
     let mut moved = Moved::default();
     let Some(entries) = movable(lun, leaf)? else { return Ok(moved) };
-    let is_movable = |entry: &Entry| !entry.is_unmapped();
-    let mut at = 0;
-    for row in entries.chunk_by(|one, other| is_movable(one) == is_movable(other)) {
-        let place = LeafPlace { leaf, at };
-        at += row.len();
-        if !is_movable(&row[0]) || !is_scattered(row) {
-            continue;
-        }
-        match claim_run(lun, row.len())? {
-            Some(first) if move_row(lun, place, row, first)? => moved.blocks += row.len(),
-            Some(first) => {
-                let mut state = lun.shared.state.lock();
-                blocks_of(first, row).for_each(|block| state.pages.space.unhold(block));
-            }
-            None => moved.lacked_room = true,
+    for mut row in rows_of(&entries).filter(|row| is_scattered(row.entries)) {
+        while !row.entries.is_empty() {
+            let Some(run) = claim_run(lun, row.entries.len())? else {
+                moved.lacked_room = true;
+                break;
+            };
+            let blocks: Vec<u64> = run.collect();
+            let (piece, rest) = row.entries.split_at(blocks.len());
+            moved.blocks += move_rows(lun, leaf, &[Row { at: row.at, entries: piece }], &blocks)?;
+            row = Row { at: row.at + piece.len(), entries: rest };
         }
     }
     Ok(moved)
 }
 
-/// The entries of a leaf, those that are not the LUN's alone as if they were not mapped. `None` if there is nothing to move.
-fn movable(lun: &StoreLun, leaf: u64) -> Result<Option<Vec<Entry>>, PageError> {
-    lun.shared.with_pages(|state, faults| {
-        let Ok(entry) = lun.entry(state) else { return Some(None) };
-        let tree = entry.tree;
-        let Leaf::Mapped(page) = state.pages.leaf(&tree, leaf, faults)? else { return Some(None) };
-        if state.pages.is_shared(&tree, leaf, faults)? {
-            return Some(None);
-        }
-        let mut entries: Vec<Entry> = page.entries().collect();
-        for entry in &mut entries {
-            if state.pages.touch_count(*entry, faults) && state.pages.has_other_owners(*entry) {
-                *entry = Entry::UNMAPPED;
-            }
-        }
-        faults.is_empty().then_some(Some(entries))
-    })
+/// Takes blocks that follow each other, as long as the pool is not low on space; fewer if there are not so many anywhere.
+fn claim_run(lun: &StoreLun, want: usize) -> Result<Option<Range<u64>>, PageError> {
+    match claim_run_of(lun, want, want)? {
+        None if want > PIECE_MIN => claim_run_of(lun, want, PIECE_MIN),
+        found => Ok(found),
+    }
 }
 
-/// Takes blocks that follow each other, as long as the pool is not low on space.
-fn claim_run(lun: &StoreLun, want: usize) -> Result<Option<u64>, PageError> {
+fn claim_run_of(lun: &StoreLun, want: usize, least: usize) -> Result<Option<Range<u64>>, PageError> {
     for _ in 0..SEARCHES_MAX {
         let found = lun.shared.with_pages(|state: &mut State, faults: &mut Faults| {
-            let room = state.available_blocks();
-            if state.poisoned || room < state.limits.low_blocks || room < blocks_in(want) {
+            if !state.has_room_for_order(want) {
                 return Some(Err(()));
             }
             let pages = &mut state.pages;
-            pages.space.claim_run(&mut pages.cache, want, faults).map(Ok)
+            pages.space.claim_run(&mut pages.cache, want, least, faults).map(Ok)
         })?;
         match found {
             Ok(None) => {}
-            Ok(first) => return Ok(first),
+            Ok(run) => return Ok(run),
             Err(()) => return Ok(None),
         }
     }
     Ok(None)
 }
 
-/// Moves entries that follow each other to blocks that do. False, and nothing has happened, if that cannot be done.
-fn move_row(lun: &StoreLun, place: LeafPlace, row: &[Entry], first: u64) -> Result<bool, PageError> {
-    let mut content = AlignedBuffer::of_len(row.len() * BLOCK_BYTES);
-    if lun.fetch(row, &mut content).is_err() || lun.shared.media.write_at(first * BLOCK_LEN, &content).is_err() {
-        return Ok(false);
+impl State {
+    /// Whether so many blocks may be taken only to put something in order.
+    pub(crate) fn has_room_for_order(&self, blocks: usize) -> bool {
+        let room = self.available_blocks();
+        let blocks = u64::try_from(blocks).expect("at most some leaves");
+        !self.poisoned && room >= self.limits.low_blocks && room >= blocks
     }
-    let entries: Vec<Entry> =
-        blocks_of(first, row).zip(row).map(|(block, old)| Entry::new(block, old.check())).collect();
-    let mapped = lun.shared.with_pages(|state, faults| {
-        let tree = match lun.entry(state) {
-            Ok(entry) => entry.tree,
-            Err(gone) => return Some(Err(gone)),
-        };
-        // A snapshot may have been taken meanwhile, which the old blocks belong to, too.
-        if state.pages.is_shared(&tree, place.leaf, faults)? {
-            return Some(Ok(Mapped::Overtaken));
-        }
-        let bytes = byte_of(place)..byte_of(place) + 1;
-        lun.map_locked(state, &bytes, |at| Some(row[at]), &entries, faults)
-    })?;
-    Ok(matches!(mapped, Ok(Mapped::Done)))
-}
-
-fn blocks_of(first: u64, row: &[Entry]) -> Range<u64> {
-    first..first + blocks_in(row.len())
-}
-
-fn blocks_in(count: usize) -> u64 {
-    u64::try_from(count).expect("at most a leaf")
-}
-
-/// The first byte of a block of the LUN. The last one may be cut by its end.
-fn byte_of(place: LeafPlace) -> u64 {
-    debug_assert!(place.block() / FANOUT_LEN == place.leaf, "a place is in its leaf");
-    place.block() * BLOCK_LEN
 }

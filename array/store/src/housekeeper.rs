@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::checkpoint::{self, Roots};
-use crate::defragment::{self, Due};
+use crate::clearing;
+use crate::defragment::{self, Due, Work};
 use crate::record::LunSlot;
 use crate::state::Shared;
 use crate::views::LeafOf;
@@ -19,7 +20,7 @@ const EMPTIED_MAX: usize = 1024;
 enum Task {
     Checkpoint,
     GiveBack(LunSlot),
-    Defragment(LeafOf),
+    Defragment(Work),
 }
 
 /// What a kind of work has cost since there was nothing of it to do.
@@ -70,17 +71,18 @@ pub(crate) fn run(shared: &Arc<Shared>, mut roots: Roots, mut budgets: Budgets) 
                 spent.time += step;
                 end_step(shared, &mut spent);
             }
-            Task::Defragment(leaf) => {
+            Task::Defragment(work) => {
                 let begin = Instant::now();
-                match defragment(shared, &mut roots, leaf) {
-                    Ok(blocks) => spent_moving.blocks += blocks,
+                let moved = match defragment(shared, &mut roots, work) {
+                    Ok(blocks) => blocks,
                     Err(error) => return shared.poison(&error),
-                }
+                };
                 let (now, step) = (Instant::now(), begin.elapsed());
                 budgets.defragment.spend(now, step);
                 spent_moving.steps += 1;
+                spent_moving.blocks += moved;
                 spent_moving.time += step;
-                end_moving(shared, &mut spent_moving);
+                end_moving(shared, work, moved, &mut spent_moving);
             }
         }
     }
@@ -104,7 +106,7 @@ fn next_task(shared: &Shared, budgets: &mut Budgets) -> Option<Task> {
             },
             None => match rest_before_defragmenting(shared, &mut budgets.defragment) {
                 Some(Duration::ZERO) => match shared.scattered.take() {
-                    Some(leaf) => return Some(Task::Defragment(leaf)),
+                    Some(work) => return Some(Task::Defragment(work)),
                     None => continue,
                 },
                 rest => rest,
@@ -147,26 +149,49 @@ fn give_back(shared: &Shared, slot: LunSlot) {
     }
 }
 
-/// Puts the data of a leaf in order; how many blocks were moved. What was moved before comes back first, if there is no room without.
-fn defragment(shared: &Arc<Shared>, roots: &mut Roots, leaf: LeafOf) -> io::Result<usize> {
-    let moved = defragment::step(shared, leaf);
-    if !moved.lacked_room || !defragment::gets_room(&shared.state.lock()) {
-        return Ok(moved.blocks);
+/// One step of putting in order what is scattered; how many blocks were moved.
+fn defragment(shared: &Arc<Shared>, roots: &mut Roots, work: Work) -> io::Result<usize> {
+    match work {
+        Work::Order(leaf) => order(shared, roots, leaf),
+        Work::Clear(leaf) => Ok(clearing::step(shared, leaf)),
+        Work::Cleared => bring_back(shared, roots).map(|()| 0),
     }
+}
+
+/// Puts the data of a leaf in order. What was moved before comes back first, if there is no room without, or else there will be room later.
+fn order(shared: &Arc<Shared>, roots: &mut Roots, leaf: LeafOf) -> io::Result<usize> {
+    let mut moved = defragment::step(shared, leaf);
+    if moved.lacked_room && defragment::gets_room(&shared.state.lock()) {
+        bring_back(shared, roots)?;
+        let more = defragment::step(shared, leaf);
+        moved = defragment::Moved { blocks: moved.blocks + more.blocks, ..more };
+    }
+    if moved.lacked_room {
+        clearing::begin(shared, leaf);
+    }
+    Ok(moved.blocks)
+}
+
+/// Lets blocks that were freed be taken again.
+fn bring_back(shared: &Arc<Shared>, roots: &mut Roots) -> io::Result<()> {
     checkpoint::run(shared, roots, None)?;
     shared.drain_readers(&mut shared.state.lock());
-    Ok(moved.blocks + defragment::step(shared, leaf).blocks)
+    Ok(())
 }
 
 /// Tells who waits, and what it has cost when there is no more to put in order.
-fn end_moving(shared: &Shared, spent: &mut Spent) {
-    shared.scattered.done();
-    if shared.scattered.is_empty() {
+fn end_moving(shared: &Shared, work: Work, moved: usize, spent: &mut Spent) {
+    let is_all = shared.scattered.done(work, moved);
+    if is_all {
         let Spent { steps, blocks, .. } = *spent;
         tracing::info!(steps, blocks, time_us = spent.time_us(), "what lay scattered is in order");
         *spent = Spent::default();
     }
-    shared.publish(&shared.state.lock());
+    let mut state = shared.state.lock();
+    if is_all {
+        state.pages.space.keep_none_clear();
+    }
+    shared.publish(&state);
 }
 
 /// Tells who waits for space, and what it has cost when there is no more to give back.

@@ -4,13 +4,14 @@
 //! blocks that were freed but may still be read: by recovery, until a checkpoint without them is durable, or by a reader that looked
 //! them up before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bits::{RegionBits, RegionSet, count_of};
 use crate::cache::{Cache, PageKind};
 use crate::epochs::{Epochs, ReadEpoch};
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, REGION_LEN};
 use crate::page::{Entry, Page, PageRef, index};
 use crate::regions::Regions;
 
@@ -57,6 +58,11 @@ const DRAIN_REGIONS: usize = 16;
 /// How many regions are searched for a run of free blocks under one hold of the lock.
 const RUN_REGIONS: usize = 16;
 
+/// How many regions are looked at to find sparse ones.
+const SPARSE_AMONG: u64 = 128;
+/// How many regions are kept clear at a time: 256 MiB.
+const CLEAR_MAX: usize = 32;
+
 /// See the module.
 pub(crate) struct Space {
     geometry: Geometry,
@@ -82,6 +88,8 @@ pub(crate) struct Space {
     copy_cursor: (u64, usize),
     /// The region where the search for runs goes on.
     run_cursor: u64,
+    /// Regions of which only runs are taken, as long as there is space elsewhere.
+    clear: BTreeSet<u64>,
 }
 
 impl Space {
@@ -102,6 +110,7 @@ impl Space {
             map_cursor: (geometry.region_count() - 1, 0),
             copy_cursor: (geometry.region_count() / 2, 0),
             run_cursor: 0,
+            clear: BTreeSet::new(),
         }
     }
 
@@ -294,6 +303,23 @@ impl Space {
         want: usize,
         faults: &mut Faults,
     ) -> Option<Vec<u64>> {
+        let claimed = self.claim_elsewhere(cache, purpose, want, faults)?;
+        if claimed.len() == want || self.clear.is_empty() {
+            return Some(claimed);
+        }
+        // Order can wait, and this cannot.
+        self.clear.clear();
+        self.claim_elsewhere(cache, purpose, want, faults)
+    }
+
+    /// [`Space::claim`], not of regions that are kept clear.
+    fn claim_elsewhere(
+        &mut self,
+        cache: &mut Cache,
+        purpose: Purpose,
+        want: usize,
+        faults: &mut Faults,
+    ) -> Option<Vec<u64>> {
         if want == 0 {
             return Some(Vec::new());
         }
@@ -301,7 +327,7 @@ impl Space {
         let (mut region, mut from) = *self.cursor(purpose);
         // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
         for _ in 0..=self.regions.len() {
-            if self.regions.is_worth_a_search(region) {
+            if self.regions.is_worth_a_search(region) && !self.clear.contains(&region) {
                 if !self.touch_region(cache, region, faults) {
                     claimed.iter().for_each(|block| self.unhold(*block));
                     return None;
@@ -321,42 +347,108 @@ impl Space {
         Some(Vec::new())
     }
 
-    /// Takes `want` free blocks that follow each other, and holds them; the first of them. `None` if a fault was added, no block if some
-    /// regions were searched in vain: the next call goes on with others.
-    pub(crate) fn claim_run(&mut self, cache: &mut Cache, want: usize, faults: &mut Faults) -> Option<Option<u64>> {
+    /// Takes free blocks that follow each other, and holds them: `want` of them, or the most that a region has, if these are `least`. `None` if a
+    /// fault was added, no blocks if some regions were searched in vain: the next call goes on with others.
+    pub(crate) fn claim_run(
+        &mut self,
+        cache: &mut Cache,
+        want: usize,
+        least: usize,
+        faults: &mut Faults,
+    ) -> Option<Option<Range<u64>>> {
+        for region in self.clear.iter().copied().collect::<Vec<u64>>() {
+            if let Some(run) = self.claim_run_in(cache, region, want, least, faults)? {
+                return Some(Some(run));
+            }
+        }
         for _ in 0..RUN_REGIONS {
             let region = self.run_cursor;
-            if self.regions.is_worth_a_search(region) {
-                if !self.touch_region(cache, region, faults) {
-                    return None;
-                }
-                if let Some(at) = self.free_run(cache, region, want) {
-                    (at..at + want).for_each(|at| {
-                        self.held.insert(region, at);
-                    });
-                    let at = u64::try_from(at).expect("a place in a region");
-                    return Some(Some(self.geometry.region_start(region) + at));
-                }
+            if let Some(run) = self.claim_run_in(cache, region, want, least, faults)? {
+                return Some(Some(run));
             }
             self.run_cursor = (region + 1) % self.geometry.region_count();
         }
         Some(None)
     }
 
-    /// Where in a region so many free blocks follow each other.
-    fn free_run(&self, cache: &mut Cache, region: u64, want: usize) -> Option<usize> {
-        let page = cache.get(self.geometry.count_key(region)).expect("touched before");
-        let held = self.held.of_region(region);
-        let begin = index(Geometry::region_overhead(region));
-        let mut first = begin;
-        for at in begin..index(self.geometry.region_blocks(region)) {
-            if page.count(at) != 0 || held.is_some_and(|held| held.contains(at)) {
-                first = at + 1;
-            } else if at + 1 - first == want {
-                return Some(first);
+    fn claim_run_in(
+        &mut self,
+        cache: &mut Cache,
+        region: u64,
+        want: usize,
+        least: usize,
+        faults: &mut Faults,
+    ) -> Option<Option<Range<u64>>> {
+        if !self.regions.is_worth_a_search(region) {
+            return Some(None);
+        }
+        if !self.touch_region(cache, region, faults) {
+            return None;
+        }
+        let run = self.free_run(cache, region, want);
+        if run.len() < least {
+            return Some(None);
+        }
+        run.clone().for_each(|at| {
+            self.held.insert(region, at);
+        });
+        let block = |at: usize| self.geometry.region_start(region) + u64::try_from(at).expect("a place in a region");
+        Some(Some(block(run.start)..block(run.end)))
+    }
+
+    /// Where in a region so many free blocks follow each other, or the most that do.
+    fn free_run(&self, cache: &mut Cache, region: u64, want: usize) -> Range<usize> {
+        let (mut run, mut longest) = (0..0, 0..0);
+        for at in self.free_in(cache, region) {
+            run = if at == run.end { run.start..at + 1 } else { at..at + 1 };
+            if run.len() > longest.len() {
+                longest = run.clone();
+            }
+            if longest.len() == want {
+                break;
             }
         }
-        None
+        longest
+    }
+
+    /// The free places of a region whose counts are in memory.
+    fn free_in(&self, cache: &mut Cache, region: u64) -> impl Iterator<Item = usize> + use<> {
+        let page = Arc::clone(cache.get(self.geometry.count_key(region)).expect("touched before"));
+        let held = self.held.of_region(region).cloned();
+        let places = index(Geometry::region_overhead(region))..index(self.geometry.region_blocks(region));
+        places.filter(move |at| page.count(*at) == 0 && !held.as_ref().is_some_and(|held| held.contains(*at)))
+    }
+
+    /// Keeps those regions clear that have most free blocks, of some that come next for data; of each, half at least is free. False if there are
+    /// none. `None` if faults were added.
+    pub(crate) fn keep_sparse_clear(&mut self, cache: &mut Cache, faults: &mut Faults) -> Option<bool> {
+        let region_count = self.geometry.region_count();
+        let among = region_count.min(SPARSE_AMONG);
+        let regions: Vec<u64> = (1..=among).map(|ahead| (self.data_cursor.0 + ahead) % region_count).collect();
+        for region in &regions {
+            self.touch_region(cache, *region, faults);
+        }
+        if !faults.is_empty() {
+            return None;
+        }
+        let free = |region| (self.free_in(cache, region).count(), region);
+        let mut sparse: Vec<(usize, u64)> = regions.into_iter().map(free).collect();
+        sparse.retain(|(free, _)| free * 2 >= REGION_LEN);
+        sparse.sort_unstable_by(|one, other| other.cmp(one));
+        sparse.truncate(index(among.div_ceil(4)).min(CLEAR_MAX));
+        self.clear = sparse.into_iter().map(|(_, region)| region).collect();
+        Some(!self.clear.is_empty())
+    }
+
+    /// Keeps no region clear any more.
+    pub(crate) fn keep_none_clear(&mut self) {
+        self.clear.clear();
+    }
+
+    /// Whether a block lies in a region that is kept clear.
+    pub(crate) fn is_kept_clear(&self, block: u64) -> bool {
+        let (region, ..) = self.count_slot(block);
+        self.clear.contains(&region)
     }
 
     fn cursor(&mut self, purpose: Purpose) -> &mut (u64, usize) {

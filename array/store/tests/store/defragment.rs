@@ -145,6 +145,24 @@ async fn it_happens_by_itself_when_nobody_has_written_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_run_is_free_one_is_made() {
+    for seed in 10..14 {
+        let mut scattered = Scattered::new(seed).await;
+        // The free blocks lie as scattered as the data does.
+        for _ in 0..8 {
+            scattered.overwrite(0..BLOCKS).await;
+        }
+        let used_bytes = scattered.used_bytes().await;
+        scattered.pool.wait_defragmented().await.unwrap();
+        let after = scattered.read(&scattered.lun).await;
+        assert!(after <= 40, "seed {seed}: {after} pieces");
+        assert_eq!(scattered.used_bytes().await, used_bytes, "seed {seed}");
+        scattered.pool.close().await.unwrap();
+        assert_clean(&scattered.media.image(), "after a clearing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_snapshot_shares_stays_where_it_is() {
     let mut scattered = Scattered::new(4).await;
     let shadow = scattered.snapshot().await;
