@@ -1,5 +1,7 @@
 //! The command line.
 
+mod shadow;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName, LunId};
 use lunshadow_store::IoMode;
-use uuid::Uuid;
 
+pub use self::shadow::{ShadowCommand, ShadowCreateArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
 use crate::quantity::{Patience, duration, patience, size_bytes};
 
 /// Application-consistent, instant shadow copies of LUNs on Linux storage.
@@ -482,54 +484,6 @@ pub struct MappingArgs {
     pub name: String,
     /// The host
     pub host: String,
-    /// Which array
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `lunshadow shadow`.
-#[derive(Debug, Subcommand)]
-pub enum ShadowCommand {
-    /// List the shadow sets of all hosts with their leases and timings
-    List(AdminArgs),
-    /// Delete a shadow set with its shadow LUNs; hosts that see them lose them at once
-    Delete(ShadowDeleteArgs),
-    /// Make a shadow LUN a LUN of its own, so that nothing deletes it as a shadow LUN
-    Detach(ShadowDetachArgs),
-    /// Make a shadow LUN a LUN like any other, of a name of its own
-    Promote(ShadowPromoteArgs),
-}
-
-/// `lunshadow shadow promote`.
-#[derive(Debug, Args)]
-pub struct ShadowPromoteArgs {
-    /// The shadow LUN's id, as `shadow list` shows it
-    #[arg(value_name = "LUN")]
-    pub lun: LunId,
-    /// What to call it
-    pub name: String,
-    /// Which array
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `lunshadow shadow detach`.
-#[derive(Debug, Args)]
-pub struct ShadowDetachArgs {
-    /// The shadow LUN's id, as `shadow list` shows it
-    #[arg(value_name = "LUN")]
-    pub lun: LunId,
-    /// Which array
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `lunshadow shadow delete`.
-#[derive(Debug, Args)]
-pub struct ShadowDeleteArgs {
-    /// The set's id, as `shadow list` shows it
-    #[arg(value_name = "SET")]
-    pub set: Uuid,
     /// Which array
     #[command(flatten)]
     pub admin: AdminArgs,

@@ -30,6 +30,7 @@
 
 mod administration;
 mod broken_off;
+mod capture;
 mod catalog;
 mod clock;
 mod commit;

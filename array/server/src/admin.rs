@@ -8,7 +8,7 @@ use lunshadow_catalog::{AdministeredSet, LunDeletion};
 use lunshadow_control::api::{
     AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AdminSet, AdminSetsAnswer, AdminShadowLun, AssignedAnswer,
     DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
-    OutcomeAnswer, RenameRequest,
+    NewSetRequest, OutcomeAnswer, RenameRequest, TargetsAnswer,
 };
 use lunshadow_control::{ChapAccounts, HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
@@ -224,6 +224,21 @@ pub(crate) async fn unmap_lun<P: Pool>(
 pub(crate) async fn sets<P: Pool>(State(service): State<Shared<P>>, _: Administrator) -> Answer<AdminSetsAnswer> {
     let (now_unix_ms, sets) = service.catalog.administered_sets();
     Ok(Json(AdminSetsAnswer { now_unix_ms, sets: sets.into_iter().map(set).collect() }))
+}
+
+pub(crate) async fn take_set<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(set): Path<String>,
+    Body(request): Body<NewSetRequest>,
+) -> Answer<TargetsAnswer> {
+    if request.luns.is_empty() {
+        return Err(Refusal::new(ProblemCode::InvalidRequest, "a shadow set is of one LUN at least"));
+    }
+    let (host, set) = (service.host(&request.host)?, set_id(&set)?);
+    let luns = request.luns.iter().map(|lun| service.lun(lun)).collect::<Result<Vec<_>, _>>()?;
+    service.catalog.capture(host, set, &luns).await?;
+    Ok(Json(TargetsAnswer { targets: service.catalog.targets(host, set)? }))
 }
 
 pub(crate) async fn delete_set<P: Pool>(

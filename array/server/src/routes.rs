@@ -71,6 +71,7 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::MapLun => by(operation, admin::map_lun::<P>),
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),
         Operation::Sets => by(operation, admin::sets::<P>),
+        Operation::TakeSet => by(operation, admin::take_set::<P>),
         Operation::DeleteSet => by(operation, admin::delete_set::<P>),
         Operation::Promote => by(operation, content::promote::<P>),
         Operation::RevertLun => by(operation, content::revert::<P>),

@@ -5,13 +5,13 @@ use std::time::Duration;
 use lunshadow_control::api::{
     ADMIN_COPIES, ADMIN_EXPORTS, ADMIN_HOSTS, ADMIN_IMPORTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS,
     ADMIN_TRANSFERS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer, DeleteLunRequest,
-    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, OutcomeAnswer,
-    RenameRequest, WaitRequest,
+    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, NewSetRequest,
+    OutcomeAnswer, RenameRequest, TargetsAnswer, WaitRequest,
 };
 use lunshadow_control::{
     CapacityRequest, ChapAccounts, ContentExtent, CopiesAnswer, CopyRequest, CopyState, ExportRequest, ExtentsAnswer,
     LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, RevertRequest, ScrubAnswer,
-    ScrubRequest, Secret, ShadowSetId, TransferAnswer,
+    ScrubRequest, Secret, ShadowSetId, ShadowTarget, TransferAnswer,
 };
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ use crate::https::{Endpoint, Http, HttpsTimeouts, Verb, path_segment};
 
 /// How long it may take to look at what a LUN has for itself: its whole map is walked through.
 const LOOK_AT_MOST: Duration = Duration::from_secs(10 * 60);
+/// How long the array may take for a whole set: the pool has a minute to prepare it.
+const TAKEN_AT_MOST: Duration = Duration::from_secs(90);
 
 /// What an administrator asks of an array. All actions may be repeated.
 #[derive(Debug)]
@@ -146,6 +148,15 @@ impl AdminClient {
     /// [`ArrayError`].
     pub fn sets(&self) -> Result<AdminSetsAnswer, ArrayError> {
         self.http.ask(Verb::Get, ADMIN_SETS)
+    }
+
+    /// Captures LUNs of a host at one instant, as a set of the host that is kept. The host is not asked.
+    ///
+    /// # Errors
+    /// `UnknownLun` when a LUN is not mapped to the host, `LimitReached`, `OutOfSpace`, `WrongState` when the set has other LUNs; [`ArrayError`].
+    pub fn take_set(&self, set: ShadowSetId, request: &NewSetRequest) -> Result<Vec<ShadowTarget>, ArrayError> {
+        let path = format!("{ADMIN_SETS}/{}", set.0);
+        self.http.send(Verb::Put, &path, request, TAKEN_AT_MOST).map(|answer: TargetsAnswer| answer.targets)
     }
 
     /// Deletes the shadow LUNs of a set, whatever its state and whoever sees them.

@@ -36,6 +36,7 @@
 //! | POST | `/v1/admin/luns/{name}/delete` | [`DeleteLunRequest`] → [`OutcomeAnswer`] |
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
+//! | PUT | `/v1/admin/sets/{set}` | [`NewSetRequest`] → [`TargetsAnswer`]: takes a set that is kept |
 //! | DELETE | `/v1/admin/sets/{set}` | → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/shadow-luns/{lun}/detach` | → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/shadow-luns/{lun}/promote` | [`PromoteRequest`](crate::PromoteRequest) → [`OutcomeAnswer`] |
@@ -377,6 +378,16 @@ pub struct AssignedAnswer {
     pub number: u8,
     /// Whether it is new.
     pub outcome: Outcome,
+}
+
+/// A shadow set to be taken at an administrator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSetRequest {
+    /// The name of the host whose set it will be.
+    pub host: String,
+    /// The names of LUNs that are mapped to the host. All are captured at one instant.
+    pub luns: Vec<String>,
 }
 
 /// Shadow sets of all hosts.

@@ -15,8 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::api::{
     AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, DeleteLunRequest, EnrolAnswer, EnrolRequest,
     EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest,
-    NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, RenameRequest, ResolveAnswer,
-    ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
+    NewSetRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, RenameRequest,
+    ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use crate::{
     BlockContent, CONTENT_MEDIA_TYPE, CapacityRequest, ChapAccounts, CopiesAnswer, CopyRequest, CopyState,
@@ -179,6 +179,8 @@ operations! {
         answers OutcomeAnswer;
     Sets: Get "/v1/admin/sets", Administrator, "Shadow sets of all hosts, with their leases and timings",
         answers AdminSetsAnswer;
+    TakeSet: Put "/v1/admin/sets/{set}", Administrator, "Captures LUNs of a host at one instant, without asking the host",
+        takes NewSetRequest, answers TargetsAnswer;
     DeleteSet: Delete "/v1/admin/sets/{set}", Administrator, "Deletes the shadow LUNs of a set, whoever sees them",
         answers OutcomeAnswer;
     Promote: Post "/v1/admin/shadow-luns/{lun}/promote", Administrator, "Makes a shadow LUN a LUN of its own, of a name",

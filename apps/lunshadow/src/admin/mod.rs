@@ -120,6 +120,7 @@ pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
 pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
     match command {
         ShadowCommand::List(args) => shadow::list(args),
+        ShadowCommand::Create(args) => shadow::create(args),
         ShadowCommand::Delete(args) => shadow::delete(args),
         ShadowCommand::Detach(args) => shadow::detach(args),
         ShadowCommand::Promote(args) => shadow::promote(args),

@@ -2,19 +2,55 @@
 
 use std::time::Duration;
 
-use lunshadow_control::api::{AdminSet, AdminSetsAnswer, OutcomeAnswer};
+use anyhow::{Context as _, bail};
+use lunshadow_control::api::{AdminLun, AdminSet, AdminSetsAnswer, NewSetRequest, OutcomeAnswer};
 use lunshadow_control::{SetPhase, ShadowSetId};
+use uuid::Uuid;
 
 use super::lun::seen_by;
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
+use crate::cli::{AdminArgs, ShadowCreateArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
 use crate::console::{milliseconds, unix_time};
 
 pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
     let service = Service::of(args)?;
     let sets = service.answered(service.client.sets())?;
     service.print(&sets, text)
+}
+
+pub(super) fn create(args: &ShadowCreateArgs) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let host = match &args.host {
+        Some(host) => host.clone(),
+        None => host_of_all(&service.answered(service.client.luns())?, &args.luns)?,
+    };
+    let set = ShadowSetId(args.set.unwrap_or_else(Uuid::new_v4));
+    let request = NewSetRequest { host, luns: args.luns.clone() };
+    service.answered(service.client.take_set(set, &request))?;
+    // The set as the list has it: with names and times.
+    let mut sets = service.answered(service.client.sets())?;
+    sets.sets.retain(|found| found.summary.set == set);
+    service.print(&sets, text)
+}
+
+/// The one host that sees all of these LUNs.
+fn host_of_all(known: &[AdminLun], luns: &[String]) -> anyhow::Result<String> {
+    let mut common: Option<Vec<&str>> = None;
+    for name in luns {
+        let lun = known.iter().find(|lun| lun.name == *name);
+        let lun = lun.with_context(|| format!("there is no LUN {name}; `lunshadow lun list` shows all"))?;
+        let hosts: Vec<&str> = lun.hosts.iter().map(|mapping| mapping.host.as_str()).collect();
+        common = Some(common.map_or(hosts.clone(), |mut common| {
+            common.retain(|host| hosts.contains(host));
+            common
+        }));
+    }
+    match common.unwrap_or_default()[..] {
+        [host] => Ok(host.to_owned()),
+        [] => bail!("no host sees all of these LUNs; map them to one: lunshadow lun map LUN HOST"),
+        ref hosts => bail!("several hosts see these LUNs; say whose shadow set it is: --host {}", hosts.join(" | ")),
+    }
 }
 
 pub(super) fn delete(args: &ShadowDeleteArgs) -> anyhow::Result<()> {
@@ -80,5 +116,35 @@ fn phase(phase: SetPhase) -> &'static str {
         SetPhase::Committed => "committed",
         SetPhase::Kept => "kept",
         SetPhase::Aborted => "aborted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lunshadow_control::LunId;
+    use lunshadow_control::api::AdminMapping;
+
+    use super::*;
+
+    fn lun(name: &str, hosts: &[&str]) -> AdminLun {
+        let mapping = |host: &&str| AdminMapping { host: (*host).to_owned(), number: 1 };
+        AdminLun {
+            lun: LunId::from_u128(1),
+            name: name.to_owned(),
+            len_bytes: 512,
+            hosts: hosts.iter().map(mapping).collect(),
+            shadow_count: 0,
+        }
+    }
+
+    #[test]
+    fn the_host_is_found_where_only_one_can_be_meant() {
+        let known = [lun("data", &["a", "b"]), lun("log", &["b"]), lun("spare", &[])];
+        let host = |luns: &[&str]| host_of_all(&known, &luns.iter().map(|lun| (*lun).to_owned()).collect::<Vec<_>>());
+        let refusal = |luns: &[&str]| host(luns).expect_err("refused").to_string();
+        assert_eq!(host(&["data", "log"]).expect("b sees both"), "b");
+        assert!(refusal(&["data"]).contains("--host a | b"));
+        assert!(refusal(&["data", "spare"]).contains("no host sees all"));
+        assert!(refusal(&["data", "nothing"]).contains("there is no LUN nothing"));
     }
 }

@@ -7,8 +7,9 @@ use lunshadow::array::TARGET_NAME;
 use lunshadow_initiator::{Disk, Session};
 use lunshadow_scsi::LunAddress;
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
-use crate::service::{Service, initiator, refused, succeed, text};
+use crate::service::{Service, initiator, refused, succeed, text, write};
 
 #[test]
 fn hosts_and_luns_are_made_listed_and_removed_and_everything_can_be_repeated() -> anyhow::Result<()> {
@@ -170,4 +171,48 @@ fn only_hosts_that_were_added_may_log_in() -> anyhow::Result<()> {
         session.logout().await?;
         Ok(())
     })
+}
+
+#[test]
+fn luns_of_a_host_are_captured_at_an_administrators_word() -> anyhow::Result<()> {
+    let service = Service::start()?;
+    service.add_host("sql")?;
+    for lun in ["data", "log"] {
+        service.lun_of("sql", lun)?;
+    }
+    let runtime = Runtime::new()?;
+    let fill = |byte| {
+        runtime.block_on(async {
+            write(&service, 1, 0, 1 << 20, byte).await?;
+            write(&service, 2, 0, 1 << 20, byte).await
+        })
+    };
+    fill(0x11)?;
+    let set = Uuid::new_v4().to_string();
+    let taken = service.admin_json(&["shadow", "create", "data", "log", "--set", &set])?;
+    fill(0x22)?;
+    ensure!(service.admin_json(&["shadow", "create", "log", "data", "--set", &set])?["sets"] == taken["sets"]);
+
+    let found = &taken["sets"][0];
+    ensure!(found["host"] == "sql" && found["summary"]["phase"] == "kept", "{taken}");
+    ensure!(service.admin(&["shadow", "list"])?.contains(&set));
+    let luns = found["luns"].as_array().context("no shadow LUNs")?;
+    ensure!(luns.len() == 2, "{taken}");
+    for lun in luns {
+        let file = service.pool().with_extension("shadow.img");
+        service.admin(&["lun", "export", lun["shadow"].as_str().context("no id")?, text(&file)])?;
+        let content = std::fs::read(&file)?;
+        ensure!(content[..1 << 20].iter().all(|byte| *byte == 0x11), "the shadow LUN is not of that instant");
+        std::fs::remove_file(&file)?;
+    }
+
+    for (arguments, part) in [
+        (&["shadow", "create", "nothing"][..], "lunshadow lun list"),
+        (&["shadow", "create", "data", "--host", "nobody"], "lunshadow host list"),
+        (&["shadow", "create", "data", "--set", &set], "kept"),
+    ] {
+        let line = service.admin_refused(arguments)?;
+        ensure!(line.contains(part), "{arguments:?}: {line}");
+    }
+    Ok(())
 }

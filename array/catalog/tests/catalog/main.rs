@@ -6,6 +6,7 @@
 mod administration;
 #[cfg(test)]
 mod breaking;
+mod capture;
 mod commit;
 mod copies;
 mod enrolment;
