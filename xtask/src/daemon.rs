@@ -1,5 +1,6 @@
 //! The real `lunshadow serve` in a process of its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,15 +9,18 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 
 use crate::command::{program, run, wait_at_most};
 
-/// How long the array may take until it serves.
-const START_AT_MOST: Duration = Duration::from_secs(30);
+/// How long the array may take until it serves, also when its instructions are counted.
+const START_AT_MOST: Duration = Duration::from_secs(60);
 
 /// `lunshadow serve --control` with its pool. Dropping it ends the process.
 pub(crate) struct Daemon {
     program: PathBuf,
+    /// What `serve` is run by, if not by itself: a program and its arguments.
+    under: Vec<OsString>,
     pool: PathBuf,
     log: PathBuf,
     /// Where it listens, once it has served; before that, any port.
@@ -26,17 +30,41 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon that will have so many portals. It makes a new pool in `folder`, which may grow to `size`.
-    pub(crate) fn with_new_pool(program: PathBuf, folder: &Path, size: &str, portals: usize) -> anyhow::Result<Self> {
+    /// A daemon that will have so many portals. It makes a new pool in `folder`, with the options of `pool create`.
+    pub(crate) fn with_new_pool(
+        program: PathBuf,
+        folder: &Path,
+        options: &[&str],
+        portals: usize,
+    ) -> anyhow::Result<Self> {
         let pool = folder.join("pool");
         if pool.exists() {
             std::fs::remove_dir_all(&pool).with_context(|| pool.display().to_string())?;
         }
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let log = folder.join("array.txt");
-        let daemon = Self { program, pool, log, portals: vec![any_port; portals], control: any_port, child: None };
-        daemon.command(&["pool", "create", &daemon.pool.display().to_string(), "--size", size])?;
+        let (portals, under) = (vec![any_port; portals], Vec::new());
+        let daemon = Self { program, under, pool, log, portals, control: any_port, child: None };
+        daemon.command(&[&["pool", "create", &daemon.pool.display().to_string()], options].concat())?;
         Ok(daemon)
+    }
+
+    /// Has another program run `serve` the next times.
+    pub(crate) fn run_under(&mut self, under: Vec<OsString>) {
+        self.under = under;
+    }
+
+    /// The process that serves.
+    pub(crate) fn process(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("it does not run")?.id())
+    }
+
+    /// Makes a LUN and maps it to a host: the number by which the host addresses it.
+    pub(crate) fn new_lun(&self, name: &str, size: &str, host: &str) -> anyhow::Result<u8> {
+        self.ask(&["lun", "create", name, "--size", size])?;
+        let mapped: Value = serde_json::from_str(&self.ask(&["lun", "map", name, host, "--json"])?)?;
+        let number = mapped["number"].as_u64().with_context(|| format!("no LUN number in {mapped}"))?;
+        Ok(u8::try_from(number)?)
     }
 
     /// Where it listens for initiators.
@@ -66,8 +94,9 @@ impl Daemon {
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         ensure!(self.child.is_none(), "it serves already");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut serve = Command::new(&self.program);
-        serve.arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
+        let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut serve = Command::new(words.next().context("the program itself is always there")?);
+        serve.args(words).arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
         for portal in &self.portals {
             serve.args(["--listen", &portal.to_string()]);
         }
@@ -106,8 +135,7 @@ impl Daemon {
 
     /// Sends it a signal, by its name without `SIG`.
     pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("it does not run")?;
-        run(&mut program("kill", &[&format!("-{signal}"), &child.id().to_string()]))
+        run(&mut program("kill", &[&format!("-{signal}"), &self.process()?.to_string()]))
     }
 }
 

@@ -56,7 +56,21 @@ pub(crate) const FOR_BENCH: &[Peer] = &[
     Peer { package: "qemu-system-common", probe: Probe::Program(QEMU_STORAGE_DAEMON) },
 ];
 
+/// What the benchmark of the iSCSI target needs: another target, a counter of instructions, and what fio is built with, since Debian's has no engine for
+/// iSCSI.
+pub(crate) const FOR_ISCSI_BENCH: &[Peer] = &[
+    Peer { package: "tgt", probe: Probe::Program(TGTD) },
+    Peer { package: "valgrind", probe: Probe::Program(VALGRIND) },
+    Peer { package: "gcc", probe: Probe::Program("gcc") },
+    Peer { package: "make", probe: Probe::Program("make") },
+    Peer { package: "xz-utils", probe: Probe::Program("xz") },
+    Peer { package: "libiscsi-dev", probe: Probe::File("/usr/include/iscsi/iscsi.h") },
+    Peer { package: "zlib1g-dev", probe: Probe::File("/usr/include/zlib.h") },
+];
+
 pub(crate) const FIO: &str = "fio";
+pub(crate) const TGTD: &str = "tgtd";
+pub(crate) const VALGRIND: &str = "valgrind";
 pub(crate) const MKFS_XFS: &str = "mkfs.xfs";
 pub(crate) const BTRFS: &str = "btrfs";
 pub(crate) const QEMU_STORAGE_DAEMON: &str = "qemu-storage-daemon";
@@ -146,7 +160,7 @@ fn has_apt() -> bool {
     is_program("apt-get") && is_program("dpkg-query")
 }
 
-fn apt_get(arguments: &[&str]) -> Command {
+pub(crate) fn apt_get(arguments: &[&str]) -> Command {
     let mut command = program("apt-get", arguments);
     command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
     command

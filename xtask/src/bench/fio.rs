@@ -1,8 +1,8 @@
 //! fio as the generator of loads.
 
 use std::ffi::OsString;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -17,7 +17,12 @@ pub(super) enum Target {
     File(OsString),
     /// An export of a server of network block devices.
     Nbd(String),
+    /// A LUN of an iSCSI target, by its URL, and a fio that can reach it.
+    Iscsi { fio: PathBuf, url: String },
 }
+
+/// Who fio is to iSCSI targets.
+pub(super) const INITIATOR: &str = "iqn.2026-11.org.example:fio";
 
 impl Target {
     pub(super) fn file(path: &Path) -> Self {
@@ -27,12 +32,25 @@ impl Target {
 
 /// Runs one load to its end.
 pub(super) fn run(target: &Target, lun_bytes: u64, load: &Load) -> anyhow::Result<Rate> {
-    rate_of(&report(command(target, lun_bytes, load))?)
+    rate_of(&report(command(target, lun_bytes, load, 1))?)
+}
+
+/// Runs a load by several jobs at once, each as deep as the load says: the sum of their rates.
+pub(super) fn run_in_sessions(target: &Target, lun_bytes: u64, load: &Load, sessions: u32) -> anyhow::Result<Rate> {
+    rate_of(&report(command(target, lun_bytes, load, sessions))?)
+}
+
+/// Starts sessions that send one command in a while, for some seconds.
+pub(super) fn idle_sessions(target: &Target, lun_bytes: u64, sessions: u32, seconds: u32) -> anyhow::Result<Child> {
+    let (pattern, until) = (Pattern::RandomRead, Until::Seconds(f64::from(seconds)));
+    let load = Load { pattern, block_bytes: 4096, depth: 1, flush: false, until };
+    let mut fio = command(target, lun_bytes, &load, sessions);
+    fio.args(["--thinktime=5s"]).stdout(Stdio::null()).spawn().context("cannot start fio")
 }
 
 /// The 50th and 99th percentile of a flush behind a single write, in microseconds, while as many writes are in flight as a load says.
 pub(super) fn flushes_under_load(target: &Target, lun_bytes: u64, load: &Load) -> anyhow::Result<(f64, f64)> {
-    let mut fio = command(target, lun_bytes, load);
+    let mut fio = command(target, lun_bytes, load, 1);
     fio.args(["--name=flush", "--new_group", "--iodepth=1", "--fdatasync=1"]);
     let report = report(fio)?;
     let percentiles = &report["jobs"][1]["sync"]["lat_ns"]["percentile"];
@@ -40,8 +58,11 @@ pub(super) fn flushes_under_load(target: &Target, lun_bytes: u64, load: &Load) -
     Ok((of("50.000000")?, of("99.000000")?))
 }
 
-fn command(target: &Target, lun_bytes: u64, load: &Load) -> Command {
-    let mut fio = Command::new(FIO);
+fn command(target: &Target, lun_bytes: u64, load: &Load, sessions: u32) -> Command {
+    let mut fio = match target {
+        Target::Iscsi { fio, .. } => Command::new(fio),
+        Target::File(_) | Target::Nbd(_) => Command::new(FIO),
+    };
     fio.args(["--name=global", "--output-format=json", "--group_reporting", "--randrepeat=0", "--fallocate=none"]);
     match target {
         Target::File(path) => {
@@ -52,6 +73,12 @@ fn command(target: &Target, lun_bytes: u64, load: &Load) -> Command {
         Target::Nbd(uri) => {
             fio.arg("--ioengine=nbd").arg(format!("--uri={uri}"));
         }
+        Target::Iscsi { url, .. } => {
+            // fio takes a colon for the end of a name.
+            let name = url.replace(':', "\\:");
+            fio.args(["--thread", "--ioengine=libiscsi"]).arg(format!("--initiator={INITIATOR}"));
+            fio.arg(format!("--filename={name}"));
+        }
     }
     let pattern = match load.pattern {
         Pattern::RandomRead => "randread",
@@ -61,11 +88,11 @@ fn command(target: &Target, lun_bytes: u64, load: &Load) -> Command {
     };
     fio.arg(format!("--rw={pattern}")).arg(format!("--bs={}", load.block_bytes)).arg(format!("--size={lun_bytes}"));
     // A flush holds up the requests of its own job only.
-    let (jobs, depth) = if load.flush { (load.depth, 1) } else { (1, load.depth) };
+    let (jobs, depth) = if load.flush { (sessions * load.depth, 1) } else { (sessions, load.depth) };
     fio.arg(format!("--numjobs={jobs}")).arg(format!("--iodepth={depth}"));
     if load.flush {
-        // fio's engine for NBD knows only this word for a flush.
-        fio.arg(if matches!(target, Target::Nbd(_)) { "--fsync=1" } else { "--fdatasync=1" });
+        // fio's engines for networks know only this word for a flush.
+        fio.arg(if matches!(target, Target::File(_)) { "--fdatasync=1" } else { "--fsync=1" });
     }
     match load.until {
         Until::Seconds(seconds) => {
@@ -130,9 +157,24 @@ mod tests {
             flush: true,
             until: Until::Seconds(0.5),
         };
-        let command = command(&Target::Nbd("nbd+unix:///lun?socket=s".to_owned()), 1 << 30, &load);
+        let command = command(&Target::Nbd("nbd+unix:///lun?socket=s".to_owned()), 1 << 30, &load, 1);
         let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
         for expected in ["--numjobs=32", "--iodepth=1", "--fsync=1", "--runtime=500ms", "--ioengine=nbd"] {
+            assert!(arguments.iter().any(|argument| argument == expected), "{expected} in {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_jobs_and_colons_are_no_ends() {
+        let (pattern, until) = (Pattern::RandomRead, Until::Bytes(8192));
+        let load = Load { pattern, block_bytes: 4096, depth: 32, flush: false, until };
+        let target = Target::Iscsi { fio: "built/fio".into(), url: "iscsi://127.0.0.1:3260/iqn.x:y/1".to_owned() };
+        let command = command(&target, 1 << 30, &load, 8);
+        assert_eq!(command.get_program(), "built/fio");
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        for expected in
+            ["--numjobs=8", "--iodepth=32", "--io_size=8192", r"--filename=iscsi\://127.0.0.1\:3260/iqn.x\:y/1"]
+        {
             assert!(arguments.iter().any(|argument| argument == expected), "{expected} in {arguments:?}");
         }
     }

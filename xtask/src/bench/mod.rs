@@ -3,6 +3,7 @@
 mod engine;
 mod files;
 mod fio;
+mod iscsi;
 mod loop_device;
 mod pool;
 mod qcow2;
@@ -22,12 +23,15 @@ use crate::command::{output_of, program};
 pub(crate) enum Bench {
     /// The embedded pool and other engines with snapshots, interleaved on one disk
     Store(store::StoreArgs),
+    /// The iSCSI target and tgtd, interleaved on one file system
+    Iscsi(iscsi::IscsiArgs),
 }
 
 /// Measures, prints the tables and writes them into the documentation.
 pub(crate) fn run(which: &Bench) -> anyhow::Result<()> {
     match which {
         Bench::Store(arguments) => store::run(arguments),
+        Bench::Iscsi(arguments) => iscsi::run(arguments),
     }
 }
 

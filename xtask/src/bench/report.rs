@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::session::{BEFORE, OTHER};
+use super::session::OTHER;
 
 /// How many of an engine's values of one row.
 type Values = Vec<f64>;
@@ -17,14 +17,16 @@ struct Row {
 /// All that was measured.
 pub(super) struct Figures {
     engines: Vec<&'static str>,
+    /// The section whose rates are the limit of rows that the first engine has not in their own.
+    base: &'static str,
     /// In the order in which they came first.
     rows: Vec<Row>,
 }
 
 impl Figures {
-    /// No figures yet. The first engine is what the others are compared with.
-    pub(super) fn new(engines: Vec<&'static str>) -> Self {
-        Self { engines, rows: Vec::new() }
+    /// No figures yet. The first engine is what the others are compared with; where it has no figure in a section, with its figure in the base.
+    pub(super) const fn new(engines: Vec<&'static str>, base: &'static str) -> Self {
+        Self { engines, base, rows: Vec::new() }
     }
 
     /// Adds what a round measured.
@@ -80,11 +82,10 @@ impl Figures {
         cell
     }
 
-    /// The first engine's median of the same row, which it has before a snapshot only.
+    /// The first engine's median of the same row, or else of that in the base.
     fn limit_of(&self, row: &Row) -> Option<f64> {
-        let section = if row.section == OTHER { OTHER } else { BEFORE };
-        let same = self.rows.iter().find(|other| other.section == section && other.label == row.label)?;
-        median(&same.values[0])
+        let in_base = || self.rows.iter().find(|other| other.section == self.base && other.label == row.label);
+        median(&row.values[0]).or_else(|| median(&in_base()?.values[0]))
     }
 }
 
@@ -133,11 +134,12 @@ less, or none.
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::BEFORE;
     use super::*;
 
     #[test]
     fn medians_become_tables_with_ratios() {
-        let mut figures = Figures::new(vec!["raw", "ours"]);
+        let mut figures = Figures::new(vec!["raw", "ours"], BEFORE);
         for (engine, values) in [("raw", [100.0, 300.0, 200.0]), ("ours", [150.0, 100.0, 20_000.0])] {
             for value in values {
                 figures.add(BEFORE, "write, IOPS", engine, value);
@@ -153,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_measured_once_comes_last() {
-        let mut figures = Figures::new(vec!["raw"]);
+        let mut figures = Figures::new(vec!["raw"], BEFORE);
         figures.add(OTHER, "space, %", "raw", 0.123);
         figures.add(BEFORE, "read, MB/s", "raw", 12.34);
         let tables = figures.tables();

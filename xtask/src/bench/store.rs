@@ -15,7 +15,7 @@ use super::machine;
 use super::pool::PoolEngine;
 use super::qcow2::Qcow2;
 use super::report::{Figures, explanation};
-use super::session::Session;
+use super::session::{BEFORE, Session};
 use crate::command::{cargo, run as run_command};
 use crate::documentation::write_part;
 use crate::peers::{self, BTRFS, FIO, MKFS_XFS, QEMU_STORAGE_DAEMON};
@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &StoreArgs) -> anyhow::Result<()> {
     let stop = Arc::clone(&stopped);
     // What runs now comes to its end, or fails by the same signal; then everything is cleaned up in the usual way.
     ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
-    let mut figures = Figures::new(kinds.iter().map(|kind| kind.name()).collect());
+    let mut figures = Figures::new(kinds.iter().map(|kind| kind.name()).collect(), BEFORE);
     for round in 1..=arguments.rounds {
         for kind in kinds.clone() {
             println!("-- round {round}: {}", kind.name());

@@ -102,7 +102,8 @@ struct Stage {
 
 impl Stage {
     fn set(root: &Path, folder: PathBuf) -> anyhow::Result<Self> {
-        let mut daemon = Daemon::with_new_pool(root.join("target/debug/lunshadow"), &folder, POOL_SIZE, 2)?;
+        let mut daemon =
+            Daemon::with_new_pool(root.join("target/debug/lunshadow"), &folder, &["--size", POOL_SIZE], 2)?;
         daemon.start()?;
         daemon.ask(&["host", "add", "suite", "--iqn", INITIATOR, "--iqn", SECOND_INITIATOR])?;
         let secrets = folder.join("secrets.txt");
@@ -121,10 +122,7 @@ impl Stage {
         }
         self.luns += 1;
         let name = format!("suite-{}", self.luns);
-        self.daemon.ask(&["lun", "create", &name, "--size", LUN_SIZE])?;
-        let mapped = self.daemon.ask(&["lun", "map", &name, "suite", "--json"])?;
-        let mapped: serde_json::Value = serde_json::from_str(&mapped)?;
-        let number = mapped["number"].as_u64().with_context(|| format!("no LUN number in {mapped}"))?.to_string();
+        let number = self.daemon.new_lun(&name, LUN_SIZE, "suite")?.to_string();
         self.lun = Some((family.to_owned(), number.clone()));
         Ok(number)
     }

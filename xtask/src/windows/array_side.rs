@@ -35,7 +35,7 @@ pub(super) struct ArraySide {
 impl ArraySide {
     /// Makes a new pool in `folder` and serves it with the program at `lunshadow`.
     pub(super) fn start(lunshadow: PathBuf, folder: &Path) -> anyhow::Result<Self> {
-        let mut array = Daemon::with_new_pool(lunshadow, folder, POOL_SIZE, 1)?;
+        let mut array = Daemon::with_new_pool(lunshadow, folder, &["--size", POOL_SIZE], 1)?;
         array.start()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is to be had")?;
         let address = listener.local_addr()?;
