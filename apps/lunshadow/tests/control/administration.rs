@@ -216,3 +216,21 @@ fn luns_of_a_host_are_captured_at_an_administrators_word() -> anyhow::Result<()>
     }
     Ok(())
 }
+
+#[test]
+fn a_lun_has_as_many_shadow_luns_as_the_service_says() -> anyhow::Result<()> {
+    let mut service = Service::start()?;
+    service.add_host("sql")?;
+    service.lun_of("sql", "data")?;
+    service.stop()?;
+    let service = service.serve_again_with(&["--shadows-per-lun", "2"])?;
+    let sets: Vec<String> = (0..2).map(|_| Uuid::new_v4().to_string()).collect();
+    for set in &sets {
+        service.admin(&["shadow", "create", "data", "--set", set])?;
+    }
+    let line = service.admin_refused(&["shadow", "create", "data"])?;
+    ensure!(line.contains('2') && line.contains("shadow LUNs of one LUN"), "{line}");
+    service.admin(&["shadow", "delete", &sets[0]])?;
+    service.admin(&["shadow", "create", "data"])?;
+    Ok(())
+}

@@ -52,7 +52,7 @@ async fn a_set_of_other_luns_is_left_as_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_capture_that_fails_leaves_nothing() {
-    for (fault, expected) in [(Fault::OutOfSpace, ProblemCode::OutOfSpace), (Fault::Medium, ProblemCode::Internal)] {
+    for (fault, expected) in [(Fault::OutOfSpace, ProblemCode::OutOfSpace), (Fault::Io, ProblemCode::Internal)] {
         let array = TestArray::new().await;
         array.pool.switch(|faults| faults.commit_fails = Some(fault));
         assert_eq!(code(array.catalog.capture(array.host, set(1), &array.sources).await), expected);

@@ -71,6 +71,8 @@ pub(crate) struct FakePool {
     /// How many commits have begun.
     commits_begun: watch::Sender<usize>,
     reverts_begun: watch::Sender<usize>,
+    /// What its scrubs find.
+    pub(crate) scrubs: crate::scrub::Script,
 }
 
 impl FakePool {
@@ -82,6 +84,7 @@ impl FakePool {
             usage: Mutex::new(usage),
             commits_begun: watch::Sender::new(0),
             reverts_begun: watch::Sender::new(0),
+            scrubs: crate::scrub::Script::default(),
         }
     }
 

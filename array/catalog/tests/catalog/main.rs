@@ -26,6 +26,8 @@ mod reservations;
 mod resolve;
 #[cfg(test)]
 mod resync;
+#[cfg(test)]
+mod scrub;
 mod sets;
 #[cfg(test)]
 mod setup;
