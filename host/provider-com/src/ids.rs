@@ -3,7 +3,7 @@
 use uuid::{Uuid, uuid};
 
 /// The provider to VSS (`ProviderId` of `IVssAdmin::RegisterProvider`).
-pub const PROVIDER_ID: Uuid = uuid!("c0853dd8-8a59-4782-84fb-14a9bad59c10");
+pub const PROVIDER_ID: Uuid = lunshadow_provider::PROVIDER_ID.0;
 
 /// Its COM class.
 pub const CLASS_ID: Uuid = uuid!("88cb7c5d-5166-4968-82c5-db12ae552a1d");

@@ -15,6 +15,12 @@ mod provider;
 mod resync;
 mod translation;
 
+use lunshadow_vss::ProviderId;
+use uuid::uuid;
+
 pub use events::{Event, EventId, EventLog, Severity};
 pub use provider::{Clock, Provider, ProviderConfig};
 pub use translation::lun_information;
+
+/// Who the provider is to VSS (`ProviderId` of `IVssAdmin::RegisterProvider`), on every host.
+pub const PROVIDER_ID: ProviderId = ProviderId(uuid!("c0853dd8-8a59-4782-84fb-14a9bad59c10"));
