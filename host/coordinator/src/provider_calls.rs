@@ -79,6 +79,10 @@ impl ProviderSeat {
         Self { registration, loaded: Mutex::new(false), recorder }
     }
 
+    pub(crate) fn registration(&self) -> &ProviderRegistration {
+        &self.registration
+    }
+
     pub(crate) fn id(&self) -> ProviderId {
         self.registration.id
     }

@@ -111,6 +111,16 @@ impl Requester {
         Ok(set)
     }
 
+    /// `IsVolumeSupported`: whether [`add_to_snapshot_set`](Self::add_to_snapshot_set) would find a provider for the volume.
+    ///
+    /// # Errors
+    /// What keeps the volume out of a set.
+    pub fn is_volume_supported(&self, volume: &VolumeName, wanted: Option<ProviderId>) -> Result<(), RequestError> {
+        let context = self.state().context.unwrap_or(Context::CTX_BACKUP);
+        let luns = self.service.platform.luns_of(volume).map_err(RequestError::Volume)?;
+        self.choose_provider(context, volume, &luns, wanted).map(drop)
+    }
+
     /// `AddToSnapshotSet`: finds a provider for the volume (section 1.4), or asks the one that is wanted, and has it prepare.
     ///
     /// # Errors

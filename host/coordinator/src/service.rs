@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lunshadow_vss::{Context, DeviceName, LunInformation, MatchLevel, ProviderId, SnapshotId, SnapshotSetId};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::failure::RequestError;
-use crate::platform::{DiskExtent, Platform, VolumeName};
+use crate::platform::{DiskExtent, HostDisk, Platform, PlatformError, VolumeName};
 use crate::provider_calls::{ProviderRegistration, ProviderSeat};
 use crate::requester::Requester;
 use crate::settings::Settings;
@@ -20,7 +21,7 @@ pub struct Coordinator {
 }
 
 /// A shadow LUN of a shadow copy, as it arrived on this host.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ShadowLun {
     /// The disk that was captured.
     pub source_device: DeviceName,
@@ -37,7 +38,7 @@ pub struct ShadowLun {
 }
 
 /// A shadow copy that exists (`VSS_SNAPSHOT_PROP`, in the state `VSS_SS_CREATED`).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SnapshotProperties {
     /// Its id.
     pub snapshot: SnapshotId,
@@ -80,6 +81,12 @@ impl Coordinator {
         Ok(())
     }
 
+    /// The registered providers, in the order of their registration.
+    #[must_use]
+    pub fn providers(&self) -> Vec<ProviderRegistration> {
+        self.service.state().providers.iter().map(|seat| seat.registration().clone()).collect()
+    }
+
     /// Unloads all providers, as an idle or stopping service does. Answers whether all agreed; a forced one has to.
     pub fn unload_providers(&self, forced: bool) -> bool {
         let providers = self.service.state().providers.clone();
@@ -109,6 +116,37 @@ impl Coordinator {
     pub fn query(&self) -> Vec<SnapshotProperties> {
         self.service.state().copies.clone()
     }
+
+    /// Takes over shadow copies that an earlier coordinator of this host had, as VSS knows its persistent ones again after a restart. Their
+    /// disks are found by page 0x83, since they may have other names now. Answers the copies whose disks are not all here; they are not
+    /// taken over.
+    ///
+    /// # Errors
+    /// [`PlatformError`] if the host cannot look for disks.
+    pub fn adopt(&self, copies: Vec<SnapshotProperties>) -> Result<Vec<SnapshotProperties>, PlatformError> {
+        let disks = self.service.platform.rescan()?;
+        let mut absent = Vec::new();
+        for copy in copies {
+            match found_again(&copy, &disks) {
+                Some(copy) => self.service.state().copies.push(copy),
+                None => absent.push(copy),
+            }
+        }
+        Ok(absent)
+    }
+}
+
+/// The copy on the disks that are here now; `None` unless all of it is.
+fn found_again(copy: &SnapshotProperties, disks: &[HostDisk]) -> Option<SnapshotProperties> {
+    let device_of = |lun: &LunInformation| {
+        disks.iter().find(|disk| disk.lun.matches_by_page83(lun)).map(|disk| disk.device.clone())
+    };
+    let again = |lun: &ShadowLun| {
+        let source_device = device_of(&lun.source).unwrap_or_else(|| lun.source_device.clone());
+        Some(ShadowLun { device: device_of(&lun.shadow)?, source_device, ..lun.clone() })
+    };
+    let luns = copy.luns.iter().map(again).collect::<Option<Vec<_>>>()?;
+    Some(SnapshotProperties { luns, ..copy.clone() })
 }
 
 /// What a coordinator and its requesters share.

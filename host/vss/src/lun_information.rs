@@ -109,7 +109,7 @@ impl StorageIdentifier {
 }
 
 /// How surely two descriptions are of one LUN (section 5.3), the surest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum MatchLevel {
     /// Every field that counts is equal, byte for byte. Bus type, disk signature, interconnects and versions do not count.
     Strict,

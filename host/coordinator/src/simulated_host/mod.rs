@@ -134,6 +134,22 @@ impl SimulatedHost {
         self.state().disks.values().find(is_it).map(|disk| disk.device.clone())
     }
 
+    /// The disk at a LUN number.
+    #[must_use]
+    pub fn device_by_lun(&self, number: u16) -> Option<DeviceName> {
+        let state = self.state();
+        let disk = state.disks.iter().find(|(address, _)| address.number() == Some(number));
+        disk.map(|(_, disk)| disk.device.clone())
+    }
+
+    /// The LUN number of a disk.
+    #[must_use]
+    pub fn lun_of(&self, device: &DeviceName) -> Option<u16> {
+        let state = self.state();
+        let (address, _) = state.disks.iter().find(|(_, disk)| disk.device == *device)?;
+        address.number()
+    }
+
     /// How many writes of applications are where.
     #[must_use]
     pub fn gate_counts(&self) -> GateCounts {

@@ -1,6 +1,7 @@
 //! The coordinator against a scripted provider on a host in memory, under a clock that the tests advance.
 #![cfg(test)]
 
+mod adoption;
 mod clocks;
 mod failures;
 mod requests;
