@@ -38,7 +38,7 @@ pub enum Command {
     /// Make LUNs and give them to hosts
     #[command(subcommand)]
     Lun(LunCommand),
-    /// Look at shadow sets, and delete those that nobody needs
+    /// Look at shadow sets, delete those that nobody needs, and run DiskShadow's scripts
     #[command(subcommand)]
     Shadow(ShadowCommand),
 }

@@ -34,7 +34,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Serve(args) => Runtime::new()?.block_on(serve::serve(args)),
         Command::Host(command) => admin::host(command),
         Command::Lun(command) => return admin::lun(command, &Runtime::new()?),
-        Command::Shadow(command) => admin::shadow(command),
+        Command::Shadow(command) => return admin::shadow(command),
     }?;
     Ok(true)
 }

@@ -18,7 +18,7 @@ use crate::cli::{AdminArgs, HostCommand, LunCommand, ShadowCommand};
 use crate::console;
 use crate::control::{Listening, credential_in, found_beside};
 use crate::location::Location;
-use crate::transfer;
+use crate::{rehearsal, transfer};
 
 /// A control service, seen by an administrator.
 pub(crate) struct Service {
@@ -113,16 +113,19 @@ pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// `lunshadow shadow …`.
+/// `lunshadow shadow …`. False if a script did not come to its end.
 ///
 /// # Errors
-/// If the service cannot be found or reached, or refuses.
-pub fn shadow(command: &ShadowCommand) -> anyhow::Result<()> {
+/// If the service cannot be found or reached, or refuses; if a simulated host cannot be set up.
+pub fn shadow(command: &ShadowCommand) -> anyhow::Result<bool> {
     match command {
+        ShadowCommand::Script(args) => return rehearsal::script(args),
+        ShadowCommand::Prompt(args) => return rehearsal::prompt(args),
         ShadowCommand::List(args) => shadow::list(args),
         ShadowCommand::Create(args) => shadow::create(args),
         ShadowCommand::Delete(args) => shadow::delete(args),
         ShadowCommand::Detach(args) => shadow::detach(args),
         ShadowCommand::Promote(args) => shadow::promote(args),
-    }
+    }?;
+    Ok(true)
 }

@@ -5,6 +5,7 @@ use lunshadow_control::LunId;
 use uuid::Uuid;
 
 use super::AdminArgs;
+use crate::rehearsal::{HostArgs, ScriptArgs};
 
 /// `lunshadow shadow`.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,10 @@ pub enum ShadowCommand {
     Detach(ShadowDetachArgs),
     /// Make a shadow LUN a LUN like any other, of a name of its own
     Promote(ShadowPromoteArgs),
+    /// Run a script of DiskShadow on a simulated host; ends with 1 at its first error
+    Script(ScriptArgs),
+    /// Take DiskShadow's commands from standard input, on a simulated host
+    Prompt(HostArgs),
 }
 
 /// `lunshadow shadow create`.

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use lunshadow_array_client::Array;
 use lunshadow_coordinator::disk::{DiskIo, Witness, pick_witness, read_layout, read_shadow_flags};
 use lunshadow_coordinator::{
-    Activity, Coordinator, Deletion, Platform, ProviderRegistration, Requester, Settings, ShadowLun,
-    SnapshotProperties, SystemClock, Timeline, VolumeName, Window,
+    Activity, Coordinator, Deletion, Platform, Requester, Settings, ShadowLun, SnapshotProperties, SystemClock,
+    Timeline, VolumeName, Window,
 };
-use lunshadow_provider::{Event, EventLog, Provider, ProviderConfig, Severity};
-use lunshadow_vss::{Context, DeviceName, ProviderId, SnapshotSetId};
+use lunshadow_vss::{Context, DeviceName, SnapshotSetId};
 use tokio::runtime::Runtime;
-use uuid::Uuid;
 
 use super::content::{VolumeContent, file_hash, listing, read_volumes};
 use super::host::TrialHost;
@@ -23,12 +20,9 @@ use super::load::{CommitMarks, Load};
 use super::proof;
 use super::stage::{RECORD_SLOTS, Stage, TrialLun, lun_report};
 use super::text::Narrator;
-use crate::console;
+use crate::provider;
 use crate::records::Mark;
 use crate::report::{Proof, SetReport, SpaceReport};
-
-/// The provider's fixed id.
-const PROVIDER: ProviderId = ProviderId(Uuid::from_u128(0x6f0a_4c1e_93d7_4be5_8a1c_52d0_7b96_e3f4));
 
 /// The run of the record writer that fills the areas once, and the one that the shadow copy is taken of.
 const FILLING_RUN: u64 = 1;
@@ -68,17 +62,6 @@ pub(super) struct Evidence {
 struct WitnessFile {
     witness: Witness,
     device: DeviceName,
-}
-
-/// A trial has no event log: what the provider warns of goes to the console. That all is well, the report says itself.
-struct ConsoleEvents;
-
-impl EventLog for ConsoleEvents {
-    fn record(&self, event: Event) {
-        if event.severity() != Severity::Information {
-            console::complain(&format!("provider event {}: {event}", event.id.number()));
-        }
-    }
 }
 
 impl Creation<'_> {
@@ -154,16 +137,9 @@ impl Creation<'_> {
     }
 
     fn coordinator(&self, marks: Arc<CommitMarks>) -> anyhow::Result<Coordinator> {
-        let origin = Instant::now();
-        let clock = Arc::new(move || origin.elapsed());
-        let provider = Provider::new(Arc::clone(self.array), Arc::new(ConsoleEvents), clock, ProviderConfig::default());
         let platform = Arc::clone(&self.host.windows) as Arc<dyn Platform>;
         let coordinator = Coordinator::new(platform, Arc::new(SystemClock::new()), Settings::default());
-        coordinator.register_provider(ProviderRegistration {
-            id: PROVIDER,
-            name: "Lunshadow".to_owned(),
-            provider: Arc::new(provider),
-        })?;
+        coordinator.register_provider(provider::registration(Arc::clone(self.array)))?;
         coordinator.set_observer(marks);
         Ok(coordinator)
     }

@@ -6,6 +6,7 @@ mod chap;
 mod commit;
 mod copies;
 mod crash;
+mod diskshadow;
 mod enrolment;
 mod pool;
 mod proxy;

@@ -1,0 +1,319 @@
+//! DiskShadow's scripts on simulated hosts, as `docs/diskshadow.md` has them, against the running array.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context as _, ensure};
+use lunshadow::array::TARGET_NAME;
+use lunshadow_coordinator::disk::make_sample_disk;
+use lunshadow_initiator::{Disk, Session};
+use lunshadow_scsi::LunAddress;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::service::{Service, initiator, program, text, write};
+
+const PAGE: &str = include_str!("../../../../docs/diskshadow.md");
+
+/// The block of the page that begins after these words.
+fn block(after: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(after).expect(after);
+    let (_, rest) = rest.split_once("```").expect("a block follows");
+    let (_, rest) = rest.split_once('\n').expect("it has a kind");
+    rest.split_once("```").expect("it ends").0
+}
+
+/// The array and the two hosts of the page.
+struct Rehearsal {
+    service: Service,
+    folder: TempDir,
+}
+
+impl Rehearsal {
+    fn set_up() -> anyhow::Result<Self> {
+        let service = Service::start()?;
+        let folder = tempfile::tempdir()?;
+        for (lun, seed) in [("data", 1), ("logs", 2)] {
+            let image = folder.path().join(lun);
+            make_sample_disk(&image, 16 << 20, seed)?;
+            service.admin(&["lun", "import", text(&image), lun])?;
+        }
+        let sql = service.admin(&["host", "add", "sql", "--iqn", &initiator("sql")])?;
+        let add = ["host", "add", "backup", "--iqn", &initiator("backup"), "--imports-from", "sql"];
+        let backup = service.admin(&add)?;
+        for lun in ["data", "logs"] {
+            service.admin(&["lun", "map", lun, "sql"])?;
+        }
+        let hosts = block("in a file from then on.")
+            .replace("array.example:3260", &service.portal.to_string())
+            .replace("lunshadow-enrol/sql", sql.trim())
+            .replace("lunshadow-enrol/backup", backup.trim());
+        let rehearsal = Self { service, folder };
+        rehearsal.file("hosts.toml", &hosts)?;
+        rehearsal.file("c/backup/copy.cmd", block("finds the aliases in its environment:"))?;
+        let mut mode = fs::metadata(rehearsal.path("c/backup/copy.cmd"))?.permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        fs::set_permissions(rehearsal.path("c/backup/copy.cmd"), mode)?;
+        rehearsal.file("create.dsh", block("nothing of them appears on this one:"))?;
+        rehearsal.file("copy.dsh", block("saves them, and deletes them:"))?;
+        Ok(rehearsal)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        Ok(fs::write(path, content)?)
+    }
+
+    fn run(&self, arguments: &[&str], host: &str) -> anyhow::Result<Output> {
+        let host = ["--host", host];
+        let arguments = ["shadow"].iter().chain(arguments).chain(&host).copied();
+        Ok(program(arguments).current_dir(self.folder.path()).output()?)
+    }
+
+    /// Runs a script that has to come to its end.
+    fn succeed(&self, script: &str, host: &str) -> anyhow::Result<String> {
+        let Output { status, stdout, stderr } = self.run(&["script", script], host)?;
+        ensure!(status.success(), "{script}: {status}: {}", String::from_utf8_lossy(&stderr));
+        Ok(String::from_utf8(stdout)?)
+    }
+
+    /// Runs these lines as a script that has to come to its end.
+    fn lines(&self, lines: &str, host: &str) -> anyhow::Result<String> {
+        self.file("lines.dsh", lines)?;
+        self.succeed("lines.dsh", host)
+    }
+
+    /// The one line that a script is refused with.
+    fn refused(&self, lines: &str, host: &str) -> anyhow::Result<String> {
+        self.file("lines.dsh", lines)?;
+        let Output { status, stderr, .. } = self.run(&["script", "lines.dsh"], host)?;
+        let stderr = String::from_utf8(stderr)?;
+        ensure!(status.code() == Some(1) && stderr.lines().count() == 1, "{status}: {stderr}");
+        Ok(stderr)
+    }
+
+    /// The sets that have shadow LUNs in the array; those that were aborted are listed with what they would have had.
+    fn sets(&self) -> anyhow::Result<Vec<Value>> {
+        let answer = self.service.admin_json(&["shadow", "list"])?;
+        let has_luns = |set: &&Value| set["luns"].as_array().is_some_and(|luns| !luns.is_empty());
+        let is_real = |set: &&Value| has_luns(set) && set["summary"]["phase"] != "aborted";
+        Ok(answer["sets"].as_array().context("a list")?.iter().filter(is_real).cloned().collect())
+    }
+
+    /// Whom the array shows the shadow LUNs of its only set.
+    fn shadow_hosts(&self) -> anyhow::Result<Vec<Vec<String>>> {
+        let sets = self.sets()?;
+        ensure!(sets.len() == 1, "{sets:#?}");
+        let luns = sets[0]["luns"].as_array().context("a list")?;
+        Ok(luns.iter().map(|lun| names(&lun["hosts"], "host")).collect())
+    }
+}
+
+fn names(list: &Value, key: &str) -> Vec<String> {
+    let names = list.as_array().into_iter().flatten().filter_map(|entry| entry[key].as_str());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_comes_true() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    let said = rehearsal.succeed("create.dsh", "sql")?;
+    ensure!(said.contains("writer SqlServerWriter takes part"), "{said}");
+    ensure!(said.contains("number of transportable shadow copies created: 2"), "{said}");
+    // Both LUNs are in one set, which stays, and nobody sees them yet.
+    ensure!(rehearsal.shadow_hosts()? == [vec![""; 0], vec![]], "{:#?}", rehearsal.sets()?);
+    ensure!(rehearsal.sets()?[0]["summary"]["phase"] == "kept");
+    ensure!(&fs::read(rehearsal.path("c/backup/nightly.cab"))?[..4] == b"MSCF");
+
+    let said = rehearsal.succeed("copy.dsh", "backup")?;
+    ensure!(said.contains("number of shadow copies listed: 2") && said.contains("%Logs%"), "{said}");
+    ensure!(said.contains("number of shadow copies deleted: 2"), "{said}");
+    let copied = fs::read_to_string(rehearsal.path("c/backup/copied.txt"))?;
+    let set =
+        said.lines().find_map(|line| line.strip_prefix("alias %VSS_SHADOW_SET% = ")).context("the set's alias")?;
+    ensure!(copied.trim().ends_with(&format!("of {set}")) && copied.matches('{').count() == 3, "{copied}");
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    // The credentials that the enrolment strings brought are good for more than one script.
+    ensure!(rehearsal.lines("list providers", "sql")?.contains("Lunshadow"));
+    Ok(())
+}
+
+#[test]
+fn persistent_copies_are_known_to_the_next_script_and_volatile_ones_are_gone() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    rehearsal.lines("add volume E:\ncreate", "sql")?;
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+
+    let said = rehearsal
+        .lines("set context persistent\nadd volume e:\nadd volume f:\ncreate\nexpose %VSS_SHADOW_2% X:", "sql")?;
+    let portal = rehearsal.service.portal.to_string();
+    ensure!(said.contains("stands for X:") && said.contains(&format!("iscsi://{portal}/{TARGET_NAME}/")), "{said}");
+    ensure!(rehearsal.shadow_hosts()? == [["sql"], ["sql"]]);
+    let listed = rehearsal.lines("list shadows all", "sql")?;
+    ensure!(listed.contains("[E:]") && listed.contains("number of shadow copies listed: 2"), "{listed}");
+    let deleted = rehearsal.lines("delete shadows oldest f:\nlist shadows all\ndelete shadows volume e:", "sql")?;
+    ensure!(deleted.contains("number of shadow copies listed: 1"), "{deleted}");
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    ensure!(rehearsal.lines("list shadows all", "sql")?.contains("listed: 0"));
+
+    // What somebody else has deleted is missed, and keeps nothing from being done.
+    rehearsal.lines("set context persistent\nadd volume e:\ncreate", "sql")?;
+    let sets = rehearsal.sets()?;
+    rehearsal.service.admin(&["shadow", "delete", sets[0]["summary"]["set"].as_str().context("an id")?])?;
+    rehearsal.file("list.dsh", "list shadows all")?;
+    let Output { status, stdout, stderr } = rehearsal.run(&["script", "list.dsh"], "sql")?;
+    let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    ensure!(status.success() && stdout.contains("listed: 0"), "{status}: {stdout}");
+    ensure!(stderr.contains("are not on host sql now") && stderr.contains("sql.shadows.json"), "{stderr}");
+    Ok(())
+}
+
+#[test]
+fn a_broken_set_becomes_luns_of_their_own_and_a_masked_one_can_come_back() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    rehearsal.succeed("create.dsh", "sql")?;
+    let load = "load metadata C:\\backup\\nightly.cab\nimport\n";
+    rehearsal.lines(&format!("{load}mask %VSS_SHADOW_SET%"), "backup")?;
+    ensure!(rehearsal.shadow_hosts()? == [vec![""; 0], vec![]], "{:#?}", rehearsal.sets()?);
+
+    rehearsal.lines(load, "backup")?;
+    ensure!(rehearsal.shadow_hosts()? == [["backup"], ["backup"]]);
+    // The next script knows the set, but has to be told what it is called.
+    let listed = rehearsal.lines("list shadows all", "backup")?;
+    let set = listed.split_whitespace().skip_while(|word| *word != "set").nth(1).context("a set")?;
+    rehearsal.lines(&format!("break writable nomask {set}"), "backup")?;
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    let luns = rehearsal.service.admin_json(&["lun", "list"])?;
+    let of_backup: Vec<_> = luns["luns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|lun| names(&lun["hosts"], "host") == ["backup"])
+        .collect();
+    ensure!(of_backup.len() == 2, "{luns:#}");
+    ensure!(rehearsal.lines("list shadows all", "backup")?.contains("listed: 0"));
+    Ok(())
+}
+
+#[test]
+fn a_resync_brings_the_content_back() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    let runtime = Runtime::new()?;
+    let before = runtime.block_on(content(&rehearsal.service))?;
+    rehearsal.succeed("create.dsh", "sql")?;
+    runtime.block_on(write(&rehearsal.service, 1, 8 << 20, 1 << 20, 0xa5))?;
+    ensure!(runtime.block_on(content(&rehearsal.service))? != before);
+    let load = "load metadata C:\\backup\\nightly.cab\n";
+    let refused = rehearsal.refused(&format!("{load}import\nrevert %Data%"), "sql")?;
+    ensure!(refused.contains("line 3: ") && refused.contains("`resync`"), "{refused}");
+    rehearsal.lines(&format!("{load}begin restore\nadd shadow %Data%\nresync novolcheck\nend restore"), "sql")?;
+    ensure!(runtime.block_on(content(&rehearsal.service))? == before);
+    Ok(())
+}
+
+/// What the page's host has on a part of its first LUN.
+async fn content(service: &Service) -> anyhow::Result<Vec<u8>> {
+    let session = Session::login(service.portal, &initiator("sql").parse()?, TARGET_NAME).await?;
+    let disk = Disk::new(session.clone(), LunAddress::peripheral(1));
+    let content = disk.read((8 << 20) / 512, 2048).await?;
+    session.logout().await?;
+    Ok(content.to_vec())
+}
+
+#[test]
+fn scripts_stop_in_one_line_and_leave_nothing_behind() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    for (script, said) in [
+        (
+            "# a volume that is not there\nadd volume G:",
+            "lunshadow: lines.dsh: line 2: there is no volume G: on this host; it has E:, F:",
+        ),
+        (
+            "set context clientaccessible\nadd volume E:",
+            "line 2: no provider of this host makes client-accessible shadow copies",
+        ),
+        ("set option plex\nadd volume E:", "line 2: no provider supports the volume"),
+        ("add volume E: provider {00000000-0000-0000-0000-000000000001}", "line 1: no provider {00000000"),
+        (
+            "set option transportable\nset metadata D:\\a.cab\nadd volume E:\ncreate",
+            "line 4: nothing stands for drive D: of host sql",
+        ),
+        (
+            "set option transportable\nset metadata no/such/a.cab\nadd volume E:\ncreate",
+            "line 4: cannot write the metadata in no/such/a.cab",
+        ),
+        ("load metadata hosts.toml", "line 1: cannot read the metadata in hosts.toml"),
+        ("set context persistent\nadd volume E:\ncreate\nexec nothing.cmd", "line 4: cannot run nothing.cmd"),
+        ("exec C:\\backup\\fails.cmd", "line 1: C:\\backup\\fails.cmd failed with status 3"),
+        (
+            "delete shadows all\nexpose {00000000-0000-0000-0000-000000000001} X:",
+            "line 2: there is no shadow copy {0000",
+        ),
+    ] {
+        rehearsal.file("c/backup/fails.cmd", "#!/bin/sh\nexit 3\n")?;
+        fs::set_permissions(
+            rehearsal.path("c/backup/fails.cmd"),
+            fs::metadata(rehearsal.path("c/backup/copy.cmd"))?.permissions(),
+        )?;
+        let refused = rehearsal.refused(script, "sql")?;
+        ensure!(refused.contains(said), "{said}: {refused}");
+    }
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+
+    // A writer that cannot freeze keeps the set from existing, and is seen to have failed.
+    let hosts = fs::read_to_string(rehearsal.path("hosts.toml"))?;
+    rehearsal.file("hosts.toml", &hosts.replace("components = ", "fails-at = \"freeze\"\ncomponents = "))?;
+    let refused = rehearsal.refused("set context persistent\nadd volume E:\ncreate", "sql")?;
+    ensure!(refused.contains("line 3: ") && refused.contains("VSS_E_WRITERERROR_NONRETRYABLE"), "{refused}");
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    rehearsal.lines("writer exclude SqlServerWriter\nadd volume E:\ncreate", "sql")?;
+
+    let Output { status, stderr, .. } = rehearsal.run(&["script", "no.dsh"], "sql")?;
+    ensure!(status.code() == Some(2), "{status}: {}", String::from_utf8_lossy(&stderr));
+    let Output { status, stderr, .. } = rehearsal.run(&["script", "create.dsh"], "nobody")?;
+    let stderr = String::from_utf8(stderr)?;
+    ensure!(
+        status.code() == Some(2) && stderr.contains("there is no host nobody; the file has sql, backup"),
+        "{stderr}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_prompt_goes_on_after_an_error_and_a_pool_may_be_in_the_process() -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let mut rehearsal = Rehearsal::set_up()?;
+    rehearsal.service.stop()?;
+    let pool = rehearsal.service.pool();
+    let hosts = format!(
+        "[[host]]\nname = \"sql\"\ninitiator = \"{}\"\npool = \"{}\"\n[[host.volume]]\nmount = \"E:\"\nlun = 1\npartition = 1\n",
+        initiator("sql"),
+        text(&pool)
+    );
+    rehearsal.file("hosts.toml", &hosts)?;
+    let mut command = program(["shadow", "prompt"]);
+    command.current_dir(rehearsal.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let lines = b"add volume E:\nmake\ncreate\nlist shadows all\nexit\nlist shadows all\n";
+    child.stdin.take().context("it is piped")?.write_all(lines)?;
+    let Output { status, stdout, stderr } = child.wait_with_output()?;
+    let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    ensure!(
+        status.success() && stderr == "lunshadow: there is no command \"make\"; `help` lists all\n",
+        "{status}: {stderr}"
+    );
+    ensure!(stdout.matches("number of shadow copies listed: 1").count() == 2, "{stdout}");
+
+    let rehearsal = Rehearsal { service: rehearsal.service.serve_again()?, folder: rehearsal.folder };
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    Ok(())
+}
