@@ -115,6 +115,17 @@ impl Daemon {
         }
     }
 
+    /// Whether it was started, and not ended by us.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Has its pool checked, which nobody may serve meanwhile.
+    pub(crate) fn check_pool(&self) -> anyhow::Result<()> {
+        ensure!(!self.is_running(), "the pool is served");
+        self.command(&["pool", "check", &self.pool.display().to_string()]).map(drop)
+    }
+
     /// Ends it at once.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

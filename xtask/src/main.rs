@@ -9,6 +9,7 @@ mod conformance;
 mod daemon;
 mod documentation;
 mod fuzz;
+mod kernel_client;
 mod peers;
 mod soak;
 mod windows;
@@ -42,6 +43,10 @@ enum Chore {
     /// The tests that others have made for what we implement
     #[command(subcommand)]
     Conformance(conformance::Conformance),
+    /// A real Linux kernel with open-iscsi, in QEMU, as the initiator of the real daemon: file systems, fstrim, digests, reservations of two
+    /// guests, recovery of sessions under load, LUNs that come, go and grow. It takes 5 minutes or more; the first time it also downloads the
+    /// guests' packages, about 100 MB
+    KernelClient(kernel_client::KernelClientArgs),
     /// The store's tests with many more steps, the killed daemon, logins without end, and fuzzing
     Soak(soak::SoakArgs),
     /// Benchmarks, whose tables go to docs/performance.md
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Windows(arguments) => windows::run_all(&arguments),
         Chore::Fuzz(arguments) => fuzz::run_targets(&arguments),
         Chore::Conformance(which) => conformance::run(&which),
+        Chore::KernelClient(arguments) => kernel_client::run(&arguments),
         Chore::Soak(arguments) => soak::run_store(&arguments),
         Chore::Bench(which) => bench::run(&which),
     };

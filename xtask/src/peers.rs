@@ -68,6 +68,11 @@ pub(crate) const FOR_ISCSI_BENCH: &[Peer] = &[
     Peer { package: "zlib1g-dev", probe: Probe::File("/usr/include/zlib.h") },
 ];
 
+/// What `cargo xtask kernel-client` boots its guests with. What is in them is not installed.
+pub(crate) const FOR_KERNEL_CLIENT: &[Peer] =
+    &[Peer { package: "qemu-system-x86", probe: Probe::Program(QEMU_SYSTEM) }];
+
+pub(crate) const QEMU_SYSTEM: &str = "qemu-system-x86_64";
 pub(crate) const FIO: &str = "fio";
 pub(crate) const TGTD: &str = "tgtd";
 pub(crate) const VALGRIND: &str = "valgrind";
