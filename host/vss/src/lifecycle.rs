@@ -62,6 +62,9 @@ pub struct Transition {
     pub succeeded: SnapshotState,
     /// When it has failed.
     pub failed: SnapshotState,
+    /// Which sequence of the machine it belongs to, so that a call is known that outlives its sequence, even if another one of the same set
+    /// has come to the same state.
+    sequence: u32,
 }
 
 /// What becomes of the shadow LUNs of a set that ends.
@@ -107,13 +110,15 @@ pub enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lifecycle {
     current: Option<(SnapshotSetId, SnapshotState)>,
+    /// Counts the ends of sequences. A call that began in an earlier one does not count any more.
+    sequence: u32,
 }
 
 impl Lifecycle {
     /// A provider that knows of no set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { current: None }
+        Self { current: None, sequence: 0 }
     }
 
     /// The current set. It stays current after its end, until another one begins.
@@ -134,8 +139,8 @@ impl Lifecycle {
         let same = call.set().is_some() && call.set() == self.current();
         match call {
             Call::BeginPrepareSnapshot(_) => self.begin_prepare(same),
-            Call::OnUnload => self.discarding(moving(SnapshotState::UNKNOWN)),
-            Call::GetTargetLuns if is_kept(self.state()) => Verdict::Proceed(moving(self.state())),
+            Call::OnUnload => self.discarding(self.ending(SnapshotState::UNKNOWN)),
+            Call::GetTargetLuns if is_kept(self.state()) => Verdict::Proceed(self.moving(self.state())),
             Call::GetTargetLuns => Verdict::OutOfOrder { then: self.state(), luns: ShadowLuns::Keep },
             Call::AbortSnapshots(_) if same => self.abort(),
             Call::AbortSnapshots(_) => Verdict::NotCurrent,
@@ -150,12 +155,18 @@ impl Lifecycle {
         let verdict = self.verdict(call);
         match verdict {
             Verdict::Proceed(transition) | Verdict::DiscardFirst { transition, .. } => {
+                self.sequence = transition.sequence;
                 self.current = match call {
                     Call::OnUnload => None,
                     _ => call.set().or(self.current()).map(|set| (set, transition.during)),
                 };
             }
-            Verdict::OutOfOrder { then, .. } => self.take(then),
+            Verdict::OutOfOrder { then, luns } => {
+                if luns == ShadowLuns::Discard {
+                    self.sequence = self.next_sequence();
+                }
+                self.take(then);
+            }
             Verdict::ObjectNotFound | Verdict::NotCurrent | Verdict::Review => {}
         }
         verdict
@@ -165,7 +176,7 @@ impl Lifecycle {
     /// work was done, which leaves the state alone.
     #[must_use]
     pub fn end(&mut self, set: SnapshotSetId, transition: Transition, succeeded: bool) -> bool {
-        let counts = self.is_at(set, transition.during);
+        let counts = self.sequence == transition.sequence && self.is_at(set, transition.during);
         if counts {
             self.take(if succeeded { transition.succeeded } else { transition.failed });
         }
@@ -181,8 +192,23 @@ impl Lifecycle {
     /// A kept set was removed after all.
     pub fn withdrawn(&mut self, set: SnapshotSetId) {
         if self.current() == Some(set) {
+            self.sequence = self.next_sequence();
             self.take(SnapshotState::ABORTED);
         }
+    }
+
+    const fn next_sequence(&self) -> u32 {
+        self.sequence.wrapping_add(1)
+    }
+
+    /// A call that takes the same state whether it succeeds or fails.
+    const fn moving(&self, to: SnapshotState) -> Transition {
+        Transition { during: to, succeeded: to, failed: to, sequence: self.sequence }
+    }
+
+    /// The same, and what began before does not count any more.
+    const fn ending(&self, to: SnapshotState) -> Transition {
+        Transition { sequence: self.next_sequence(), ..self.moving(to) }
     }
 
     fn take(&mut self, state: SnapshotState) {
@@ -193,11 +219,11 @@ impl Lifecycle {
 
     fn begin_prepare(&self, same: bool) -> Verdict {
         let state = self.state();
-        let prepare = moving(SnapshotState::PREPARING);
+        let preparing = SnapshotState::PREPARING;
         match same {
-            true if state == SnapshotState::PREPARING => Verdict::Proceed(prepare),
+            true if state == preparing => Verdict::Proceed(self.moving(preparing)),
             true if is_kept(state) => Verdict::OutOfOrder { then: state, luns: ShadowLuns::Keep },
-            _ => self.discarding(prepare),
+            _ => self.discarding(self.ending(preparing)),
         }
     }
 
@@ -218,7 +244,7 @@ impl Lifecycle {
         if is_kept(state) {
             Verdict::Review
         } else if is_unfinished(state) || state == SnapshotState::ABORTED {
-            Verdict::Proceed(moving(SnapshotState::ABORTED))
+            Verdict::Proceed(self.ending(SnapshotState::ABORTED))
         } else {
             Verdict::NotCurrent
         }
@@ -226,7 +252,7 @@ impl Lifecycle {
 
     fn step(&self, call: Call) -> Verdict {
         let state = self.state();
-        match transition_of(call) {
+        match transition_of(call, self.sequence) {
             Some((from, transition)) if from == state => Verdict::Proceed(transition),
             _ if is_unfinished(state) => {
                 Verdict::OutOfOrder { then: SnapshotState::ABORTED, luns: ShadowLuns::Discard }
@@ -238,7 +264,7 @@ impl Lifecycle {
 
 /// The state that a step of the creation needs, and its transition. A failure up to `PostCommitSnapshots` fails the whole set; later
 /// the LUNs are kept and the step may be asked for again.
-const fn transition_of(call: Call) -> Option<(SnapshotState, Transition)> {
+const fn transition_of(call: Call, sequence: u32) -> Option<(SnapshotState, Transition)> {
     use SnapshotState as S;
     let (from, during, succeeded, failed) = match call {
         Call::EndPrepareSnapshots(_) => (S::PREPARING, S::PROCESSING_PREPARE, S::PREPARED, S::ABORTED),
@@ -253,12 +279,7 @@ const fn transition_of(call: Call) -> Option<(SnapshotState, Transition)> {
         }
         Call::BeginPrepareSnapshot(_) | Call::AbortSnapshots(_) | Call::GetTargetLuns | Call::OnUnload => return None,
     };
-    Some((from, Transition { during, succeeded, failed }))
-}
-
-/// A call that takes the same state whether it succeeds or fails.
-const fn moving(to: SnapshotState) -> Transition {
-    Transition { during: to, succeeded: to, failed: to }
+    Some((from, Transition { during, succeeded, failed, sequence }))
 }
 
 /// Up to COMMITTED, and while the array is being asked to keep the set.

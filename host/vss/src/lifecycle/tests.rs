@@ -1,4 +1,5 @@
-//! The machine against the table of section 2.0.7: every call in every state, for the current set and for another one.
+//! The machine against the table in docs/vss_lifecycle.md, which is that of section 2.0.7: every call in every state, for the current set and for
+//! another one.
 
 use SnapshotState as S;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use super::*;
 const CURRENT: SnapshotSetId = SnapshotSetId(Uuid::from_u128(1));
 const OTHER: SnapshotSetId = SnapshotSetId(Uuid::from_u128(2));
 
-/// The states in the order in which a set passes through them; the columns of the table below.
+/// The states in the order in which a set passes through them; the columns of the table.
 const STATES: [SnapshotState; 16] = [
     S::UNKNOWN,
     S::PREPARING,
@@ -28,34 +29,20 @@ const STATES: [SnapshotState; 16] = [
     S::DELETED,
 ];
 
-/// A row per call, for the set that is current and for another one; a mark per state. `>` proceed; `D` discard the current set and
-/// its LUNs first; `K` discard the set, keep its LUNs; `X` out of order, the set is aborted and its LUNs discarded; `V` out of order,
-/// nothing changes; `N` object not found; `-` not current; `?` review. `p` before a state: the call that leads there or on runs.
-const TABLE: &str = "
-    call             set     Unknown        Prepared       Committed       Prefinalcommitted
-                               Preparing      pPrecommit     pPostcommit       pPostfinal
-                                 pPrepare       Precommitted   Postcommitted     Created
-                                                  pCommit        pPrefinal         Aborted Deleted
+/// The page whose table the machine has to keep to. It says what its marks mean.
+const PAGE: &str = include_str!("../../../../docs/vss_lifecycle.md");
 
-    BeginPrepare     current   > > D D D D D D D   V V V V V   > >
-    BeginPrepare     other     > D D D D D D D D   K K K K K   > >
-    EndPrepare       current   V > X X X X X X X   V V V V V   V V
-    EndPrepare       other     N N N N N N N N N   N N N N N   N N
-    PreCommit        current   V X X > X X X X X   V V V V V   V V
-    PreCommit        other     N N N N N N N N N   N N N N N   N N
-    Commit           current   V X X X X > X X X   V V V V V   V V
-    Commit           other     N N N N N N N N N   N N N N N   N N
-    PostCommit       current   V X X X X X X > X   V V V V V   V V
-    PostCommit       other     N N N N N N N N N   N N N N N   N N
-    PreFinalCommit   current   V X X X X X X X X   > V V V V   V V
-    PreFinalCommit   other     - - - - - - - - -   - - - - -   - -
-    PostFinalCommit  current   V X X X X X X X X   V V > V V   V V
-    PostFinalCommit  other     - - - - - - - - -   - - - - -   - -
-    Abort            current   - > > > > > > > >   ? ? ? ? ?   > -
-    Abort            other     - - - - - - - - -   - - - - -   - -
-    GetTargetLuns    any       V V V V V V V V V   > > > > >   V V
-    OnUnload         any       > D D D D D D D D   K K K K K   > >
-";
+/// The rows of the page's table: a call, which set, and a mark per state.
+fn table() -> Vec<Vec<&'static str>> {
+    let table = PAGE.split("```text\n").find(|part| part.starts_with("call  ")).expect("the page has the table");
+    let (table, _) = table.split_once("```").expect("the table ends");
+    table.lines().skip(4).filter(|line| !line.is_empty()).map(|line| line.split_whitespace().collect()).collect()
+}
+
+/// A machine whose current set is in a state.
+const fn at(state: SnapshotState) -> Lifecycle {
+    Lifecycle { current: Some((CURRENT, state)), sequence: 0 }
+}
 
 fn call_named(name: &str, set: SnapshotSetId) -> Call {
     match name {
@@ -89,15 +76,14 @@ fn mark(verdict: Verdict, state: SnapshotState) -> char {
 
 #[test]
 fn every_call_in_every_state_is_answered_as_the_table_says() {
-    let rows: Vec<Vec<&str>> = TABLE.lines().skip(6).map(|line| line.split_whitespace().collect()).collect();
-    let rows: Vec<_> = rows.into_iter().filter(|row| !row.is_empty()).collect();
+    let rows = table();
     assert_eq!(rows.len(), 18);
     for row in rows {
         let call = call_named(row[0], if row[1] == "other" { OTHER } else { CURRENT });
         let marks = &row[2..];
         assert_eq!(marks.len(), STATES.len(), "{call:?}");
         for (state, expected) in STATES.into_iter().zip(marks) {
-            let machine = Lifecycle { current: Some((CURRENT, state)) };
+            let machine = at(state);
             assert_eq!(mark(machine.verdict(call), state).to_string(), *expected, "{call:?} in {state}");
         }
     }
@@ -108,7 +94,7 @@ fn without_a_current_set_only_a_new_one_proceeds() {
     let nothing = Lifecycle::new();
     assert_eq!(nothing.state(), S::UNKNOWN);
     let verdict = |name| nothing.verdict(call_named(name, CURRENT));
-    assert_eq!(verdict("BeginPrepare"), Verdict::Proceed(moving(S::PREPARING)));
+    assert_eq!(verdict("BeginPrepare"), Verdict::Proceed(nothing.ending(S::PREPARING)));
     for name in ["EndPrepare", "PreCommit", "Commit", "PostCommit"] {
         assert_eq!(verdict(name), Verdict::ObjectNotFound, "{name}");
     }
@@ -116,7 +102,7 @@ fn without_a_current_set_only_a_new_one_proceeds() {
         assert_eq!(verdict(name), Verdict::NotCurrent, "{name}");
     }
     assert_eq!(verdict("GetTargetLuns"), Verdict::OutOfOrder { then: S::UNKNOWN, luns: ShadowLuns::Keep });
-    assert_eq!(verdict("OnUnload"), Verdict::Proceed(moving(S::UNKNOWN)));
+    assert_eq!(verdict("OnUnload"), Verdict::Proceed(nothing.ending(S::UNKNOWN)));
 }
 
 /// The states during, after the success and after the failure of each step of a creation, in the order of the calls.
@@ -145,7 +131,7 @@ fn a_creation_passes_through_the_states_of_the_table() {
 
 #[test]
 fn an_abort_in_between_makes_the_end_of_a_call_void() {
-    let mut machine = Lifecycle { current: Some((CURRENT, S::PREPARING)) };
+    let mut machine = at(S::PREPARING);
     let Verdict::Proceed(transition) = machine.begin(Call::EndPrepareSnapshots(CURRENT)) else { panic!("legal") };
     machine.begin(Call::AbortSnapshots(CURRENT));
     assert!(!machine.end(CURRENT, transition, true));
@@ -154,26 +140,38 @@ fn an_abort_in_between_makes_the_end_of_a_call_void() {
 
 #[test]
 fn a_new_set_in_between_makes_the_end_of_a_call_void() {
-    let mut machine = Lifecycle { current: Some((CURRENT, S::PRECOMMITTED)) };
+    let mut machine = at(S::PRECOMMITTED);
     let Verdict::Proceed(transition) = machine.begin(Call::CommitSnapshots(CURRENT)) else { panic!("legal") };
     machine.begin(Call::BeginPrepareSnapshot(OTHER));
     assert!(!machine.end(CURRENT, transition, true));
     assert!(machine.is_at(OTHER, S::PREPARING));
 }
 
+/// The same set in the same state is not the same sequence.
+#[test]
+fn a_call_does_not_count_in_a_later_sequence_of_its_set() {
+    let mut machine = at(S::PREPARING);
+    let Verdict::Proceed(outlived) = machine.begin(Call::EndPrepareSnapshots(CURRENT)) else { panic!("legal") };
+    machine.begin(Call::AbortSnapshots(CURRENT));
+    machine.begin(Call::BeginPrepareSnapshot(CURRENT));
+    let Verdict::Proceed(transition) = machine.begin(Call::EndPrepareSnapshots(CURRENT)) else { panic!("legal") };
+    assert!(!machine.end(CURRENT, outlived, true));
+    assert!(machine.end(CURRENT, transition, true));
+}
+
 #[test]
 fn a_call_out_of_order_takes_effect_on_the_state() {
-    let mut machine = Lifecycle { current: Some((CURRENT, S::PREPARED)) };
+    let mut machine = at(S::PREPARED);
     machine.begin(Call::CommitSnapshots(CURRENT));
     assert!(machine.is_at(CURRENT, S::ABORTED));
-    let mut kept = Lifecycle { current: Some((CURRENT, S::CREATED)) };
+    let mut kept = at(S::CREATED);
     kept.begin(Call::EndPrepareSnapshots(CURRENT));
     assert!(kept.is_at(CURRENT, S::CREATED));
 }
 
 #[test]
 fn only_the_current_set_can_be_withdrawn() {
-    let mut machine = Lifecycle { current: Some((CURRENT, S::POSTCOMMITTED)) };
+    let mut machine = at(S::POSTCOMMITTED);
     machine.withdrawn(OTHER);
     assert!(machine.is_at(CURRENT, S::POSTCOMMITTED));
     machine.withdrawn(CURRENT);
@@ -182,7 +180,7 @@ fn only_the_current_set_can_be_withdrawn() {
 
 #[test]
 fn unloading_forgets_the_set() {
-    let mut machine = Lifecycle { current: Some((CURRENT, S::PREPARED)) };
+    let mut machine = at(S::PREPARED);
     machine.begin(Call::OnUnload);
-    assert_eq!(machine, Lifecycle::new());
+    assert_eq!(machine.current(), None);
 }
