@@ -15,7 +15,9 @@ use tokio::sync::Notify;
 use crate::copies::Copies;
 use crate::database::Database;
 use crate::enrolment::SecretDigest;
+use crate::record_store::RecordStore;
 use crate::records::Change;
+use crate::redb_file::RedbFile;
 use crate::reservations::Reservations;
 use crate::resync::Resyncs;
 use crate::scrub::Scrubbing;
@@ -81,7 +83,16 @@ impl<P: Pool> Catalog<P> {
     /// # Errors
     /// [`OpenError`]; another catalog may have the file open.
     pub async fn open(pool: Arc<P>, path: &Path, settings: Settings) -> Result<Self, OpenError> {
-        let (database, mut content) = Database::open(path.to_owned()).await?;
+        let file = RedbFile::open(path.to_owned()).await?;
+        Self::open_on(pool, Arc::new(file), settings).await
+    }
+
+    /// The same with the records in another store than a file.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_on(pool: Arc<P>, records: Arc<dyn RecordStore>, settings: Settings) -> Result<Self, OpenError> {
+        let (database, mut content) = Database::open(records).await?;
         let kept = std::mem::take(&mut content.reservations);
         let scrubbing = Scrubbing::new(content.scrub.take());
         let (state, copies, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;

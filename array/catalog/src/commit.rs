@@ -12,7 +12,8 @@ use crate::catalog::Inner;
 use crate::shadow_set::{AbortReason, SetState};
 use crate::{COMMIT_WITHIN_DEFAULT, COMMIT_WITHIN_MAX, Catalog, CatalogError};
 
-/// How long after the pool's own deadline the watchdog waits for the pool's own answer.
+/// How long after the pool's own deadline the watchdog waits for the pool's own answer; and how long the answer of a commit that failed waits until the
+/// end of the set is durable.
 const GRACE: Duration = Duration::from_millis(250);
 
 impl<P: Pool> Catalog<P> {
@@ -51,7 +52,8 @@ impl<P: Pool> Catalog<P> {
     }
 
     /// Fixes the point in time for all LUNs of an armed set, and answers when that is durable. Whatever the pool does, the answer comes within
-    /// the time that was given when the set was armed and a quarter of a second, and never after [`COMMIT_WITHIN_MAX`].
+    /// the time that was given when the set was armed and half a second, and never after [`COMMIT_WITHIN_MAX`]. A set that is answered to be
+    /// over stays so after a crash, unless its end could not be made durable in a quarter of a second.
     ///
     /// # Errors
     /// `UnknownHost`, `UnknownSet`, `WrongState` (not armed), `SetAborted`; and with the set aborted by it: `DeadlinePassed`,
@@ -59,7 +61,13 @@ impl<P: Pool> Catalog<P> {
     pub async fn commit(&self, host: HostId, set: ShadowSetId) -> Result<Outcome, CatalogError> {
         let inner = Arc::clone(&self.inner);
         let arrived = Instant::now();
-        self.complete(async move { inner.commit(host, set, arrived).await }).await
+        self.complete(async move {
+            let answer = Arc::clone(&inner).commit(host, set, arrived).await;
+            let until = (Instant::now() + GRACE).min(arrived + COMMIT_WITHIN_MAX);
+            inner.end_known(set, &answer, until).await;
+            answer
+        })
+        .await
     }
 }
 
@@ -152,7 +160,7 @@ impl<P: Pool> Inner<P> {
                     _ => AbortReason::CommitFailed,
                 };
                 let slots = self.end_set(&mut state, set, reason);
-                // Durable as soon as possible; the host has its answer at once.
+                // Durable as soon as possible; the host has its answer soon in any case.
                 tokio::spawn(async move { inner.finish_end(set, slots).await });
                 Err(error)
             }

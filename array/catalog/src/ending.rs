@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lunshadow_control::{HostId, Outcome, ShadowSetId, ShadowTarget};
 use lunshadow_lun::{Pool, identity_of};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalog::Inner;
 use crate::records::Change;
@@ -23,7 +23,12 @@ impl<P: Pool> Catalog<P> {
     /// `UnknownHost`, `UnknownSet`, `WrongState`, `SetAborted`, `Database`.
     pub async fn keep(&self, host: HostId, set: ShadowSetId) -> Result<Outcome, CatalogError> {
         let inner = Arc::clone(&self.inner);
-        self.complete(async move { inner.keep(host, set).await }).await
+        self.complete(async move {
+            let answer = inner.keep(host, set).await;
+            inner.end_known(set, &answer, Instant::now() + REMOVAL_PATIENCE).await;
+            answer
+        })
+        .await
     }
 
     /// Ends a set that is not kept and removes its shadow LUNs. One that is unknown or over is `AlreadySo`.
@@ -168,11 +173,32 @@ impl<P: Pool> Inner<P> {
             };
             self.write(changes).await
         };
-        if let Err(error) = &written {
-            tracing::error!(%set, %error, "the end of a shadow set could not be made durable");
+        match &written {
+            Ok(()) => {
+                if let Some(found) = self.state.lock().sets.get_mut(&set) {
+                    found.end_is_durable = true;
+                    found.changed.send_replace(());
+                }
+            }
+            Err(error) => tracing::error!(%set, %error, "the end of a shadow set could not be made durable"),
         }
         self.clear_patiently(set).await;
         written
+    }
+
+    /// Before a host is told that a set is over: waits until the records say so too, so that a crash does not bring back what was called
+    /// over. Not after `until`, since the host may hold its writes for the answer.
+    pub(crate) async fn end_known<T>(&self, set: ShadowSetId, answer: &Result<T, CatalogError>, until: Instant) {
+        if answer.is_ok() {
+            return;
+        }
+        let subscribe = |found: &ShadowSet| found.changed.subscribe();
+        let Some(mut changed) = self.state.lock().sets.get(&set).map(subscribe) else { return };
+        let is_open = || {
+            let state = self.state.lock();
+            state.sets.get(&set).is_some_and(|found| found.state == SetState::Aborted && !found.end_is_durable)
+        };
+        while is_open() && timeout_at(until, changed.changed()).await.is_ok() {}
     }
 
     /// Removes an aborted set from the pool, and leaves it going on alone if that takes long.

@@ -38,6 +38,9 @@ pub enum DatabaseError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The record of a mapping has not the length of a LUN's id.
+    #[error("the record of a mapping in the catalog's database is malformed")]
+    Mapping,
     /// The file is of a version of the program that this one does not know.
     #[error("the catalog's database has version {0}, which this program does not know")]
     UnsupportedVersion(u64),

@@ -8,7 +8,7 @@
 //!  administrator ──▶ luns.rs, hosts.rs ─┐
 //!  host ──▶ resolve.rs, mapping.rs ─────┼──▶ state.rs (memory) ──▶ inventories ──▶ target
 //!  host ──▶ prepare.rs, commit.rs, ending.rs ─┤
-//!  reaper ──▶ lease.rs ─────────────────┘──▶ database.rs (redb)      pool
+//!  reaper ──▶ lease.rs ─────────────────┘──▶ database.rs ──▶ redb_file.rs    pool
 //!  administrator ──▶ copies.rs, transfers.rs ──▶ internal.rs (LUNs that nobody sees), scrub.rs, pool_view.rs
 //! ```
 //!
@@ -50,7 +50,9 @@ mod pool_view;
 mod prepare;
 mod quiet;
 mod reconcile;
+mod record_store;
 mod records;
+mod redb_file;
 mod reservations;
 mod resolve;
 mod resync;
@@ -71,5 +73,6 @@ pub use luns::{CatalogedLun, LunDeletion};
 pub use mapping::Assigned;
 pub use name::{InvalidName, Name};
 pub use prepare::Preparation;
+pub use record_store::{Record, RecordChange, RecordKey, RecordStore, Storing, Table};
 pub use settings::{COMMIT_WITHIN_DEFAULT, COMMIT_WITHIN_MAX, LeaseTimes, Limits, Settings};
 pub use shadow_set::{AbortReason, SetState};

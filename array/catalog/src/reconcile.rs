@@ -101,9 +101,9 @@ async fn revive_set<P: Pool>(
     match entry.state {
         SetState::Kept => {}
         SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed => {
-            if entry.members.iter().any(|member| exists(&member.shadow)) {
-                // Those that are missing were being released.
-                entry.members.retain(|member| exists(&member.shadow));
+            let (left, gone): (Vec<_>, Vec<_>) =
+                entry.members.iter().map(|member| member.shadow).partition(|shadow| exists(shadow));
+            if !left.is_empty() && gone.is_empty() {
                 let lease = settings.clock.now().after(settings.leases.committed);
                 entry.enter(SetState::Committed, Some(lease));
                 tracing::warn!(%set, "a committed shadow set was found that nobody has kept; its lease begins anew");
@@ -112,7 +112,13 @@ async fn revive_set<P: Pool>(
                 entry.ended = Some(state.next_ended);
                 state.next_ended += 1;
                 entry.enter(SetState::Aborted, None);
+                // Before anybody can ask.
+                entry.end_is_durable = true;
                 entry.cleared = true;
+                // Part of it is what a removal has left that the records did not know of yet. Nobody gets to see a part of a set.
+                for shadow in left {
+                    entry.cleared &= delete(pool, shadow).await;
+                }
             }
         }
         SetState::Aborted => {

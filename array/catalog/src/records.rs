@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
 use lunshadow_lun::{BlockCount, ShadowMember};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::enrolment::SecretDigest;
 use crate::internal::WorkDoc;
+use crate::record_store::{Record, RecordChange, RecordKey, Table};
 use crate::scrub::ScrubDoc;
-use crate::{AbortReason, Name, SetState};
+use crate::{AbortReason, DatabaseError, Name, SetState};
 
 /// How far a LUN is. Creation and deletion are noted before the pool is asked, so that a crash in between leaves nothing
 /// unexplained.
@@ -164,4 +167,81 @@ pub(crate) struct Content {
     pub(crate) reservations: Vec<(LunId, Bytes)>,
     pub(crate) scrub: Option<ScrubDoc>,
     pub(crate) work: Vec<(LunId, WorkDoc)>,
+}
+
+impl Content {
+    /// What records say.
+    pub(crate) fn from_records(records: Vec<Record>) -> Result<Self, DatabaseError> {
+        let mut content = Self::default();
+        for Record { key: RecordKey { table, id, number }, value } in records {
+            let lun = LunId::from_u128(id);
+            match table {
+                Table::Luns => content.luns.push((lun, decode(&value, table)?)),
+                Table::Hosts => content.hosts.push((HostId(Uuid::from_u128(id)), decode(&value, table)?)),
+                Table::Sets => content.sets.push((ShadowSetId(Uuid::from_u128(id)), decode(&value, table)?)),
+                Table::Reservations => content.reservations.push((lun, value.into())),
+                Table::Work => content.work.push((lun, decode(&value, table)?)),
+                Table::Scrub => content.scrub = Some(decode(&value, table)?),
+                Table::Mappings => {
+                    let mapped = value.as_slice().try_into().map_err(|_| DatabaseError::Mapping)?;
+                    let mapped = LunId::from_u128(u128::from_be_bytes(mapped));
+                    content.mappings.push((HostId(Uuid::from_u128(id)), number, mapped));
+                }
+            }
+        }
+        Ok(content)
+    }
+}
+
+impl Change {
+    /// The same, as a step of a transaction of the store.
+    pub(crate) fn to_record_change(&self) -> Result<RecordChange, DatabaseError> {
+        let of_lun = |table, lun: &LunId| RecordKey { table, id: lun.as_u128(), number: 0 };
+        let of_host = |host: &HostId| RecordKey { table: Table::Hosts, id: host.0.as_u128(), number: 0 };
+        let of_set = |set: &ShadowSetId| RecordKey { table: Table::Sets, id: set.0.as_u128(), number: 0 };
+        let of_slot = |host: &HostId, number: u8| RecordKey { table: Table::Mappings, id: host.0.as_u128(), number };
+        Ok(match self {
+            Self::PutLun(lun, doc) => put(of_lun(Table::Luns, lun), doc)?,
+            Self::DropLun(lun) => RecordChange::Drop(of_lun(Table::Luns, lun)),
+            Self::PutHost(host, doc) => put(of_host(host), doc)?,
+            Self::DropHost(host) => RecordChange::Drop(of_host(host)),
+            Self::PutMapping(host, number, lun) => {
+                let value = lun.as_u128().to_be_bytes().to_vec();
+                RecordChange::Put(Record { key: of_slot(host, *number), value })
+            }
+            Self::DropMapping(host, number) => RecordChange::Drop(of_slot(host, *number)),
+            Self::PutSet(set, doc) => put(of_set(set), doc)?,
+            Self::DropSet(set) => RecordChange::Drop(of_set(set)),
+            Self::PutReservations(lun, record) => {
+                RecordChange::Put(Record { key: of_lun(Table::Reservations, lun), value: record.to_vec() })
+            }
+            Self::DropReservations(lun) => RecordChange::Drop(of_lun(Table::Reservations, lun)),
+            Self::PutScrub(doc) => put(RecordKey { table: Table::Scrub, id: 0, number: 0 }, doc)?,
+            Self::PutWork(lun, doc) => put(of_lun(Table::Work, lun), doc)?,
+            Self::DropWork(lun) => RecordChange::Drop(of_lun(Table::Work, lun)),
+        })
+    }
+}
+
+fn put(key: RecordKey, doc: &impl Serialize) -> Result<RecordChange, DatabaseError> {
+    let encoded = serde_json::to_vec(doc);
+    let value = encoded.map_err(|source| DatabaseError::Record { kind: kind_of(key.table), source })?;
+    Ok(RecordChange::Put(Record { key, value }))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], table: Table) -> Result<T, DatabaseError> {
+    serde_json::from_slice(bytes).map_err(|source| DatabaseError::Record { kind: kind_of(table), source })
+}
+
+/// What a record of a table is a record of, for people.
+const fn kind_of(table: Table) -> &'static str {
+    match table {
+        Table::Luns => "LUN",
+        Table::Hosts => "host",
+        Table::Mappings => "mapping",
+        Table::Sets => "shadow set",
+        Table::Reservations => "reservation",
+        Table::Scrub => "scrub",
+        Table::Work => "copy, import or export",
+    }
 }

@@ -10,12 +10,13 @@ use crate::{Catalog, CatalogError};
 
 impl<P: Pool> Catalog<P> {
     /// Finds LUNs: element *i* of the answer belongs to query *i* and is `None` for a disk that is not a LUN of this array or
-    /// not one that the asking host may see.
+    /// not one that the asking host may see. LUNs that are asked about together are those of a volume: if there are more than a set takes,
+    /// none of them can be captured.
     ///
     /// # Errors
     /// `UnknownHost`.
     pub fn resolve(&self, host: HostId, queries: &[LunQuery]) -> Result<Vec<Option<LunRecord>>, CatalogError> {
-        let has_room = self.inner.check_room().is_ok();
+        let fits = self.inner.check_room().is_ok() && queries.len() <= self.inner.settings.limits.luns_in_set;
         let shadows_max = self.inner.settings.limits.shadows_of_lun;
         let state = self.inner.state.lock();
         state.host(host)?;
@@ -25,7 +26,7 @@ impl<P: Pool> Catalog<P> {
             let lun = find(&state, query)?;
             let role = visible_role(&state, host, lun)?;
             let can_shadow = match role {
-                LunRole::Source => has_room && state.handles.contains_key(&lun) && may_have_more(lun),
+                LunRole::Source => fits && state.handles.contains_key(&lun) && may_have_more(lun),
                 // Shadow copies of shadow copies are not offered.
                 LunRole::Shadow { .. } => false,
             };

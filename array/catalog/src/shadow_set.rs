@@ -100,6 +100,8 @@ pub(crate) struct ShadowSet {
     pub(crate) ever_mapped: bool,
     pub(crate) lease: Option<Moment>,
     pub(crate) ended: Option<u64>,
+    /// Whether the records say that it is over.
+    pub(crate) end_is_durable: bool,
     pub(crate) commit_within: Duration,
     pub(crate) created_at_unix_ms: u64,
     pub(crate) commit_began: Option<Moment>,
@@ -134,6 +136,7 @@ impl ShadowSet {
             ever_mapped: false,
             lease: None,
             ended: None,
+            end_is_durable: false,
             commit_within: Duration::ZERO,
             created_at_unix_ms,
             commit_began: None,
@@ -156,6 +159,7 @@ impl ShadowSet {
             members: doc.members.into_iter().map(Into::into).collect(),
             ever_mapped: doc.ever_mapped,
             ended: doc.ended,
+            end_is_durable: doc.state == SetState::Aborted,
             committed_at_unix_ms: doc.committed_at_unix_ms,
             commit_took_us: doc.commit_took_us,
             uses: doc.uses,
@@ -312,37 +316,42 @@ mod tests {
 
     type Check = fn(&ShadowSet) -> Result<Outcome, CatalogError>;
 
-    /// What each step answers in each state: `D`one, `A`lreadySo, `W`rongState, over (`X`, SetAborted).
+    /// The page whose table the steps have to keep to. It says what its marks mean.
+    const PAGE: &str = include_str!("../../../docs/vss_lifecycle.md");
+
     #[test]
-    fn every_step_in_every_state() {
+    fn every_step_in_every_state_is_answered_as_the_table_says() {
         use SetState::{Aborted, Armed, Committed, Committing, Kept, Prepared};
-        let steps: [(&str, Check); 6] = [
-            ("prepare", |s| s.check_preparable().map(|()| Outcome::Done)),
-            ("arm", ShadowSet::check_armable),
-            ("commit", ShadowSet::check_committable),
-            ("keep", ShadowSet::check_keepable),
-            ("abort", ShadowSet::check_abortable),
-            ("reach", |s| s.check_reachable("mapped").map(|()| Outcome::Done)),
-        ];
-        for (state, expected) in [
-            (Prepared, "DDWWDW"),
-            (Armed, "WADWDW"),
-            (Committing, "WWWWDW"),
-            (Committed, "WWADDD"),
-            (Kept, "WWAAWD"),
-            (Aborted, "XXXXAX"),
-        ] {
-            let set = a_set(state);
-            for ((step, check), expected) in steps.iter().zip(expected.chars()) {
-                let found = match check(&set).map_err(|error| error.code()) {
-                    Ok(Outcome::Done) => 'D',
-                    Ok(Outcome::AlreadySo) => 'A',
-                    Err(ProblemCode::WrongState) => 'W',
-                    Err(ProblemCode::SetAborted) => 'X',
-                    Err(_) => '?',
+        let table = PAGE.split("```text\n").find(|part| part.trim_start().starts_with("prepare  arm")).unwrap();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let steps = rows.next().unwrap();
+        for state in [Prepared, Armed, Committing, Committed, Kept, Aborted] {
+            let row = rows.next().unwrap();
+            assert_eq!(row[0].to_lowercase(), state.to_string());
+            assert_eq!(row.len(), steps.len() + 1, "{state}");
+            for (step, expected) in steps.iter().zip(&row[1..]) {
+                let found = match check_of(step)(&a_set(state)).map_err(|error| error.code()) {
+                    Ok(Outcome::Done) => "D",
+                    Ok(Outcome::AlreadySo) => "A",
+                    Err(ProblemCode::WrongState) => "W",
+                    Err(ProblemCode::SetAborted) => "X",
+                    Err(_) => "?",
                 };
-                assert_eq!(found, expected, "{step} of a set that is {state}");
+                assert_eq!(found, *expected, "{step} of a set that is {state}");
             }
+        }
+    }
+
+    fn check_of(step: &str) -> Check {
+        match step {
+            "prepare" => |s| s.check_preparable().map(|()| Outcome::Done),
+            "arm" => ShadowSet::check_armable,
+            "commit" => ShadowSet::check_committable,
+            "keep" => ShadowSet::check_keepable,
+            "abort" => ShadowSet::check_abortable,
+            "withdraw" => ShadowSet::check_withdrawable,
+            "reach" => |s| s.check_reachable("mapped").map(|()| Outcome::Done),
+            other => panic!("no step is called {other}"),
         }
     }
 

@@ -9,6 +9,8 @@ mod breaking;
 mod capture;
 mod commit;
 mod copies;
+#[cfg(test)]
+mod durability;
 mod enrolment;
 #[cfg(test)]
 mod fake_pool;

@@ -79,6 +79,19 @@ async fn what_an_aborted_set_left_behind_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_part_of_a_set_that_nobody_has_kept_is_deleted() {
+    let array = TestArray::new().await;
+    let [set, kept] = [array.committed(1).await, array.kept(2).await];
+    array.pool.lose(array.shadows_of(set)[0]);
+    let left = array.shadows_of(kept)[1];
+    array.pool.lose(array.shadows_of(kept)[0]);
+    let array = array.reopen().await;
+    assert_eq!(array.catalog.set_state(array.host, set).unwrap(), SetState::Aborted);
+    assert_eq!(array.catalog.set_state(array.host, kept).unwrap(), SetState::Kept);
+    assert_eq!(array.pool.shadows(), [left]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_that_the_array_did_not_live_to_answer_is_found() {
     let array = TestArray::new().await;
     let set = array.armed(1).await;

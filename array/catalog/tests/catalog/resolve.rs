@@ -78,6 +78,13 @@ async fn what_can_be_shadowed_is_told_honestly() {
     array.pool.fill();
     assert!(!array.can_shadow(), "the pool is full");
 
+    let array = TestArray::with_limits(Limits { luns_in_set: 1, ..Limits::default() }).await;
+    assert!(array.can_shadow());
+    let volume: Vec<LunQuery> = array.sources.iter().map(|lun| serial_of(*lun)).collect();
+    let found = array.catalog.resolve(array.host, &volume).unwrap();
+    let any = found.into_iter().any(|record| record.is_some_and(|record| record.can_shadow));
+    assert!(!any, "the volume has more LUNs than a set takes");
+
     let array = TestArray::new().await;
     array.pool.switch(|faults| faults.prepare_fails = Some(Fault::Poisoned));
     array.catalog.prepare(array.host, ShadowSetId(uuid::Uuid::from_u128(5)), &array.sources).await.unwrap_err();
