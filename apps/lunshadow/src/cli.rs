@@ -101,6 +101,9 @@ pub struct ServeArgs {
     /// How many shadow LUNs a LUN may have; VSS has 512 shadow copies of a volume at most
     #[arg(long, value_name = "COUNT", default_value_t = 512)]
     pub shadows_per_lun: usize,
+    /// How many LUNs a shadow set may have; VSS has 64 shadow copies in a set at most
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    pub luns_per_set: usize,
     /// How the pool's file or device is read and written
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,

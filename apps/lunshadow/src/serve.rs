@@ -32,7 +32,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         defragment_after: args.defragment_after.0,
         ..StoreConfig::default()
     };
-    let limits = Limits { shadows_of_lun: args.shadows_per_lun, ..Limits::default() };
+    let limits = Limits { shadows_of_lun: args.shadows_per_lun, luns_in_set: args.luns_per_set, ..Limits::default() };
     let settings = Settings { limits, ..Settings::default() };
     let storage = Storage::open_with(&args.pool, &config, args.io.into(), settings).await?;
     if let Some(available_bytes) = args.warn_below {

@@ -61,6 +61,11 @@ pub trait Array: Send + Sync {
     /// [`ArrayError::Unreachable`], `Internal`.
     fn resolve(&self, queries: &[LunQuery]) -> Result<Vec<Option<LunRecord>>, ArrayError>;
 
+    /// Whether LUNs that were resolved can be in one shadow set. Asks nobody: what one array takes, it tells of each LUN by itself.
+    fn can_share_a_set(&self, _luns: &[LunId]) -> bool {
+        true
+    }
+
     /// Adds `luns` to `set`, which comes to be with the first call and gets a lease. Reserves the identities of the shadow LUNs.
     /// Nothing is captured. Long work goes on after the return. A LUN that is in the set already stays in it once.
     ///

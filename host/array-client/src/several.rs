@@ -261,6 +261,11 @@ impl Array for SeveralArrays {
         }
     }
 
+    /// One instant is for one array.
+    fn can_share_a_set(&self, luns: &[LunId]) -> bool {
+        self.one_array_of(luns).is_ok_and(|array| array.array.can_share_a_set(luns))
+    }
+
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
         let array = self.one_array_of(luns)?;
         {

@@ -59,7 +59,12 @@ impl Provider {
             Some(LunRecord { role: LunRole::Source, can_shadow, .. }) => *can_shadow,
             None => false,
         };
-        Ok(!records.is_empty() && records.iter().all(supported))
+        // A volume on two arrays would be refused later, when VSS cannot fall back any more.
+        let together = || {
+            let luns: Vec<LunId> = records.iter().flatten().map(|record| record.lun).collect();
+            self.array.can_share_a_set(&luns)
+        };
+        Ok(!records.is_empty() && records.iter().all(supported) && together())
     }
 
     /// Completes a LUN of ours to what `GetTargetLuns` answers for it, however the host's storage stack spelt it.

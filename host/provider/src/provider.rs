@@ -1,6 +1,7 @@
 //! The provider: its parts, and what each method of the interface is answered by.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -102,6 +103,26 @@ pub(crate) struct Creation {
     pub(crate) located: bool,
     /// Whether the set was listed for review.
     pub(crate) listed: bool,
+}
+
+/// All that its next decisions depend on, but for which shadow LUNs it was told.
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let creation = self.creation.lock();
+        f.debug_struct("Provider")
+            .field("lifecycle", &creation.lifecycle)
+            .field("snapshots", &creation.snapshots)
+            .field("members", &creation.members)
+            .field("unanswered", &creation.unanswered)
+            .field("channel", &creation.channel.is_some())
+            .field("targets", &creation.targets.len())
+            .field("failed_later", &creation.failed_later)
+            .field("located", &creation.located)
+            .field("listed", &creation.listed)
+            .field("owed", &*self.owed.lock())
+            .field("doubtful", &*self.doubtful.lock())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Creation {

@@ -179,6 +179,8 @@ fn a_set_belongs_to_the_array_of_its_luns_and_cannot_span_two() {
         let error = arrays.prepare(SET, &foreign).expect_err("it spans");
         assert_eq!(error.code(), Some(ProblemCode::LimitReached));
     }
+    assert!(arrays.can_share_a_set(&luns([1, 3])));
+    assert!(!arrays.can_share_a_set(&luns([1, 2])));
     assert_eq!(arrays.prepare(OTHER_SET, &luns([2])), Ok(Outcome::Done));
     assert_eq!(arrays.keep(OTHER_SET), Ok(Outcome::Done));
     assert!(one.state.lock().sets.contains(&SET) && !one.state.lock().sets.contains(&OTHER_SET));

@@ -1,6 +1,7 @@
 //! An array in memory, with faults on request and a ledger of everything that it has.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -153,8 +154,12 @@ pub(crate) struct FakeArray(Arc<Shared>);
 impl FakeArray {
     /// An array with `sources` LUNs, numbered from 1.
     pub(crate) fn new(sources: u128) -> Self {
+        Self::with(1..=sources)
+    }
+
+    pub(crate) fn with(sources: RangeInclusive<u128>) -> Self {
         let array = Self::default();
-        let luns = (1..=sources).map(|number| (LunId::from_u128(number << 64 | number), LunRole::Source));
+        let luns = sources.map(|number| (LunId::from_u128(number << 64 | number), LunRole::Source));
         array.0.state.lock().ledger.luns.extend(luns);
         array
     }

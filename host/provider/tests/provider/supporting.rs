@@ -1,10 +1,15 @@
 //! `AreLunsSupported`: section 9.4.
 
-use lunshadow_control::ProblemCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunshadow_array_client::{Array, NamedArray, SeveralArrays};
+use lunshadow_control::{LunId, ProblemCode};
+use lunshadow_provider::{Provider, ProviderConfig};
 use lunshadow_vss::{Context, DeviceName, HResult, HardwareProvider};
 
-use crate::fake_array::Fault;
-use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, view, views};
+use crate::fake_array::{FakeArray, Fault};
+use crate::rig::{NEXT_SET, Rig, SET, Spy, Until, foreign, lun, luns, view, views};
 
 #[test]
 fn p_026_an_unknown_lun_is_declined_without_an_event() {
@@ -19,6 +24,21 @@ fn p_027_one_foreign_lun_declines_the_volume() {
     let rig = Rig::new(2);
     assert_eq!(rig.supports(Context::CTX_BACKUP, &views(&luns(2))), Ok(true));
     assert_eq!(rig.supports(Context::CTX_BACKUP, &[view(lun(1)), foreign()]), Ok(false));
+}
+
+#[test]
+fn p_027_a_volume_on_two_arrays_is_declined() {
+    let named = |name: &str, sources| NamedArray {
+        name: name.to_owned(),
+        array: Arc::new(FakeArray::with(sources)) as Arc<dyn Array>,
+    };
+    let arrays = SeveralArrays::new(vec![named("one", 1..=2), named("two", 3..=3)]);
+    let (log, now) = (Arc::new(Spy::default()), || Duration::ZERO);
+    let provider = Provider::new(Arc::new(arrays), log, Arc::new(now), ProviderConfig::default());
+    let supports = |luns: &[LunId]| provider.are_luns_supported(Context::CTX_BACKUP, &[], &mut views(luns));
+    assert_eq!(supports(&[lun(1), lun(2)]), Ok(true));
+    assert_eq!(supports(&[lun(3)]), Ok(true));
+    assert_eq!(supports(&[lun(2), lun(3)]), Ok(false));
 }
 
 #[test]
