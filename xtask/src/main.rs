@@ -10,6 +10,7 @@ mod daemon;
 mod documentation;
 mod fuzz;
 mod kernel_client;
+mod model;
 mod peers;
 mod soak;
 mod windows;
@@ -40,6 +41,8 @@ enum Chore {
     Windows(windows::WindowsArgs),
     /// Looks for images of pools and words of initiators that make a panic
     Fuzz(fuzz::FuzzArgs),
+    /// Every state that a few shadow sets can get into, in sizes that the tests have no time for
+    Model(model::ModelArgs),
     /// The tests that others have made for what we implement
     #[command(subcommand)]
     Conformance(conformance::Conformance),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Chore::Setup => peers::set_up(peers::FOR_TESTS).and_then(|_| peers::set_up(peers::FOR_WINDOWS)).map(drop),
         Chore::Windows(arguments) => windows::run_all(&arguments),
         Chore::Fuzz(arguments) => fuzz::run_targets(&arguments),
+        Chore::Model(arguments) => model::explore(&arguments),
         Chore::Conformance(which) => conformance::run(&which),
         Chore::KernelClient(arguments) => kernel_client::run(&arguments),
         Chore::Soak(arguments) => soak::run_store(&arguments),

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::command::{cargo, run};
 use crate::fuzz::{self, FuzzArgs};
+use crate::model::{self, ModelArgs};
 
 /// How much to do. The tests know these as environment variables, by which a failure can be repeated too.
 #[derive(Debug, Args)]
@@ -90,6 +91,7 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
         let mut logins = cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "logins"]);
         run(logins.env("LUNSHADOW_LOGINS", arguments.logins.to_string()))
     })?;
+    part("states of shadow sets", || model::explore(&ModelArgs::default()))?;
     part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
 }
 

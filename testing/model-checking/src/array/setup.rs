@@ -1,0 +1,140 @@
+//! What an array is made of: two hosts, three LUNs of which both see the middle one, and a set for each host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunshadow_catalog::{Catalog, LeaseTimes, Limits, ManualClock, Settings};
+use lunshadow_control::{HostId, InitiatorName, LunId};
+use lunshadow_lun::BlockCount;
+use tokio::runtime::{Builder, Runtime};
+
+use super::planted::Fault;
+use super::pool::{self, ModelPool};
+use super::records::{self, ModelRecords};
+use super::request::Request;
+
+/// The leases: of a set that is committed, and of one that is prepared, which no way is long enough to use up in small steps.
+pub(crate) const COMMITTED_LEASE: Duration = Duration::from_secs(600);
+pub(crate) const PREPARED_LEASE: Duration = Duration::from_secs(600 * 1000);
+
+/// A set that a host makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetPlan {
+    /// The host.
+    pub host: u8,
+    /// The LUNs.
+    pub luns: Vec<u8>,
+}
+
+/// What is in the pool and in the records at the beginning.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    pool: pool::Content,
+    records: records::Content,
+}
+
+/// How much of everything there is.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How many hosts: one or two.
+    pub hosts: u8,
+    /// The sets.
+    pub sets: Vec<SetPlan>,
+    /// What hosts ask.
+    pub requests: Vec<Request>,
+    /// How many requests can be unanswered at a time.
+    pub at_once: usize,
+    /// How often the array crashes.
+    pub crashes: u8,
+    /// How often the pool fails.
+    pub failures: u8,
+    /// Whether what the pool has done can stay without an answer although the array does not crash.
+    pub lateness: bool,
+    /// Whether transactions can be held back, so that the array can crash before they are durable.
+    pub holds_records: bool,
+    /// What the array does wrong, if that is what the search has to find.
+    pub fault: Option<Fault>,
+    pub(crate) sources: Vec<LunId>,
+    pub(crate) host_ids: Vec<HostId>,
+    content: Content,
+}
+
+impl Setup {
+    /// One or two hosts with a set of two LUNs each, three LUNs in all. Nothing fails, and nothing crashes.
+    ///
+    /// # Errors
+    /// If the array cannot be set up.
+    pub fn new(sets: u8) -> anyhow::Result<Self> {
+        let hosts = 2;
+        let all = [SetPlan { host: 0, luns: vec![0, 1] }, SetPlan { host: 1, luns: vec![1, 2] }];
+        let mut setup = Self {
+            hosts,
+            sets: all.into_iter().take(usize::from(sets)).collect(),
+            requests: Request::LIFE.to_vec(),
+            at_once: 1,
+            crashes: 0,
+            failures: 0,
+            lateness: false,
+            holds_records: false,
+            fault: None,
+            sources: Vec::new(),
+            host_ids: Vec::new(),
+            content: Content::default(),
+        };
+        let pool = Arc::new(ModelPool::new(pool::Content::default(), None));
+        let records = Arc::new(ModelRecords::new(records::Content::default(), None));
+        runtime().block_on(setup.fill(&pool, &records))?;
+        setup.content = Content { pool: pool.content(), records: records.content() };
+        Ok(setup)
+    }
+
+    async fn fill(&mut self, pool: &Arc<ModelPool>, records: &Arc<ModelRecords>) -> anyhow::Result<()> {
+        let catalog = Catalog::open_on(Arc::clone(pool), records.clone(), settings(&Arc::default())).await?;
+        for host in 0..self.hosts {
+            let made = catalog.add_host(format!("host-{host}").parse()?, vec![initiator(host)]).await?;
+            self.host_ids.push(made.id);
+        }
+        for (source, name) in ["first", "shared", "last"].into_iter().enumerate() {
+            let lun = catalog.create_lun(name.parse()?, BlockCount(8)).await?.id;
+            self.sources.push(lun);
+            for (host, id) in self.host_ids.iter().enumerate() {
+                if source.abs_diff(host) < 2 && source >= host {
+                    catalog.assign(*id, lun).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A pool and records as they are at the beginning.
+    pub(crate) fn parts(&self) -> (Arc<ModelPool>, Arc<ModelRecords>) {
+        let Content { pool, records } = self.content.clone();
+        (Arc::new(ModelPool::new(pool, self.fault)), Arc::new(ModelRecords::new(records, self.fault)))
+    }
+
+    /// The source LUNs that a host sees.
+    pub(super) fn sources_of(&self, host: u8) -> [u8; 2] {
+        [host, host + 1]
+    }
+
+    /// Whether nothing tells the first host, set and LUN from the last.
+    pub(super) fn is_symmetric(&self) -> bool {
+        self.hosts == 2 && self.sets.len() == 2
+    }
+}
+
+/// A runtime of one thread, whose time stands still unless everything waits.
+pub(super) fn runtime() -> Runtime {
+    let built = Builder::new_current_thread().enable_time().start_paused(true).build();
+    built.expect("a runtime of one thread without I/O needs nothing that can be missing")
+}
+
+pub(super) fn settings(clock: &Arc<ManualClock>) -> Settings {
+    let leases = LeaseTimes { prepared: PREPARED_LEASE, committed: COMMITTED_LEASE };
+    Settings { limits: Limits::default(), leases, clock: Arc::<ManualClock>::clone(clock) }
+}
+
+/// The name by which a host logs in.
+pub(super) fn initiator(host: u8) -> InitiatorName {
+    format!("iqn.2026-11.org.example:host-{host}").parse().expect("a valid name")
+}
