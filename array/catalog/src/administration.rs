@@ -1,7 +1,7 @@
 //! What an administrator is shown: hosts, LUNs and shadow sets with names.
 
 use lunshadow_control::{HostRecord, LunId, SetSummary, ShadowUse};
-use lunshadow_lun::{BlockCount, LunNumber, Pool};
+use lunshadow_lun::{BlockCount, LunNumber, Pool, Presentation};
 
 use crate::hosts::record_of;
 use crate::overview::{summary, youngest_first};
@@ -38,6 +38,8 @@ pub struct AdministeredLun {
     pub mappings: Vec<(String, LunNumber)>,
     /// How many shadow LUNs of it there are or will be.
     pub shadow_count: usize,
+    /// How initiators see it.
+    pub presentation: Presentation,
 }
 
 /// A shadow set, for an administrator.
@@ -104,6 +106,7 @@ impl<P: Pool> Catalog<P> {
                 block_count: doc.block_count(),
                 mappings: mappings(&state, *lun),
                 shadow_count: shadow_counts.get(lun).copied().unwrap_or(0),
+                presentation: doc.presentation(),
             })
             .collect();
         luns.sort_by_key(|lun| lun.name.to_ascii_lowercase());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome, ScrubPhase};
-use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, ReservationStore};
+use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, PresentationCell, UnitStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -16,13 +16,13 @@ use crate::copies::Copies;
 use crate::database::Database;
 use crate::enrolment::SecretDigest;
 use crate::record_store::RecordStore;
-use crate::records::Change;
+use crate::records::{Change, LunDoc};
 use crate::redb_file::RedbFile;
-use crate::reservations::Reservations;
 use crate::resync::Resyncs;
 use crate::scrub::Scrubbing;
 use crate::state::State;
 use crate::transfers::Transfers;
+use crate::unit_records::UnitRecords;
 use crate::{CatalogError, OpenError, Settings, reconcile};
 
 /// Who is who on the array, and its use cases.
@@ -59,7 +59,7 @@ pub(crate) struct Inner<P> {
     inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
     /// Whose credential has which digest. Taken after `state`, if both are; read on its own by every request over the channel.
     pub(crate) credentials: RwLock<HashMap<SecretDigest, HostId>>,
-    pub(crate) reservations: Reservations,
+    pub(crate) unit_records: UnitRecords,
     pub(crate) resyncs: Mutex<Resyncs>,
     pub(crate) scrubbing: Scrubbing,
     pub(crate) copies: Copies,
@@ -93,10 +93,10 @@ impl<P: Pool> Catalog<P> {
     /// [`OpenError`].
     pub async fn open_on(pool: Arc<P>, records: Arc<dyn RecordStore>, settings: Settings) -> Result<Self, OpenError> {
         let (database, mut content) = Database::open(records).await?;
-        let kept = std::mem::take(&mut content.reservations);
+        let kept = std::mem::take(&mut content.unit_records);
         let scrubbing = Scrubbing::new(content.scrub.take());
         let (state, copies, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
-        let reservations = Reservations::of_known(kept, &state, &mut changes);
+        let unit_records = UnitRecords::of_known(kept, &state, &mut changes);
         database.write(changes).await?;
         let inner = Inner {
             pool,
@@ -107,7 +107,7 @@ impl<P: Pool> Catalog<P> {
             source_luns: tokio::sync::Mutex::new(()),
             inventories: RwLock::new(HashMap::new()),
             credentials: RwLock::new(HashMap::new()),
-            reservations,
+            unit_records,
             resyncs: Mutex::default(),
             scrubbing,
             copies: Copies::new(copies),
@@ -168,7 +168,7 @@ impl<P: Pool> LunMap for Catalog<P> {
         host.doc.chap.clone()
     }
 
-    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
+    fn unit_store(&self) -> Option<&dyn UnitStore> {
         Some(self)
     }
 }
@@ -182,11 +182,17 @@ impl<P: Pool> Inner<P> {
     /// Lets the initiators of `hosts` see what is mapped to them now.
     pub(crate) fn publish(&self, state: &mut State, hosts: impl IntoIterator<Item = HostId>) {
         for host in hosts {
-            let Some(entry) = state.hosts.get(&host) else { continue };
-            let handle = |(number, lun): (&u8, &LunId)| Some((LunNumber(*number), state.handles.get(lun)?.clone()));
+            let State { hosts, luns, handles, presentations, generation, .. } = &mut *state;
+            let Some(entry) = hosts.get(&host) else { continue };
+            let handle = |(number, lun): (&u8, &LunId)| {
+                let presentation = || luns.get(lun).map(LunDoc::presentation).unwrap_or_default();
+                let cell = || Arc::new(PresentationCell::new(presentation()));
+                let cell = presentations.entry(*lun).or_insert_with(cell);
+                Some((LunNumber(*number), handles.get(lun)?.presented(Arc::clone(cell))))
+            };
             let luns = entry.mappings.iter().filter_map(handle).collect();
-            state.generation += 1;
-            let inventory = Arc::new(Inventory { generation: state.generation, luns });
+            *generation += 1;
+            let inventory = Arc::new(Inventory { generation: *generation, luns });
             let mut inventories = self.inventories.write();
             for initiator in &entry.doc.initiators {
                 inventories.insert(initiator.clone(), Arc::clone(&inventory));

@@ -53,7 +53,6 @@ mod reconcile;
 mod record_store;
 mod records;
 mod redb_file;
-mod reservations;
 mod resolve;
 mod resync;
 mod revert;
@@ -62,6 +61,7 @@ mod settings;
 mod shadow_set;
 mod state;
 mod transfers;
+mod unit_records;
 
 pub use administration::{AdministeredHost, AdministeredLun, AdministeredSet, AdministeredShadowLun};
 pub use catalog::{Catalog, Made};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lunshadow_control::{LunId, LunRole, Outcome};
-use lunshadow_lun::{BlockCount, Pool};
+use lunshadow_lun::{BlockCount, Pool, Presentation};
 
 use crate::catalog::Inner;
 use crate::records::{Change, LunDoc, LunPhase};
@@ -61,6 +61,21 @@ impl<P: Pool> Catalog<P> {
     pub async fn grow_lun(&self, lun: LunId, block_count: BlockCount) -> Result<Outcome, CatalogError> {
         let inner = Arc::clone(&self.inner);
         self.complete(async move { inner.grow_lun(lun, block_count).await }).await
+    }
+
+    /// Has initiators see a LUN otherwise, also while they use it: the target tells them. Shadow LUNs and copies of it are seen as any other.
+    /// What is `None` stays as it is.
+    ///
+    /// # Errors
+    /// `UnknownLun`, `NotASource`, `Database`.
+    pub async fn present_lun(
+        &self,
+        lun: LunId,
+        removable: Option<bool>,
+        write_protected: Option<bool>,
+    ) -> Result<Outcome, CatalogError> {
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.present_lun(lun, removable, write_protected).await }).await
     }
 
     /// Deletes a source LUN. Shadow LUNs of it live on. An unknown LUN is `AlreadySo`.
@@ -182,6 +197,26 @@ impl<P: Pool> Inner<P> {
         Ok(outcome)
     }
 
+    async fn present_lun(
+        &self,
+        lun: LunId,
+        removable: Option<bool>,
+        write_protected: Option<bool>,
+    ) -> Result<Outcome, CatalogError> {
+        let _source_luns = self.source_luns.lock().await;
+        let doc = source(&self.state.lock(), lun)?;
+        let before = doc.presentation();
+        let presentation = Presentation {
+            removable: removable.unwrap_or(before.removable),
+            write_protected: write_protected.unwrap_or(before.write_protected),
+        };
+        if presentation == before {
+            return Ok(Outcome::AlreadySo);
+        }
+        self.put_lun(lun, doc.with_presentation(presentation)).await?;
+        Ok(Outcome::Done)
+    }
+
     async fn delete_lun(&self, lun: LunId, deletion: LunDeletion) -> Result<Outcome, CatalogError> {
         let _source_luns = self.source_luns.lock().await;
         {
@@ -217,14 +252,18 @@ impl<P: Pool> Inner<P> {
     pub(crate) async fn put_lun(&self, lun: LunId, doc: LunDoc) -> Result<(), CatalogError> {
         let _changes = self.changes.lock().await;
         self.write(vec![Change::PutLun(lun, doc.clone())]).await?;
-        self.state.lock().luns.insert(lun, doc);
+        let mut state = self.state.lock();
+        if let Some(cell) = state.presentations.get(&lun) {
+            cell.set(doc.presentation());
+        }
+        state.luns.insert(lun, doc);
         Ok(())
     }
 
     pub(crate) async fn drop_lun(&self, lun: LunId) -> Result<(), CatalogError> {
         let _changes = self.changes.lock().await;
-        self.write(vec![Change::DropLun(lun), Change::DropReservations(lun)]).await?;
-        self.reservations.forget(lun);
+        self.write(std::iter::once(Change::DropLun(lun)).chain(Change::drop_unit_records(lun)).collect()).await?;
+        self.unit_records.forget(lun);
         let mut state = self.state.lock();
         state.luns.remove(&lun);
         state.forget_id(lun);

@@ -245,8 +245,9 @@ impl<P: Pool> Inner<P> {
             doc
         };
         // Memory first here, since the LUN is gone whatever the database says.
-        self.reservations.forget(shadow);
-        self.write(vec![Change::PutSet(set, doc), Change::DropReservations(shadow)]).await?;
+        self.unit_records.forget(shadow);
+        let put = std::iter::once(Change::PutSet(set, doc));
+        self.write(put.chain(Change::drop_unit_records(shadow)).collect()).await?;
         Ok(Outcome::Done)
     }
 

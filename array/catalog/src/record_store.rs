@@ -19,6 +19,8 @@ pub enum Table {
     Sets,
     /// Persistent reservations, as the target writes them.
     Reservations,
+    /// Sanitize operations, as the target writes them.
+    Sanitize,
     /// How the scrub stands; one record at most.
     Scrub,
     /// What internal LUNs are there for.
@@ -36,7 +38,7 @@ pub struct RecordKey {
     pub number: u8,
 }
 
-/// A record. But for mappings and reservations the value is JSON.
+/// A record. But for mappings and what the target writes the value is JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Which one.

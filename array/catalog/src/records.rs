@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
-use lunshadow_lun::{BlockCount, ShadowMember};
+use lunshadow_lun::{BlockCount, Presentation, ShadowMember, UnitRecord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,15 +33,30 @@ pub(crate) struct LunDoc {
     pub(crate) name: Name,
     pub(crate) block_count: u64,
     pub(crate) phase: LunPhase,
+    #[serde(default)]
+    pub(crate) removable: bool,
+    #[serde(default)]
+    pub(crate) write_protected: bool,
 }
 
 impl LunDoc {
     pub(crate) fn new(name: Name, block_count: BlockCount) -> Self {
-        Self { name, block_count: block_count.0, phase: LunPhase::Creating }
+        let phase = LunPhase::Creating;
+        Self { name, block_count: block_count.0, phase, removable: false, write_protected: false }
     }
 
     pub(crate) fn block_count(&self) -> BlockCount {
         BlockCount(self.block_count)
+    }
+
+    pub(crate) fn presentation(&self) -> Presentation {
+        Presentation { removable: self.removable, write_protected: self.write_protected }
+    }
+
+    /// The same LUN, seen otherwise.
+    pub(crate) fn with_presentation(&self, presentation: Presentation) -> Self {
+        let Presentation { removable, write_protected } = presentation;
+        Self { removable, write_protected, ..self.clone() }
     }
 
     /// The same LUN with another length.
@@ -149,9 +164,8 @@ pub(crate) enum Change {
     DropMapping(HostId, u8),
     PutSet(ShadowSetId, SetDoc),
     DropSet(ShadowSetId),
-    /// What the target keeps of a LUN's persistent reservations.
-    PutReservations(LunId, Bytes),
-    DropReservations(LunId),
+    /// What the target keeps of a LUN, or that it keeps nothing.
+    SetUnitRecord(LunId, UnitRecord, Option<Bytes>),
     PutScrub(ScrubDoc),
     PutWork(LunId, WorkDoc),
     DropWork(LunId),
@@ -164,7 +178,7 @@ pub(crate) struct Content {
     pub(crate) hosts: Vec<(HostId, HostDoc)>,
     pub(crate) mappings: Vec<(HostId, u8, LunId)>,
     pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
-    pub(crate) reservations: Vec<(LunId, Bytes)>,
+    pub(crate) unit_records: Vec<(LunId, UnitRecord, Bytes)>,
     pub(crate) scrub: Option<ScrubDoc>,
     pub(crate) work: Vec<(LunId, WorkDoc)>,
 }
@@ -179,7 +193,8 @@ impl Content {
                 Table::Luns => content.luns.push((lun, decode(&value, table)?)),
                 Table::Hosts => content.hosts.push((HostId(Uuid::from_u128(id)), decode(&value, table)?)),
                 Table::Sets => content.sets.push((ShadowSetId(Uuid::from_u128(id)), decode(&value, table)?)),
-                Table::Reservations => content.reservations.push((lun, value.into())),
+                Table::Reservations => content.unit_records.push((lun, UnitRecord::Reservations, value.into())),
+                Table::Sanitize => content.unit_records.push((lun, UnitRecord::Sanitize, value.into())),
                 Table::Work => content.work.push((lun, decode(&value, table)?)),
                 Table::Scrub => content.scrub = Some(decode(&value, table)?),
                 Table::Mappings => {
@@ -193,7 +208,20 @@ impl Content {
     }
 }
 
+/// Where what the target keeps of LUNs is.
+const fn table_of(record: UnitRecord) -> Table {
+    match record {
+        UnitRecord::Reservations => Table::Reservations,
+        UnitRecord::Sanitize => Table::Sanitize,
+    }
+}
+
 impl Change {
+    /// The target keeps nothing of a LUN any more.
+    pub(crate) fn drop_unit_records(lun: LunId) -> impl Iterator<Item = Self> {
+        UnitRecord::ALL.into_iter().map(move |record| Self::SetUnitRecord(lun, record, None))
+    }
+
     /// The same, as a step of a transaction of the store.
     pub(crate) fn to_record_change(&self) -> Result<RecordChange, DatabaseError> {
         let of_lun = |table, lun: &LunId| RecordKey { table, id: lun.as_u128(), number: 0 };
@@ -212,10 +240,10 @@ impl Change {
             Self::DropMapping(host, number) => RecordChange::Drop(of_slot(host, *number)),
             Self::PutSet(set, doc) => put(of_set(set), doc)?,
             Self::DropSet(set) => RecordChange::Drop(of_set(set)),
-            Self::PutReservations(lun, record) => {
-                RecordChange::Put(Record { key: of_lun(Table::Reservations, lun), value: record.to_vec() })
+            Self::SetUnitRecord(lun, record, Some(bytes)) => {
+                RecordChange::Put(Record { key: of_lun(table_of(*record), lun), value: bytes.to_vec() })
             }
-            Self::DropReservations(lun) => RecordChange::Drop(of_lun(Table::Reservations, lun)),
+            Self::SetUnitRecord(lun, record, None) => RecordChange::Drop(of_lun(table_of(*record), lun)),
             Self::PutScrub(doc) => put(RecordKey { table: Table::Scrub, id: 0, number: 0 }, doc)?,
             Self::PutWork(lun, doc) => put(of_lun(Table::Work, lun), doc)?,
             Self::DropWork(lun) => RecordChange::Drop(of_lun(Table::Work, lun)),
@@ -241,6 +269,7 @@ const fn kind_of(table: Table) -> &'static str {
         Table::Mappings => "mapping",
         Table::Sets => "shadow set",
         Table::Reservations => "reservation",
+        Table::Sanitize => "SANITIZE",
         Table::Scrub => "scrub",
         Table::Work => "copy, import or export",
     }

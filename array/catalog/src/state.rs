@@ -1,9 +1,10 @@
 //! All that the catalog knows, in memory: the questions that the use cases ask of it. The database has the durable part.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use lunshadow_control::{DesignatorKind, HostId, LunId, LunRole, ShadowSetId};
-use lunshadow_lun::{LunHandle, Pool, identity_of};
+use lunshadow_lun::{LunHandle, Pool, PresentationCell, identity_of};
 
 use crate::CatalogError;
 use crate::records::{Change, HostDoc, LunDoc, LunPhase};
@@ -37,6 +38,8 @@ pub(crate) struct State {
     pub(crate) internal: HashSet<LunId>,
     /// INVARIANT: has every source LUN and every mapped shadow LUN, unless the pool does not have it.
     pub(crate) handles: HashMap<LunId, LunHandle>,
+    /// How LUNs that were mapped since the catalog was opened are seen.
+    pub(crate) presentations: HashMap<LunId, Arc<PresentationCell>>,
     /// Which set a shadow LUN belongs to, whatever the set's state.
     pub(crate) set_of_shadow: HashMap<LunId, ShadowSetId>,
     /// All ids by the only designator that does not hold the whole of them.
@@ -123,6 +126,7 @@ impl State {
         self.lun_by_naa.remove(&naa_of(lun));
         self.set_of_shadow.remove(&lun);
         self.handles.remove(&lun);
+        self.presentations.remove(&lun);
     }
 
     /// The LUN with that NAA designator.

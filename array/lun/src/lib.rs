@@ -4,9 +4,10 @@
 //! * [`Pool`]: a set of LUNs that can be captured together at one instant. `array/catalog` drives it.
 //! * [`PoolCare`]: what an administrator does with a pool as a whole.
 //! * [`Copier`]: copies the content of one LUN to another; [`copy_blocks`]: ranges of them, without moving data where storage can.
+//! * [`Presentation`]: how initiators see a LUN, beside its data.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
 //! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
-//! * [`ReservationStore`]: keeps the target's persistent reservations over restarts.
+//! * [`UnitStore`]: keeps what the target has to remember of LUNs over restarts, such as persistent reservations.
 //!
 //! Lengths are counted in blocks of 512 bytes ([`BlockCount`], [`Lba`]); storage works in blocks of 4096 bytes, so that
 //! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
@@ -18,7 +19,8 @@ mod copy;
 mod lun;
 mod map;
 mod pool;
-mod reservation_store;
+mod presentation;
+mod unit_store;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
@@ -31,4 +33,5 @@ pub use lunshadow_control::{
 };
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
-pub use reservation_store::{ReservationStore, ReservationStoreError};
+pub use presentation::{Presentation, PresentationCell};
+pub use unit_store::{UnitRecord, UnitStore, UnitStoreError};

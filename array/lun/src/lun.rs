@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{BlockCount, Lba, LunId};
+use crate::{BlockCount, Lba, LunId, Presentation, PresentationCell};
 
 /// Why a request to a LUN failed. Each variant is one SCSI answer; `array/target` has the table.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,13 @@ pub trait Lun: Send + Sync + 'static {
     /// Gives blocks back: they read as zeros afterwards. Parts of physical blocks are written with zeros where that is needed.
     fn discard(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<(), LunError>> + Send;
 
+    /// Makes what LUNs held before, and nobody can read any more, unreadable on the medium too, as far as storage knows where it lies: it ends
+    /// when that is durable. It is not for this LUN alone, since storage need not know whose it was. May take as long as overwriting all that is
+    /// free. Storage that writes in place has nothing to do.
+    fn wipe_unused(&self) -> impl Future<Output = Result<(), LunError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// The content that the LUN has at this instant, as a LUN of which nobody else knows, and which refuses changes as
     /// [`LunError::ReadOnly`]. What it holds takes space until its last handle is gone, and no longer than the pool is open. `None` if
     /// storage can keep no content now, or none at all.
@@ -126,6 +133,8 @@ pub struct LunUsage {
     pub mapped_bytes: u64,
     /// What this LUN and all others of its pool may take in addition.
     pub available_bytes: u64,
+    /// From how little of that on [`Lun::space`] is [`SpaceLevel::Low`].
+    pub low_bytes: u64,
 }
 
 /// Blocks of a LUN that are alike.
@@ -161,6 +170,7 @@ trait DynLun: Send + Sync {
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
     fn flush(&self) -> LunFuture<'_, ()>;
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()>;
+    fn wipe_unused(&self) -> LunFuture<'_, ()>;
     fn pin(&self) -> LunFuture<'_, Option<LunHandle>>;
     fn share<'a>(&'a self, at: Lba, from: &'a LunHandle, from_at: Lba, count: BlockCount) -> LunFuture<'a, BlockCount>;
     fn as_any(&self) -> &dyn Any;
@@ -194,6 +204,9 @@ impl<L: Lun> DynLun for L {
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()> {
         Box::pin(Lun::discard(self, at, count))
     }
+    fn wipe_unused(&self) -> LunFuture<'_, ()> {
+        Box::pin(Lun::wipe_unused(self))
+    }
     fn pin(&self) -> LunFuture<'_, Option<LunHandle>> {
         Box::pin(Lun::pin(self))
     }
@@ -207,7 +220,10 @@ impl<L: Lun> DynLun for L {
 
 /// A LUN of whatever kind. Cloning it is cheap; all clones are the same LUN.
 #[derive(Clone)]
-pub struct LunHandle(Arc<dyn DynLun>);
+pub struct LunHandle {
+    lun: Arc<dyn DynLun>,
+    presentation: Option<Arc<PresentationCell>>,
+}
 
 impl std::fmt::Debug for LunHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -218,31 +234,43 @@ impl std::fmt::Debug for LunHandle {
 impl LunHandle {
     /// Wraps a LUN.
     pub fn new(lun: impl Lun) -> Self {
-        Self(Arc::new(lun))
+        Self { lun: Arc::new(lun), presentation: None }
+    }
+
+    /// The same LUN, seen by initiators as the cell says.
+    #[must_use]
+    pub fn presented(&self, presentation: Arc<PresentationCell>) -> Self {
+        Self { lun: self.lun.clone(), presentation: Some(presentation) }
+    }
+
+    /// How initiators see it now; by default as a disk like any other.
+    #[must_use]
+    pub fn presentation(&self) -> Presentation {
+        self.presentation.as_ref().map_or_else(Presentation::default, |cell| cell.get())
     }
 
     /// See [`Lun::id`].
     #[must_use]
     pub fn id(&self) -> LunId {
-        self.0.id()
+        self.lun.id()
     }
 
     /// See [`Lun::block_count`].
     #[must_use]
     pub fn block_count(&self) -> BlockCount {
-        self.0.block_count()
+        self.lun.block_count()
     }
 
     /// See [`Lun::space`].
     #[must_use]
     pub fn space(&self) -> SpaceLevel {
-        self.0.space()
+        self.lun.space()
     }
 
     /// See [`Lun::usage`].
     #[must_use]
     pub fn usage(&self) -> Option<LunUsage> {
-        self.0.usage()
+        self.lun.usage()
     }
 
     /// See [`Lun::extent`].
@@ -250,7 +278,7 @@ impl LunHandle {
     /// # Errors
     /// [`LunError::OutOfRange`], [`LunError::Damaged`], [`LunError::Gone`].
     pub async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
-        self.0.extent(at, count).await
+        self.lun.extent(at, count).await
     }
 
     /// See [`Lun::read`].
@@ -258,7 +286,7 @@ impl LunHandle {
     /// # Errors
     /// Any [`LunError`] but the ones of writing.
     pub async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
-        self.0.read(at, count).await
+        self.lun.read(at, count).await
     }
 
     /// See [`Lun::write`].
@@ -266,7 +294,7 @@ impl LunHandle {
     /// # Errors
     /// Any [`LunError`].
     pub async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
-        self.0.write(at, data).await
+        self.lun.write(at, data).await
     }
 
     /// See [`Lun::flush`].
@@ -274,7 +302,7 @@ impl LunHandle {
     /// # Errors
     /// [`LunError::Poisoned`], [`LunError::Io`], [`LunError::Gone`].
     pub async fn flush(&self) -> Result<(), LunError> {
-        self.0.flush().await
+        self.lun.flush().await
     }
 
     /// See [`Lun::discard`].
@@ -282,7 +310,15 @@ impl LunHandle {
     /// # Errors
     /// As for writing.
     pub async fn discard(&self, at: Lba, count: BlockCount) -> Result<(), LunError> {
-        self.0.discard(at, count).await
+        self.lun.discard(at, count).await
+    }
+
+    /// See [`Lun::wipe_unused`].
+    ///
+    /// # Errors
+    /// [`LunError::Poisoned`], [`LunError::OutOfSpace`], [`LunError::Io`].
+    pub async fn wipe_unused(&self) -> Result<(), LunError> {
+        self.lun.wipe_unused().await
     }
 
     /// See [`Lun::pin`].
@@ -290,7 +326,7 @@ impl LunHandle {
     /// # Errors
     /// [`LunError::Damaged`], [`LunError::Poisoned`], [`LunError::Gone`].
     pub async fn pin(&self) -> Result<Option<Self>, LunError> {
-        self.0.pin().await
+        self.lun.pin().await
     }
 
     /// See [`Lun::share`].
@@ -298,12 +334,12 @@ impl LunHandle {
     /// # Errors
     /// As for writing, and as for reading `from`.
     pub async fn share(&self, at: Lba, from: &Self, from_at: Lba, count: BlockCount) -> Result<BlockCount, LunError> {
-        self.0.share(at, from, from_at, count).await
+        self.lun.share(at, from, from_at, count).await
     }
 
     /// The LUN itself, if it is of this kind: how storage knows its own.
     #[must_use]
     pub fn downcast_ref<L: Lun>(&self) -> Option<&L> {
-        self.0.as_any().downcast_ref()
+        self.lun.as_any().downcast_ref()
     }
 }

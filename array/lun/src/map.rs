@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{ChapAccounts, InitiatorName, LunHandle, ReservationStore};
+use crate::{ChapAccounts, InitiatorName, LunHandle, UnitStore};
 
 /// A LUN number as an initiator addresses it: single-level, peripheral device addressing (SAM-5 4.7.7.2). Windows uses 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +31,8 @@ pub trait LunMap: Send + Sync + 'static {
         None
     }
 
-    /// Where persistent reservations are kept over restarts, if they are.
-    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
+    /// Where persistent reservations and the like are kept over restarts, if they are.
+    fn unit_store(&self) -> Option<&dyn UnitStore> {
         None
     }
 }

@@ -26,7 +26,11 @@ mod read_write;
 mod reports;
 mod reservation_commands;
 mod reservations;
+mod sanitize;
+mod sanitizing;
+mod start_stop;
 mod tokens;
+mod tray;
 mod unit;
 mod unit_state;
 mod unmap;
@@ -35,15 +39,16 @@ mod write_same;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lunshadow_lun::{ChapAccounts, InitiatorName, Inventory, LunMap};
+use lunshadow_lun::{ChapAccounts, InitiatorName, Inventory, LunMap, UnitRecord};
 use lunshadow_scsi::{
-    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, SelectReport, Sense,
-    SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
+    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, Readiness,
+    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
 };
 
 pub use failure::sense_of;
 pub use medium::TRANSFER_BLOCKS_MAX;
 pub use nexus::{InitiatorPort, Nexus, TaskSet};
+pub(crate) use sanitize::Jobs;
 pub use unit::UnitId;
 pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
 
@@ -53,6 +58,7 @@ use medium::Operation;
 use nexus::Nexuses;
 use offload::Offload;
 use reservation_commands::ReserveOut;
+use sanitize::Sanitize;
 use tokens::Tokens;
 use unit::Unit;
 use unit_state::UnitStates;
@@ -77,6 +83,8 @@ pub struct DeviceServer {
     nexuses: Arc<Nexuses>,
     states: UnitStates,
     tokens: Arc<Tokens>,
+    /// Sanitize operations.
+    jobs: Arc<Jobs>,
 }
 
 /// How a command ended.
@@ -112,6 +120,7 @@ enum Work {
 struct Permit {
     nexus: Arc<Nexus>,
     access: Access,
+    readiness: Readiness,
 }
 
 impl Completion {
@@ -143,8 +152,16 @@ impl Work {
 }
 
 impl Permit {
-    fn holds(&self, disk: &unit::Disk) -> bool {
-        disk.state.admits(&self.nexus, self.access, false)
+    fn new(nexus: &Arc<Nexus>, command: &Command) -> Self {
+        Self { nexus: nexus.clone(), access: command.access(), readiness: command.readiness() }
+    }
+
+    /// Why the unit cannot be used like this now, if it cannot.
+    fn refusal(&self, disk: &unit::Disk) -> Option<Completion> {
+        if !disk.state.admits(&self.nexus, self.access, false) {
+            return Some(Completion::conflict());
+        }
+        disk.check(self.readiness).err().map(Completion::check)
     }
 }
 
@@ -188,10 +205,16 @@ impl Task {
         }
     }
 
+    /// Whether what the command begins goes on when [`run`](Self::run) is given up.
+    pub(crate) const fn goes_on_alone(&self) -> bool {
+        matches!(&self.work, Work::Medium(operation, _) if operation.goes_on_alone())
+    }
+
     /// The completion, if there is nothing left to do but to answer; otherwise the task again.
     ///
     /// # Errors
     /// The task, which has to run.
+    #[expect(clippy::result_large_err, reason = "no command is to need an allocation for this")]
     pub fn into_answer(self) -> Result<Completion, Self> {
         match self.work {
             Work::Answer(completion) => Ok(completion),
@@ -203,11 +226,14 @@ impl Task {
     /// give; then only whole blocks of it count. What is beyond it does not count.
     pub async fn run(self, mut data_out: Bytes) -> Completion {
         data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
-        match self.work {
-            Work::Answer(completion) => completion,
-            // Whoever was preempted meanwhile does not write any more.
-            Work::Medium(Operation { ref disk, .. }, ref permit) if !permit.holds(disk) => Completion::conflict(),
-            Work::Medium(operation, _) => operation.run(data_out).await,
+        let (operation, permit) = match self.work {
+            Work::Answer(completion) => return completion,
+            Work::Medium(operation, permit) => (operation, permit),
+        };
+        // Somebody may have been preempted, or the LUN may be sanitized or protected, since the command was accepted.
+        match permit.refusal(&operation.disk) {
+            Some(refused) => refused,
+            None => operation.run(data_out).await,
         }
     }
 }
@@ -217,7 +243,24 @@ impl DeviceServer {
     #[must_use]
     pub fn new(map: Arc<dyn LunMap>, port: TargetPort) -> Self {
         let states = UnitStates::new(map.clone());
-        Self { map, port, nexuses: Arc::default(), states, tokens: Arc::default() }
+        let tokens = Arc::<Tokens>::default();
+        let jobs = Arc::new(Jobs::new(map.clone(), tokens.clone()));
+        Self { map, port, nexuses: Arc::default(), states, tokens, jobs }
+    }
+
+    /// Goes on with the sanitize operations that a restart has interrupted. For before anybody logs in.
+    pub fn resume(&self) {
+        let Some(store) = self.map.unit_store() else { return };
+        for lun in store.all_kept(UnitRecord::Sanitize) {
+            let Some(record) = store.kept(lun.id(), UnitRecord::Sanitize) else { continue };
+            let state = self.states.of(lun.id());
+            self.jobs.resume(unit::Disk { lun, state }, &record);
+        }
+    }
+
+    /// What goes on without a command.
+    pub(crate) const fn jobs(&self) -> &Arc<Jobs> {
+        &self.jobs
     }
 
     /// Makes the nexus of an initiator that has logged in, or `None` if the array does not know the initiator. Its units report
@@ -297,6 +340,9 @@ impl DeviceServer {
         {
             return Ok(Work::Answer(Completion::conflict()));
         }
+        if let Unit::Disk(disk) = unit {
+            disk.check(command.readiness())?;
+        }
         self.work(nexus, inventory, unit, command)
     }
 
@@ -307,7 +353,7 @@ impl DeviceServer {
                 inquiry::inquiry(unit, &self.port, page).map(|data| Work::data(data, allocation_len))
             }
             Command::RequestSense { format, allocation_len } => {
-                Ok(Work::data(request_sense(nexus, unit.id()).to_bytes(format), allocation_len))
+                Ok(Work::data(request_sense(nexus, unit).to_bytes(format), allocation_len))
             }
             Command::ReportLuns { select, allocation_len } => {
                 nexus.luns_reported();
@@ -331,13 +377,17 @@ impl DeviceServer {
             | Command::ReceiveRodTokenInformation { .. } => {
                 self.third_party_copy(nexus, inventory, unit.disk()?, command)
             }
+            Command::PersistentReserveIn { .. }
+            | Command::PersistentReserveOut { .. }
+            | Command::Reserve(_)
+            | Command::Release(_) => self.reservation(nexus, unit.disk()?, command),
             _ => self.work_of_disk(nexus, unit.disk()?, command),
         }
     }
 
     /// The commands that only disks have.
     fn work_of_disk(&self, nexus: &Arc<Nexus>, disk: unit::Disk, command: Command) -> Result<Work, Sense> {
-        let access = command.access();
+        let permit = Permit::new(nexus, &command);
         let operation = match command {
             Command::ModeSense { form, without_block_descriptor, control, page, subpage, allocation_len } => {
                 let pages = mode::Selection { control, page, subpage };
@@ -356,22 +406,6 @@ impl DeviceServer {
                 return log::log_sense(&disk, (page, subpage), parameter).map(|data| Work::data(data, allocation_len));
             }
             Command::GetLbaStatus { lba, allocation_len } => Operation::get_lba_status(disk, lba, allocation_len)?,
-            Command::PersistentReserveIn { action, allocation_len } => {
-                let data =
-                    reservation_commands::reserve_in(&disk, action, &self.port, self.map.reservation_store().is_some());
-                return Ok(data.map_or_else(
-                    |refusal| Work::Answer(Completion::refused(refusal)),
-                    |data| Work::data(data, allocation_len),
-                ));
-            }
-            Command::Reserve(_) => return Ok(reservation_commands::reserve_unit(&disk, nexus)),
-            Command::Release(_) => return Ok(reservation_commands::release_unit(&disk, nexus)),
-            Command::PersistentReserveOut { action, scope, kind, parameter_len } => {
-                let (nexus, nexuses, relative_port) = (nexus.clone(), self.nexuses.clone(), self.port.relative_port);
-                let map = self.map.clone();
-                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port, map };
-                Operation::reserve_out(disk, scope, reserve)?
-            }
             Command::ModeSelect { form, page_format, save, parameter_len } => {
                 Operation::mode_select(disk, form, (page_format, save), parameter_len, (nexus, &self.nexuses))?
             }
@@ -391,7 +425,15 @@ impl DeviceServer {
             }
             Command::PreFetch { range, .. } => Operation::pre_fetch(disk, range)?,
             Command::SynchronizeCache { range, .. } => Operation::synchronize_cache(disk, range)?,
-            Command::StartStopUnit { power, .. } => Operation::start_stop(disk, power)?,
+            Command::PreventAllowMediumRemoval { prevent } => {
+                disk.state.tray.prevent(nexus.id(), prevent);
+                return Ok(Work::Answer(Completion::good()));
+            }
+            Command::StartStopUnit { power, .. } => Operation::start_stop(disk, power, (nexus, &self.nexuses))?,
+            Command::Sanitize { action, immediate, unrestricted_exit, parameter_len } => {
+                let jobs = self.jobs.clone();
+                Operation::sanitize(disk, Sanitize { action, immediate, unrestricted_exit, parameter_len, jobs })?
+            }
             Command::Unmap { anchor, parameter_len } => Operation::unmap(disk, anchor, parameter_len)?,
             Command::TestUnitReady
             | Command::RequestSense { .. }
@@ -400,6 +442,10 @@ impl DeviceServer {
             | Command::ReportSupportedOperationCodes { .. }
             | Command::ReportSupportedTaskManagementFunctions { .. }
             | Command::ReportTargetPortGroups { .. }
+            | Command::PersistentReserveIn { .. }
+            | Command::PersistentReserveOut { .. }
+            | Command::Reserve(_)
+            | Command::Release(_)
             | Command::ExtendedCopy { .. }
             | Command::PopulateToken { .. }
             | Command::WriteUsingToken { .. }
@@ -407,7 +453,30 @@ impl DeviceServer {
             | Command::ReceiveCopyOperatingParameters { .. }
             | Command::ReceiveRodTokenInformation { .. } => unreachable!("they have been taken above"),
         };
-        Ok(Work::Medium(operation, Permit { nexus: nexus.clone(), access }))
+        Ok(Work::Medium(operation, permit))
+    }
+
+    /// Who may use the disk.
+    fn reservation(&self, nexus: &Arc<Nexus>, disk: unit::Disk, command: Command) -> Result<Work, Sense> {
+        let permit = Permit::new(nexus, &command);
+        match command {
+            Command::PersistentReserveIn { action, allocation_len } => {
+                let data = reservation_commands::reserve_in(&disk, action, &self.port, self.map.unit_store().is_some());
+                Ok(data.map_or_else(
+                    |refusal| Work::Answer(Completion::refused(refusal)),
+                    |data| Work::data(data, allocation_len),
+                ))
+            }
+            Command::Reserve(_) => Ok(reservation_commands::reserve_unit(&disk, nexus)),
+            Command::Release(_) => Ok(reservation_commands::release_unit(&disk, nexus)),
+            Command::PersistentReserveOut { action, scope, kind, parameter_len } => {
+                let (nexus, nexuses, relative_port) = (nexus.clone(), self.nexuses.clone(), self.port.relative_port);
+                let map = self.map.clone();
+                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port, map };
+                Ok(Work::Medium(Operation::reserve_out(disk, scope, reserve)?, permit))
+            }
+            _ => unreachable!("only reservations come here"),
+        }
     }
 
     /// Third-party copy, which is about other disks, too.
@@ -418,7 +487,7 @@ impl DeviceServer {
         disk: unit::Disk,
         command: Command,
     ) -> Result<Work, Sense> {
-        let permit = Permit { nexus: nexus.clone(), access: command.access() };
+        let permit = Permit::new(nexus, &command);
         let offload = |action, list_id, parameter_len| {
             let (tokens, permit) = (self.tokens.clone(), permit.clone());
             Operation::offload(disk.clone(), Offload { action, list_id, parameter_len, tokens, permit })
@@ -456,11 +525,13 @@ fn is_always_answered(cdb: &[u8]) -> bool {
 }
 
 /// SPC-4 6.39: what is pending becomes the data; a LUN without a unit says so in the data, with the status GOOD.
-fn request_sense(nexus: &Nexus, unit: Option<UnitId>) -> Sense {
-    match unit {
-        None => not_supported(),
-        Some(unit) => nexus.take_attention(unit).map_or(Sense::NONE, |code| Sense::new(SenseKey::UNIT_ATTENTION, code)),
+fn request_sense(nexus: &Nexus, unit: &Unit) -> Sense {
+    let Some(id) = unit.id() else { return not_supported() };
+    if let Some(code) = nexus.take_attention(id) {
+        return Sense::new(SenseKey::UNIT_ATTENTION, code);
     }
+    let Unit::Disk(disk) = unit else { return Sense::NONE };
+    disk.check(Readiness::Loaded).err().unwrap_or(Sense::NONE)
 }
 
 /// LUN 0 is always there; there are no well-known logical units.

@@ -10,6 +10,14 @@
 //! hold is bounded by [`Limits`]: an initiator that does not read, or sends more than it may, stops nobody but itself.
 //!
 //! Errors end where they arise: a failed command is sense data, a broken connection is its own end and a line in the log.
+//!
+//! # SANITIZE
+//!
+//! SBC-3 4.11, by [`Lun::discard`](lunshadow_lun::Lun::discard) (BLOCK ERASE) or [`Lun::write`](lunshadow_lun::Lun::write)
+//! (OVERWRITE), of all that the LUN has for itself: shadow LUNs are LUNs of their own and keep what they share with it. The operation
+//! is noted in the [`UnitStore`](lunshadow_lun::UnitStore) before it is answered, survives resets, logouts and restarts
+//! ([`DeviceServer::resume`]), and ends with a flush and [`Lun::wipe_unused`](lunshadow_lun::Lun::wipe_unused): storage that never writes
+//! in place has the old bytes in places that nobody uses any more. More than storage can do for its medium is not promised.
 
 mod answer;
 mod claim;

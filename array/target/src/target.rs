@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection;
+use crate::device_server::Jobs;
 use crate::places::{LoginPlace, LoginPlaces, SessionPlaces};
 use crate::portals::Portals;
 use crate::session::Sessions;
@@ -62,6 +63,7 @@ pub struct Target {
     portals: Vec<SocketAddr>,
     name: String,
     sessions: Arc<SessionPlaces>,
+    jobs: Arc<Jobs>,
     phase: watch::Sender<Phase>,
     listener: JoinHandle<()>,
 }
@@ -123,10 +125,12 @@ impl Target {
             sessions: Sessions::default(),
             next_tsih: AtomicU16::new(1),
         };
+        shared.device_server.resume();
         let sessions = shared.session_places.clone();
+        let jobs = shared.device_server.jobs().clone();
         let (phase, observed) = watch::channel(Phase::Serving);
         let listener = tokio::spawn(listen(portals, Arc::new(shared), observed));
-        Ok(Self { portals: addresses, name, sessions, phase, listener })
+        Ok(Self { portals: addresses, name, sessions, jobs, phase, listener })
     }
 
     /// The addresses that the target listens on, in the order in which they were given.
@@ -157,10 +161,13 @@ impl Target {
     /// Each of the two steps has its time in [`Limits`]. Afterwards the target touches no LUN any more.
     pub async fn shutdown(mut self) {
         self.phase.send_replace(Phase::LoggingOut);
+        // Whoever waits for the end of one hears that it goes on.
+        self.jobs.rest().await;
         // The listener's task ends when the last connection has.
         if let Err(error) = (&mut self.listener).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the listener of the target failed");
         }
+        self.jobs.rest().await;
     }
 }
 

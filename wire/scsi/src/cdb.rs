@@ -16,6 +16,7 @@ pub mod opcode {
     pub const RELEASE_6: u8 = 0x17;
     pub const MODE_SENSE_6: u8 = 0x1a;
     pub const START_STOP_UNIT: u8 = 0x1b;
+    pub const PREVENT_ALLOW_MEDIUM_REMOVAL: u8 = 0x1e;
     pub const READ_CAPACITY_10: u8 = 0x25;
     pub const READ_10: u8 = 0x28;
     pub const WRITE_10: u8 = 0x2a;
@@ -26,6 +27,7 @@ pub mod opcode {
     pub const READ_DEFECT_DATA_10: u8 = 0x37;
     pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
+    pub const SANITIZE: u8 = 0x48;
     pub const LOG_SENSE: u8 = 0x4d;
     pub const MODE_SELECT_10: u8 = 0x55;
     pub const RESERVE_10: u8 = 0x56;
@@ -57,6 +59,9 @@ pub mod opcode {
 
 /// SERVICE ACTION of the commands whose operation code stands for several (SPC-4 annex E).
 pub(crate) mod service_action {
+    pub(crate) const SANITIZE_OVERWRITE: u8 = 0x01;
+    pub(crate) const SANITIZE_BLOCK_ERASE: u8 = 0x02;
+    pub(crate) const SANITIZE_EXIT_FAILURE_MODE: u8 = 0x1f;
     pub(crate) const EXTENDED_COPY_LID1: u8 = 0x00;
     pub(crate) const POPULATE_TOKEN: u8 = 0x10;
     pub(crate) const WRITE_USING_TOKEN: u8 = 0x11;
@@ -177,6 +182,14 @@ layout!(
 layout!(
     /// SBC-3 5.25, START STOP UNIT.
     StartStopCdb, 6 { opcode: u8, immed: u8, reserved: u8, modifier: u8, power: u8, control: u8 }
+);
+layout!(
+    /// SBC-3 5, PREVENT ALLOW MEDIUM REMOVAL.
+    PreventAllowCdb, 6 { opcode: u8, reserved: [u8; 3], prevent: u8, control: u8 }
+);
+layout!(
+    /// SBC-3 5.24, SANITIZE.
+    SanitizeCdb, 10 { opcode: u8, action: u8, reserved: [u8; 5], parameter_len: U16, control: u8 }
 );
 layout!(
     /// SPC-4 6.9, MODE SELECT(6).

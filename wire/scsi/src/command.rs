@@ -7,16 +7,17 @@ mod primary;
 mod provisioning;
 mod reports;
 mod reservation;
+mod sanitize;
 mod table;
 mod third_party_copy;
 mod transfer;
 
-pub use access::Access;
+pub use access::{Access, Readiness};
 pub use table::CommandForm;
 
 use crate::{
     DefectForm, DefectRequest, FieldPointer, ModeForm, OperationCodes, ReservationKind, ReserveInAction,
-    ReserveOutAction, SelectReport, SenseFormat,
+    ReserveOutAction, SanitizeAction, SelectReport, SenseFormat,
 };
 
 /// A command with its parameters.
@@ -133,6 +134,22 @@ pub enum Command {
         power: Power,
         /// IMMED: answer before it is done.
         immediate: bool,
+    },
+    /// SBC-3 5, PREVENT ALLOW MEDIUM REMOVAL.
+    PreventAllowMediumRemoval {
+        /// PREVENT: keep the medium in the unit until it is allowed again.
+        prevent: bool,
+    },
+    /// SBC-3 5.24.
+    Sanitize {
+        /// What to do.
+        action: SanitizeAction,
+        /// IMMED: answer before it is done.
+        immediate: bool,
+        /// AUSE: a failure may be ended by EXIT FAILURE MODE.
+        unrestricted_exit: bool,
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u16,
     },
     /// SBC-3 5.15.
     ReadCapacity10,

@@ -23,6 +23,7 @@ mod mode;
 mod report_luns;
 mod reservation;
 mod response;
+mod sanitize;
 mod sense;
 mod status;
 mod supported_commands;
@@ -34,14 +35,15 @@ pub mod vpd;
 pub use capacity::{Capacity10, Capacity16};
 pub use cdb::{Cdb, opcode};
 pub use command::{
-    Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, ReserveForm,
+    Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, Readiness, ReserveForm,
 };
 pub use defects::{DefectForm, DefectRequest};
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
 pub use lba_status::{LbaExtent, LbaStatus, ProvisioningStatus};
 pub use log::{LogPage, ProvisioningParameter, ResourceScope, log_page};
 pub use mode::{
-    CachingPage, ControlPage, ListedPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, page_code,
+    CachingPage, ControlPage, ListedPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, ProvisioningPage,
+    Threshold, page_code,
 };
 pub use report_luns::{LunAddress, LunList, SelectReport};
 pub use reservation::{
@@ -49,6 +51,7 @@ pub use reservation::{
     ReservationKind, ReservationReport, ReserveInAction, ReserveOutAction, ReserveParameters,
 };
 pub use response::ResponseError;
+pub use sanitize::{OverwriteListError, OverwriteParameters, SanitizeAction};
 pub use sense::{AdditionalSense, FieldPointer, Sense, SenseFormat, SenseKey, SensePointer};
 pub use status::Status;
 pub use supported_commands::{CommandDescriptor, CommandList, OneCommand, OperationCodes, TaskManagementFunctions};

@@ -1,7 +1,9 @@
 //! Mode parameters: a header, perhaps a block descriptor, and pages (SPC-4 7.5, SBC-3 6.5).
 
+mod provisioning;
 mod select;
 
+pub use provisioning::{ProvisioningPage, Threshold};
 pub use select::{ListedPage, ModeList, ModeListError};
 
 use zerocopy::big_endian::{U16, U32};
@@ -17,6 +19,8 @@ pub mod page_code {
     pub const CONTROL: u8 = 0x0a;
     /// SPC-4 7.5.14, Informational Exceptions Control.
     pub const INFORMATIONAL_EXCEPTIONS: u8 = 0x1c;
+    /// SBC-3 6.5.8, Logical Block Provisioning: a subpage of 1Ch.
+    pub const PROVISIONING: (u8, u8) = (0x1c, 0x02);
     /// All pages.
     pub const ALL: u8 = 0x3f;
     /// SUBPAGE CODE for all subpages.
@@ -54,6 +58,8 @@ pub enum ModePage {
     Control(ControlPage),
     /// SPC-4 7.5.14: nothing of it is in use here.
     InformationalExceptions,
+    /// SBC-3 6.5.8.
+    Provisioning(ProvisioningPage),
     /// A page that is not known here.
     Other {
         /// PAGE CODE.
@@ -163,6 +169,19 @@ impl ModePage {
         bytes
     }
 
+    /// PAGE CODE and SUBPAGE CODE; the latter is 0 for a page that has none.
+    #[must_use]
+    pub const fn code(&self) -> (u8, u8) {
+        match self {
+            Self::Caching(_) => (page_code::CACHING, 0),
+            Self::Control(_) => (page_code::CONTROL, 0),
+            Self::InformationalExceptions => (page_code::INFORMATIONAL_EXCEPTIONS, 0),
+            Self::Provisioning(_) => page_code::PROVISIONING,
+            Self::Other { page, subpage: Some(subpage), .. } => (*page & 0x3f, *subpage),
+            Self::Other { page, subpage: None, .. } => (*page & 0x3f, 0),
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let mut body = match self {
             Self::Caching(page) => {
@@ -175,16 +194,18 @@ impl ModePage {
                 u8::from(page.task_aborted_status) << 6,
             ],
             Self::InformationalExceptions => Vec::new(),
+            Self::Provisioning(page) => page.body(),
             Self::Other { body, .. } => body.clone(),
         };
-        let (page, len) = match self {
-            Self::Caching(_) => (page_code::CACHING, CACHING_LEN),
-            Self::Control(_) => (page_code::CONTROL, CONTROL_LEN),
-            Self::InformationalExceptions => (page_code::INFORMATIONAL_EXCEPTIONS, EXCEPTIONS_LEN),
-            Self::Other { page, subpage: None, .. } => (page & 0x3f, body.len().min(usize::from(u8::MAX))),
-            Self::Other { page, subpage: Some(subpage), .. } => {
+        let (page, subpage) = self.code();
+        let len = match self {
+            Self::Caching(_) => CACHING_LEN,
+            Self::Control(_) => CONTROL_LEN,
+            Self::InformationalExceptions => EXCEPTIONS_LEN,
+            Self::Other { subpage: None, .. } => body.len().min(usize::from(u8::MAX)),
+            Self::Provisioning(_) | Self::Other { subpage: Some(_), .. } => {
                 let len = u16::try_from(body.len()).unwrap_or(u16::MAX);
-                out.extend([SUBPAGE_FORMAT | page & 0x3f, *subpage]);
+                out.extend([SUBPAGE_FORMAT | page, subpage]);
                 out.extend(len.to_be_bytes());
                 out.extend(body.into_iter().take(usize::from(len)));
                 return;
@@ -216,6 +237,8 @@ impl ModePage {
                 task_aborted_status: flag(3, 6),
             }),
             (page_code::INFORMATIONAL_EXCEPTIONS, None) => Self::InformationalExceptions,
+            (page, Some(subpage)) if (page, subpage) == page_code::PROVISIONING => ProvisioningPage::read(body)
+                .map_or_else(|| Self::Other { page, subpage: Some(subpage), body: body.to_vec() }, Self::Provisioning),
             (page, subpage) => Self::Other { page, subpage, body: body.to_vec() },
         };
         Some((page, next))

@@ -21,6 +21,8 @@ pub struct Sense {
     pub information: Option<u64>,
     /// Where the invalid field is, for ILLEGAL REQUEST.
     pub pointer: Option<SensePointer>,
+    /// PROGRESS INDICATION, for NOT READY and NO SENSE: how much of 65536 parts is done of what the unit is busy with.
+    pub progress: Option<u16>,
     /// Whether it is about an earlier command (response codes 71h and 73h).
     pub deferred: bool,
 }
@@ -29,7 +31,7 @@ impl Sense {
     /// Sense data of the current command without details.
     #[must_use]
     pub const fn new(key: SenseKey, code: AdditionalSense) -> Self {
-        Self { key, code, information: None, pointer: None, deferred: false }
+        Self { key, code, information: None, pointer: None, progress: None, deferred: false }
     }
 
     /// What REQUEST SENSE answers when there is nothing to report.
@@ -45,6 +47,12 @@ impl Sense {
     #[must_use]
     pub const fn with_pointer(self, pointer: SensePointer) -> Self {
         Self { pointer: Some(pointer), ..self }
+    }
+
+    /// The same with PROGRESS INDICATION.
+    #[must_use]
+    pub const fn with_progress(self, progress: u16) -> Self {
+        Self { progress: Some(progress), ..self }
     }
 
     /// In the given format. INFORMATION that does not fit into the 32 bits of the fixed format is left out there.
@@ -80,7 +88,7 @@ impl Sense {
             information: information.unwrap_or(0).into(),
             additional_len: 10,
             code: self.code,
-            pointer: PointerBytes::of(self.pointer),
+            specific: self.specific().unwrap_or_default(),
             ..FixedSense::default()
         };
         fixed.as_bytes().to_vec()
@@ -92,13 +100,18 @@ impl Sense {
             bytes.extend([descriptor::INFORMATION, 10, 0x80, 0]);
             bytes.extend(information.to_be_bytes());
         }
-        if let Some(pointer) = self.pointer {
+        if let Some(specific) = self.specific() {
             bytes.extend([descriptor::KEY_SPECIFIC, 6, 0, 0]);
-            bytes.extend(PointerBytes::of(Some(pointer)).as_bytes());
+            bytes.extend(specific.as_bytes());
             bytes.push(0);
         }
         bytes[7] = u8::try_from(bytes.len() - 8).expect("two short descriptors");
         bytes
+    }
+
+    /// What is specific for the key: a pointer, or how far something is.
+    fn specific(self) -> Option<KeySpecific> {
+        self.pointer.map(KeySpecific::of_pointer).or_else(|| self.progress.map(KeySpecific::of_progress))
     }
 
     fn parse_fixed(bytes: &[u8]) -> Result<Self, ResponseError> {
@@ -115,7 +128,8 @@ impl Sense {
             key,
             code: fixed.code,
             information: (fixed.response_code & 0x80 != 0).then(|| u64::from(fixed.information.get())),
-            pointer: fixed.pointer.pointer(key),
+            pointer: fixed.specific.pointer(key),
+            progress: fixed.specific.progress(key),
             deferred: false,
         })
     }
@@ -137,7 +151,8 @@ impl Sense {
                 }
                 descriptor::KEY_SPECIFIC => {
                     if let Ok((specific, _)) = prefix::<KeySpecificDescriptor>("sense key specific", body) {
-                        sense.pointer = specific.pointer.pointer(key);
+                        sense.pointer = specific.specific.pointer(key);
+                        sense.progress = specific.specific.progress(key);
                     }
                 }
                 _ => {}
@@ -265,7 +280,7 @@ struct FixedSense {
     command_specific: [u8; 4],
     code: AdditionalSense,
     replaceable_unit: u8,
-    pointer: PointerBytes,
+    specific: KeySpecific,
 }
 const _: () = assert!(size_of::<FixedSense>() == 18);
 
@@ -296,33 +311,36 @@ const _: () = assert!(size_of::<InformationDescriptor>() == 10);
 #[repr(C)]
 struct KeySpecificDescriptor {
     reserved: [u8; 2],
-    pointer: PointerBytes,
+    specific: KeySpecific,
     reserved_5: u8,
 }
 const _: () = assert!(size_of::<KeySpecificDescriptor>() == 6);
 
-/// SPC-4 table 48, field pointer sense key specific information.
+/// SPC-4 tables 48 and 50, sense key specific information: a field pointer, or a progress indication.
 #[derive(Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct PointerBytes {
+struct KeySpecific {
     flags: u8,
-    byte: U16,
+    value: U16,
 }
-const _: () = assert!(size_of::<PointerBytes>() == 3);
+const _: () = assert!(size_of::<KeySpecific>() == 3);
 
-impl PointerBytes {
+impl KeySpecific {
     const VALID: u8 = 0x80;
     const IN_CDB: u8 = 0x40;
     const BIT_VALID: u8 = 0x08;
 
-    fn of(pointer: Option<SensePointer>) -> Self {
+    fn of_pointer(pointer: SensePointer) -> Self {
         let (field, place) = match pointer {
-            None => return Self::default(),
-            Some(SensePointer::Cdb(field)) => (field, Self::IN_CDB),
-            Some(SensePointer::ParameterList(field)) => (field, 0),
+            SensePointer::Cdb(field) => (field, Self::IN_CDB),
+            SensePointer::ParameterList(field) => (field, 0),
         };
         let bit = field.bit.map_or(0, |bit| Self::BIT_VALID | bit & 7);
-        Self { flags: Self::VALID | place | bit, byte: field.byte.into() }
+        Self { flags: Self::VALID | place | bit, value: field.byte.into() }
+    }
+
+    fn of_progress(progress: u16) -> Self {
+        Self { flags: Self::VALID, value: progress.into() }
     }
 
     /// Only ILLEGAL REQUEST gives these bytes the meaning of a field pointer.
@@ -331,7 +349,13 @@ impl PointerBytes {
             return None;
         }
         let bit = (self.flags & Self::BIT_VALID != 0).then_some(self.flags & 7);
-        let field = FieldPointer { byte: self.byte.get(), bit };
+        let field = FieldPointer { byte: self.value.get(), bit };
         Some(if self.flags & Self::IN_CDB != 0 { SensePointer::Cdb(field) } else { SensePointer::ParameterList(field) })
+    }
+
+    /// And only these two give them the meaning of a progress.
+    fn progress(&self, key: SenseKey) -> Option<u16> {
+        let is_progress = self.flags & Self::VALID != 0 && matches!(key, SenseKey::NO_SENSE | SenseKey::NOT_READY);
+        is_progress.then(|| self.value.get())
     }
 }

@@ -8,8 +8,9 @@ use lunshadow_scsi::vpd::{
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbError, CdbForm, Command,
     ControlPage, DefectForm, DefectRequest, FieldPointer, LbaExtent, LbaStatus, LunAddress, LunList, ModeData,
-    ModeForm, ModePage, PageControl, Peripheral, Power, ProvisioningStatus, ResponseError, SelectReport, Sense,
-    SenseFormat, SenseKey, SensePointer, StandardInquiry, Status, UnmapListError, UnmapRange, version_descriptor,
+    ModeForm, ModePage, OverwriteListError, OverwriteParameters, PageControl, Peripheral, Power, ProvisioningPage,
+    ProvisioningStatus, ResponseError, SanitizeAction, SelectReport, Sense, SenseFormat, SenseKey, SensePointer,
+    StandardInquiry, Status, Threshold, UnmapListError, UnmapRange, page_code, version_descriptor,
 };
 
 fn check_cdb(command: Command, cdb: &[u8]) {
@@ -77,6 +78,16 @@ fn cdbs_of_block_commands_are_laid_out_as_in_sbc() {
     assert_eq!(request.empty_list(DefectForm::Twelve), [0, 0x15, 0, 0, 0, 0, 0, 0]);
     check_cdb(Command::Unmap { anchor: true, parameter_len: 24 }, &[0x42, 1, 0, 0, 0, 0, 0, 0, 24, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Eject, immediate: true }, &[0x1b, 1, 0, 0, 2, 0]);
+    check_cdb(Command::PreventAllowMediumRemoval { prevent: true }, &[0x1e, 0, 0, 0, 1, 0]);
+    let sanitize = |action, immediate, unrestricted_exit, parameter_len| Command::Sanitize {
+        action,
+        immediate,
+        unrestricted_exit,
+        parameter_len,
+    };
+    check_cdb(sanitize(SanitizeAction::Overwrite, true, false, 8), &[0x48, 0x81, 0, 0, 0, 0, 0, 0, 8, 0]);
+    check_cdb(sanitize(SanitizeAction::BlockErase, false, true, 0), &[0x48, 0x22, 0, 0, 0, 0, 0, 0, 0, 0]);
+    check_cdb(sanitize(SanitizeAction::ExitFailureMode, false, false, 0), &[0x48, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0]);
     check_cdb(Command::StartStopUnit { power: Power::Condition(3), immediate: false }, &[0x1b, 0, 0, 0, 0x30, 0]);
 }
 
@@ -147,6 +158,13 @@ fn sense_data_is_laid_out_as_in_spc() {
     assert_eq!(sense.to_bytes(SenseFormat::Descriptor), descriptors);
     assert_eq!(Sense::parse(&descriptors), Ok(sense));
 
+    let busy = Sense::new(SenseKey::NOT_READY, AdditionalSense::SANITIZE_IN_PROGRESS).with_progress(0x4000);
+    let fixed = [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 4, 0x1b, 0, 0x80, 0x40, 0];
+    assert_eq!(busy.to_bytes(SenseFormat::Fixed), fixed);
+    assert_eq!(Sense::parse(&fixed), Ok(busy));
+    let descriptors = [0x72, 2, 4, 0x1b, 0, 0, 0, 8, 2, 6, 0, 0, 0x80, 0x40, 0, 0];
+    assert_eq!(busy.to_bytes(SenseFormat::Descriptor), descriptors);
+
     let medium = Sense::new(SenseKey::MEDIUM_ERROR, AdditionalSense::UNRECOVERED_READ_ERROR);
     let damaged = medium.with_information(0x0102_0304);
     let fixed = [0xf0, 0, 3, 1, 2, 3, 4, 10, 0, 0, 0, 0, 0x11, 0, 0, 0, 0, 0];
@@ -210,9 +228,10 @@ fn vpd_pages_are_laid_out_as_in_spc_and_sbc() {
     let wrong = ResponseError::WrongPage { expected: 0x80, found: 0 };
     assert_eq!(UnitSerialNumber::parse(&pages.to_bytes(disk)), Err(wrong));
 
-    let characteristics = BlockDeviceCharacteristics { rotation_rate: 1, form_factor: 0 }.to_bytes(disk);
+    let characteristics = BlockDeviceCharacteristics { rotation_rate: 1, form_factor: 3, after_block_erase: 1 };
+    let characteristics = characteristics.to_bytes(disk);
     assert_eq!(characteristics.len(), 64);
-    assert_eq!(characteristics[..6], [0, 0xb1, 0, 0x3c, 0, 1]);
+    assert_eq!(characteristics[..8], [0, 0xb1, 0, 0x3c, 0, 1, 0, 0x43]);
 
     let provisioning = LogicalBlockProvisioning {
         threshold_exponent: 0,
@@ -364,4 +383,34 @@ fn unmap_parameter_lists_are_laid_out_as_in_sbc() {
     let mut short = bytes;
     short[1] = 37;
     assert_eq!(UnmapRange::parse_list(&short), Err(UnmapListError::InvalidLength(FieldPointer::byte(0))));
+}
+
+#[test]
+fn thresholds_are_laid_out_as_in_sbc() {
+    let threshold = Threshold { enabled: true, kind: 0, arming: 1, resource: 2, count: 0x0102_0304 };
+    let page = ModePage::Provisioning(ProvisioningPage { single_attention: true, thresholds: vec![threshold] });
+    let expected = [0x5c, 2, 0, 20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x81, 2, 0, 0, 1, 2, 3, 4];
+    assert_eq!(page.to_bytes(), expected);
+    assert_eq!(page.code(), page_code::PROVISIONING);
+}
+
+#[test]
+fn the_parameters_of_an_overwrite_are_laid_out_as_in_sbc() {
+    let parameters = OverwriteParameters { invert: true, passes: 2, pattern: vec![0xaa, 0x55] };
+    let bytes = [0x82, 0, 0, 2, 0xaa, 0x55];
+    assert_eq!(parameters.to_bytes(), bytes);
+    assert_eq!(OverwriteParameters::parse(&bytes, 512), Ok(parameters));
+    let invalid = |field| Err(OverwriteListError::InvalidField(field));
+    let cases: [(&[u8], _); 7] = [
+        (&[1, 0, 0], Err(OverwriteListError::CutOff)),
+        (&[1, 0, 0, 2, 0], Err(OverwriteListError::CutOff)),
+        (&[0, 0, 0, 1, 0], invalid(FieldPointer::bit(0, 4))),
+        (&[0x21, 0, 0, 1, 0], invalid(FieldPointer::bit(0, 6))),
+        (&[1, 1, 0, 1, 0], invalid(FieldPointer::byte(1))),
+        (&[1, 0, 0, 0], invalid(FieldPointer::byte(2))),
+        (&[1, 0, 2, 1, 0], invalid(FieldPointer::byte(2))),
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(OverwriteParameters::parse(bytes, 512), expected, "{bytes:02x?}");
+    }
 }

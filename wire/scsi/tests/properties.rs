@@ -8,9 +8,11 @@ use lunshadow_scsi::vpd::{
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, ByteCheck, CachingPage, Capacity10, Capacity16, CdbForm, Command, ControlPage,
     DeviceType, FieldPointer, LbaStatus, LunAddress, LunList, ModeData, ModeForm, ModePage, OperationCodes,
-    PageControl, Peripheral, PeripheralQualifier, Power, ReservationKind, ReserveInAction, ReserveOutAction,
-    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry, UnmapRange, opcode,
+    OverwriteParameters, PageControl, Peripheral, PeripheralQualifier, Power, ReservationKind, ReserveInAction,
+    ReserveOutAction, SanitizeAction, SelectReport, Sense, SenseFormat, SenseKey, SensePointer, StandardInquiry,
+    UnmapRange, opcode,
 };
+use lunshadow_scsi::{ProvisioningPage, Threshold};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -58,6 +60,8 @@ fn commands() -> impl Strategy<Value = Command> {
         (selects, any::<u32>()).prop_map(|(select, allocation_len)| Command::ReportLuns { select, allocation_len }),
         mode_sense,
         (powers, any::<bool>()).prop_map(|(power, immediate)| Command::StartStopUnit { power, immediate }),
+        any::<bool>().prop_map(|prevent| Command::PreventAllowMediumRemoval { prevent }),
+        sanitizing(),
         any::<u32>().prop_map(|allocation_len| Command::ReadCapacity16 { allocation_len }),
         any::<(u64, u32)>().prop_map(|(lba, allocation_len)| Command::GetLbaStatus { lba, allocation_len }),
         forms(CdbForm::Six).prop_map(|range| Command::Read { range, fua: false }),
@@ -94,6 +98,17 @@ fn block_commands() -> impl Strategy<Value = Command> {
         (sixteen(), any::<bool>()).prop_map(|(range, fua)| Command::OrWrite { range, fua }),
         (ten_or_sixteen(), any::<bool>()).prop_map(|(range, immediate)| Command::PreFetch { range, immediate }),
     ]
+}
+
+fn sanitizing() -> impl Strategy<Value = Command> {
+    let actions = prop::sample::select(vec![
+        SanitizeAction::Overwrite,
+        SanitizeAction::BlockErase,
+        SanitizeAction::ExitFailureMode,
+    ]);
+    (actions, any::<(bool, bool, u16)>()).prop_map(|(action, (immediate, unrestricted_exit, parameter_len))| {
+        Command::Sanitize { action, immediate, unrestricted_exit, parameter_len }
+    })
 }
 
 fn third_party_copies() -> impl Strategy<Value = Command> {
@@ -185,9 +200,17 @@ fn mode_pages() -> impl Strategy<Value = ModePage> {
             })
         }),
         Just(ModePage::InformationalExceptions),
+        (any::<bool>(), vec(thresholds(), 0..4)).prop_map(|(single_attention, thresholds)| {
+            ModePage::Provisioning(ProvisioningPage { single_attention, thresholds })
+        }),
         (0x20..0x3f_u8, option::of(any::<u8>()), vec(any::<u8>(), 0..40))
             .prop_map(|(page, subpage, body)| ModePage::Other { page, subpage, body }),
     ]
+}
+
+fn thresholds() -> impl Strategy<Value = Threshold> {
+    (any::<bool>(), 0..8_u8, 0..8_u8, any::<u8>(), any::<u32>())
+        .prop_map(|(enabled, kind, arming, resource, count)| Threshold { enabled, kind, arming, resource, count })
 }
 
 fn senses() -> impl Strategy<Value = Sense> {
@@ -195,11 +218,17 @@ fn senses() -> impl Strategy<Value = Sense> {
     let pointers = option::of((any::<bool>(), fields).prop_map(|(in_cdb, field)| {
         if in_cdb { SensePointer::Cdb(field) } else { SensePointer::ParameterList(field) }
     }));
-    (any::<(u8, u8, u8)>(), option::of(any::<u32>()), pointers, any::<bool>()).prop_map(
-        |((key, asc, ascq), information, pointer, deferred)| {
-            let key = if pointer.is_some() { SenseKey::ILLEGAL_REQUEST } else { SenseKey(key & 0x0f) };
+    let progresses = option::of(any::<u16>());
+    (any::<(u8, u8, u8)>(), option::of(any::<u32>()), pointers, progresses, any::<bool>()).prop_map(
+        |((key, asc, ascq), information, pointer, progress, deferred)| {
+            let progress = progress.filter(|_| pointer.is_none());
+            let key = match (pointer, progress) {
+                (Some(_), _) => SenseKey::ILLEGAL_REQUEST,
+                (None, Some(_)) => SenseKey::NOT_READY,
+                (None, None) => SenseKey(key & 0x0f),
+            };
             let information = information.map(u64::from);
-            Sense { key, code: AdditionalSense { asc, ascq }, information, pointer, deferred }
+            Sense { key, code: AdditionalSense { asc, ascq }, information, pointer, progress, deferred }
         },
     )
 }
@@ -261,7 +290,7 @@ proptest! {
         pages in vec(any::<u8>(), 0..20),
         serial in "[!->@-~]{0,40}",
         list in vec(designators(), 0..6),
-        (rotation_rate, form_factor) in (any::<u16>(), 0..16_u8),
+        (rotation_rate, form_factor, after_block_erase) in (any::<u16>(), 0..16_u8, 0..4_u8),
         ((a, b, c, d), kind, threshold_exponent) in (any::<(bool, bool, bool, bool)>(), 0..8_u8, any::<u8>()),
     ) {
         let supported = SupportedPages { pages };
@@ -270,13 +299,21 @@ proptest! {
         prop_assert_eq!(UnitSerialNumber::parse(&number.to_bytes(peripheral)), Ok(number));
         let identification = DeviceIdentification { designators: list };
         prop_assert_eq!(DeviceIdentification::parse(&identification.to_bytes(peripheral)), Ok(identification));
-        let characteristics = BlockDeviceCharacteristics { rotation_rate, form_factor };
+        let characteristics = BlockDeviceCharacteristics { rotation_rate, form_factor, after_block_erase };
         prop_assert_eq!(BlockDeviceCharacteristics::parse(&characteristics.to_bytes(peripheral)), Ok(characteristics));
         let provisioning = LogicalBlockProvisioning {
             threshold_exponent, unmap: a, write_same: (b, c), unmapped_reads_zeros: d, anchored: a ^ b,
             provisioning: ProvisioningType(kind),
         };
         prop_assert_eq!(LogicalBlockProvisioning::parse(&provisioning.to_bytes(peripheral)), Ok(provisioning));
+    }
+
+    #[test]
+    fn overwrite_parameters_read_back(invert: bool, passes in 1..32_u8, pattern in vec(any::<u8>(), 1..=512)) {
+        let parameters = OverwriteParameters { invert, passes, pattern };
+        let bytes = parameters.to_bytes();
+        prop_assert_eq!(OverwriteParameters::parse(&bytes, 512), Ok(parameters));
+        prop_assert!(OverwriteParameters::parse(&bytes[..bytes.len() - 1], 512).is_err());
     }
 
     #[test]

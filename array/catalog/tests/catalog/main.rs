@@ -23,8 +23,6 @@ mod names;
 mod random;
 mod reopen;
 #[cfg(test)]
-mod reservations;
-#[cfg(test)]
 mod resolve;
 #[cfg(test)]
 mod resync;
@@ -35,3 +33,5 @@ mod sets;
 mod setup;
 #[cfg(test)]
 mod transfers;
+#[cfg(test)]
+mod unit_records;

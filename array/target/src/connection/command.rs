@@ -149,9 +149,17 @@ impl FullFeature<'_> {
                 _ = unwanted.changed() => return Event::Ran { itt, completion: None, room: None },
                 served = served => served,
             };
-            let completion = task.run(data_out).await;
+            let completion = if task.goes_on_alone() {
+                tokio::select! {
+                    biased;
+                    _ = unwanted.changed() => None,
+                    completion = task.run(data_out) => Some(completion),
+                }
+            } else {
+                Some(task.run(data_out).await)
+            };
             drop((turn, over));
-            Event::Ran { itt, completion: Some(completion), room }
+            Event::Ran { itt, completion, room }
         });
     }
 }

@@ -19,7 +19,7 @@ impl Operation {
     pub(super) fn compare_and_write(disk: Disk, lba: u64, block_count: u8, fua: bool) -> Result<Self, Sense> {
         let (at, blocks) = (Lba(lba), u32::from(block_count));
         check_range(&disk.lun, at, super::medium::blocks(blocks))?;
-        Ok(Self { disk: disk.writable()?, kind: Kind::CompareAndWrite { at, blocks, fua } })
+        Ok(Self { disk, kind: Kind::CompareAndWrite { at, blocks, fua } })
     }
 
     /// The same as WRITE: storage writes a physical block whole or not at all. Nothing longer is, nor what lies in two of them.
@@ -40,12 +40,12 @@ impl Operation {
         if !lba.is_multiple_of(u64::from(ATOMIC_BLOCKS)) {
             return Err(invalid_field(2));
         }
-        Ok(Self { disk: disk.writable()?, kind: Kind::Write { at, blocks, fua } })
+        Ok(Self { disk, kind: Kind::Write { at, blocks, fua } })
     }
 
     pub(super) fn or_write(disk: Disk, range: BlockRange, fua: bool) -> Result<Self, Sense> {
         let (at, blocks) = start_transfer(&disk.lun, range)?;
-        Ok(Self { disk: disk.writable()?, kind: Kind::Or { at, blocks, fua } })
+        Ok(Self { disk, kind: Kind::Or { at, blocks, fua } })
     }
 }
 

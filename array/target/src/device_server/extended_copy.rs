@@ -7,7 +7,7 @@ use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, copy_blocks, identity_
 use lunshadow_scsi::vpd::{CopyLimits, ThirdPartyCopy};
 use lunshadow_scsi::{
     Access, AdditionalSense, BlockSegment, CopyDescriptor, CopyList, CopyListError, CopyListLimits, CopyParameters,
-    FieldPointer, ListIdUsage, Sense, SenseKey, descriptor_type,
+    FieldPointer, ListIdUsage, Readiness, Sense, SenseKey, descriptor_type,
 };
 
 use super::copies::{COPIES_MAX, CopyAction, CopyEnd, OPCODES};
@@ -176,6 +176,8 @@ impl ExtendedCopy {
         if !disk.state.admits(&self.nexus, access, false) {
             return Err(aborted(AdditionalSense::THIRD_PARTY_DEVICE_FAILURE));
         }
+        let usable = disk.check(Readiness::Loaded);
+        usable.map_err(|_| aborted(AdditionalSense::THIRD_PARTY_DEVICE_FAILURE))?;
         Ok(disk.clone())
     }
 }

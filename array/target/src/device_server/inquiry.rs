@@ -85,8 +85,12 @@ const BLOCK_LIMITS: BlockLimits = BlockLimits {
     },
 };
 
-const CHARACTERISTICS: BlockDeviceCharacteristics =
-    BlockDeviceCharacteristics { rotation_rate: BlockDeviceCharacteristics::SOLID_STATE, form_factor: 0 };
+const CHARACTERISTICS: BlockDeviceCharacteristics = BlockDeviceCharacteristics {
+    rotation_rate: BlockDeviceCharacteristics::SOLID_STATE,
+    form_factor: 0,
+    // What was erased reads as zeros.
+    after_block_erase: 1,
+};
 
 const PROVISIONING: LogicalBlockProvisioning = LogicalBlockProvisioning {
     threshold_exponent: THRESHOLD_EXPONENT,
@@ -105,7 +109,7 @@ fn standard(unit: &Unit) -> StandardInquiry {
     let common = [version_descriptor::SAM_5, version_descriptor::ISCSI, version_descriptor::SPC_4];
     StandardInquiry {
         peripheral: unit.peripheral(),
-        removable: false,
+        removable: matches!(unit, Unit::Disk(disk) if disk.lun.presentation().removable),
         version: StandardInquiry::SPC_4,
         // Implicit ALUA.
         target_port_groups: 1,

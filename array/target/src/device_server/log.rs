@@ -1,13 +1,14 @@
 //! LOG SENSE: how much room a thin LUN takes, and how much there is.
 
-use lunshadow_lun::{LOGICAL_BLOCK_BYTES, LunUsage};
-use lunshadow_scsi::{LogPage, ProvisioningParameter, ResourceScope, Sense, log_page};
+use lunshadow_lun::{LOGICAL_BLOCK_BYTES, LunHandle, LunUsage};
+use lunshadow_scsi::{LogPage, ProvisioningParameter, ResourceScope, Sense, Threshold, log_page};
 
 use super::invalid_field;
 use super::unit::Disk;
 
 /// THRESHOLD EXPONENT: counts of room are in units of 2^11 blocks, which are 1 MiB. 32 bits of them are 4 PiB.
 pub(super) const THRESHOLD_EXPONENT: u8 = 11;
+const UNIT_BYTES: u64 = (LOGICAL_BLOCK_BYTES as u64) << THRESHOLD_EXPONENT;
 
 /// The whole data, before it is cut to the allocation length.
 pub(super) fn log_sense(disk: &Disk, (page, subpage): (u8, u8), parameter: u16) -> Result<Vec<u8>, Sense> {
@@ -45,19 +46,31 @@ const fn pages(tells_usage: bool) -> &'static [u8] {
     }
 }
 
+/// The threshold at which initiators get THIN PROVISIONING SOFT THRESHOLD REACHED, where storage tells.
+pub(super) fn soft_threshold(lun: &LunHandle) -> Option<Threshold> {
+    let units = lun.usage()?.low_bytes / UNIT_BYTES;
+    Some(Threshold {
+        enabled: true,
+        // Counts; armed while the resource gets less.
+        kind: 0,
+        arming: 0,
+        resource: u8::try_from(ProvisioningParameter::AVAILABLE).expect("0001h"),
+        count: u32::try_from(units).unwrap_or(u32::MAX),
+    })
+}
+
 /// What is available is rounded down and what is used up, so that neither sounds better than it is.
 fn provisioning(usage: LunUsage) -> [ProvisioningParameter; 2] {
-    let unit_bytes = u64::from(LOGICAL_BLOCK_BYTES) << THRESHOLD_EXPONENT;
     let count = |units: u64| u32::try_from(units).unwrap_or(u32::MAX);
     [
         ProvisioningParameter {
             code: ProvisioningParameter::AVAILABLE,
-            resource_count: count(usage.available_bytes / unit_bytes),
+            resource_count: count(usage.available_bytes / UNIT_BYTES),
             scope: ResourceScope::SHARED,
         },
         ProvisioningParameter {
             code: ProvisioningParameter::USED,
-            resource_count: count(usage.mapped_bytes.div_ceil(unit_bytes)),
+            resource_count: count(usage.mapped_bytes.div_ceil(UNIT_BYTES)),
             scope: ResourceScope::DEDICATED,
         },
     ]

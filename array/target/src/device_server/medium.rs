@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunHandle};
-use lunshadow_scsi::{BlockRange, ByteCheck, CdbForm, ModeForm, Power, Sense};
+use lunshadow_scsi::{BlockRange, ByteCheck, CdbForm, ModeForm, Sense};
 
 use super::capacity::LBA_STATUS_BYTES_MAX;
 use super::extended_copy::ExtendedCopy;
 use super::nexus::{Nexus, Nexuses};
 use super::offload::Offload;
 use super::reservation_commands::ReserveOut;
+use super::sanitize::Sanitize;
+use super::start_stop::Move;
 use super::unit::Disk;
-use super::{Completion, atomic, capacity, invalid_field, mode, read_write, sense_of, unmap, write_same};
+use super::{Completion, atomic, capacity, invalid_field, mode, read_write, sense_of, start_stop, unmap, write_same};
 
 /// MAXIMUM TRANSFER LENGTH: 4 MiB in one command, which bounds the memory that it needs.
 pub const TRANSFER_BLOCKS_MAX: u32 = 4 * 1024 * 1024 / LOGICAL_BLOCK_BYTES;
@@ -43,11 +45,13 @@ pub(super) enum Kind {
     LbaStatus { at: Lba, allocation_len: u32 },
     Flush,
     Nothing,
+    Tray { to: Move, nexus: Arc<Nexus>, nexuses: Arc<Nexuses> },
     Unmap { parameter_len: u16 },
     ModeSelect { form: ModeForm, parameter_len: u16, nexus: Arc<Nexus>, nexuses: Arc<Nexuses> },
     ReserveOut(Box<ReserveOut>),
     Offload(Box<Offload>),
     ExtendedCopy(Box<ExtendedCopy>),
+    Sanitize(Box<Sanitize>),
 }
 
 impl Operation {
@@ -55,16 +59,6 @@ impl Operation {
     pub(super) fn synchronize_cache(disk: Disk, range: BlockRange) -> Result<Self, Sense> {
         start(&disk.lun, range)?;
         Ok(Self { disk, kind: Kind::Flush })
-    }
-
-    /// The LUN may be shared, so stopping it for one host must not stop it for the others. All that a stop promises, that
-    /// nothing is lost afterwards, holds.
-    pub(super) fn start_stop(disk: Disk, power: Power) -> Result<Self, Sense> {
-        match power {
-            Power::Start => Ok(Self { disk, kind: Kind::Nothing }),
-            Power::Stop => Ok(Self { disk, kind: Kind::Flush }),
-            Power::Eject | Power::Load | Power::Condition(_) => Err(invalid_field(4)),
-        }
     }
 
     /// How many bytes of data-out the command takes.
@@ -82,13 +76,15 @@ impl Operation {
             Kind::ReserveOut(reserve) => reserve.parameter_len,
             Kind::Offload(offload) => offload.parameter_len,
             Kind::ExtendedCopy(copy) => copy.parameter_len,
+            Kind::Sanitize(sanitize) => u32::from(sanitize.parameter_len),
             Kind::Read { .. }
             | Kind::Verify { .. }
             | Kind::WriteSame { .. }
             | Kind::PreFetch { .. }
             | Kind::LbaStatus { .. }
             | Kind::Flush
-            | Kind::Nothing => 0,
+            | Kind::Nothing
+            | Kind::Tray { .. } => 0,
         }
     }
 
@@ -96,6 +92,11 @@ impl Operation {
     /// length of the data-out, another length means that the two ends understand the command differently.
     pub(super) fn takes_exactly(&self) -> bool {
         matches!(self.kind, Kind::CompareAndWrite { .. } | Kind::WriteSame { no_data_out: false, .. } | Kind::Or { .. })
+    }
+
+    /// Whether what the command begins goes on by itself, so that nobody has to wait for it once the command is not wanted.
+    pub(super) const fn goes_on_alone(&self) -> bool {
+        matches!(self.kind, Kind::Sanitize(_))
     }
 
     /// How many bytes of data-in the command produces.
@@ -120,6 +121,7 @@ impl Operation {
             Kind::ReserveOut(reserve) => return reserve.run(&disk, &data_out).await,
             Kind::Offload(offload) => return offload.run(&disk, &data_out).await,
             Kind::ExtendedCopy(copy) => return copy.run(&data_out).await,
+            Kind::Sanitize(sanitize) => return sanitize.run(disk, &data_out).await,
             Kind::Write { at, fua, .. } => read_write::write(&disk, at, data_out, fua).await,
             Kind::WriteAndVerify { at, blocks, check } => {
                 read_write::write_and_verify(&disk, at, blocks, check, data_out).await
@@ -135,6 +137,7 @@ impl Operation {
             Kind::PreFetch { at, blocks } => read_write::pre_fetch(&disk, at, blocks).await,
             Kind::Flush => flush(&disk.lun).await,
             Kind::Nothing => Ok(()),
+            Kind::Tray { to, nexus, nexuses } => start_stop::move_medium(&disk, to, &nexus, &nexuses).await,
             Kind::Unmap { .. } => unmap::unmap(&disk, data_out).await,
             Kind::ModeSelect { form, nexus, nexuses, .. } => {
                 mode::mode_select(&disk, form, &data_out, &nexus, &nexuses)

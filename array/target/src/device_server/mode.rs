@@ -5,14 +5,14 @@ use std::sync::Arc;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES};
 use lunshadow_scsi::{
     AdditionalSense, CachingPage, ControlPage, FieldPointer, ListedPage, ModeData, ModeForm, ModeList, ModeListError,
-    ModePage, PageControl, Sense, page_code,
+    ModePage, PageControl, ProvisioningPage, Sense, Threshold, page_code,
 };
 
 use super::medium::{Kind, Operation};
 use super::nexus::{Nexus, Nexuses};
 use super::unit::Disk;
-use super::unit_state::{DEFAULT_CACHING, DEFAULT_CONTROL, UnitState};
-use super::{illegal_request, invalid_field, invalid_parameter};
+use super::unit_state::{DEFAULT_CACHING, DEFAULT_CONTROL};
+use super::{illegal_request, invalid_field, invalid_parameter, log};
 
 /// Which pages are asked for, and which of their values.
 #[derive(Debug, Clone, Copy)]
@@ -32,41 +32,47 @@ const CHANGEABLE_CONTROL: ControlPage = ControlPage {
 };
 
 /// The pages of a disk in ascending order, as MODE SENSE has to report them.
-fn pages(caching: CachingPage, control: ControlPage) -> [ModePage; 3] {
-    [ModePage::Caching(caching), ModePage::Control(control), ModePage::InformationalExceptions]
+fn pages(caching: CachingPage, control: ControlPage, threshold: Option<Threshold>) -> Vec<ModePage> {
+    let provisioning = threshold.map(|threshold| {
+        // SITUA=0: all initiators are told.
+        ModePage::Provisioning(ProvisioningPage { single_attention: false, thresholds: vec![threshold] })
+    });
+    let common = [ModePage::Caching(caching), ModePage::Control(control), ModePage::InformationalExceptions];
+    common.into_iter().chain(provisioning).collect()
 }
 
-fn page_of(page: &ModePage) -> u8 {
-    match page {
-        ModePage::Caching(_) => page_code::CACHING,
-        ModePage::Control(_) => page_code::CONTROL,
-        ModePage::InformationalExceptions => page_code::INFORMATIONAL_EXCEPTIONS,
-        ModePage::Other { page, .. } => *page,
-    }
+fn current_pages(disk: &Disk) -> Vec<ModePage> {
+    pages(disk.state.caching(), disk.state.control(), log::soft_threshold(&disk.lun))
 }
 
-fn current_pages(state: &UnitState) -> [ModePage; 3] {
-    pages(state.caching(), state.control())
+/// What MODE SELECT can change. The threshold is the administrator's.
+fn changeable_pages(disk: &Disk) -> Vec<ModePage> {
+    let threshold = log::soft_threshold(&disk.lun).map(|_| Threshold::default());
+    pages(CHANGEABLE_CACHING, CHANGEABLE_CONTROL, threshold)
 }
 
 pub(super) fn mode_sense(disk: &Disk, selection: Selection, with_descriptor: bool) -> Result<ModeData, Sense> {
     let pages = match selection.control {
-        PageControl::Current => current_pages(&disk.state),
-        PageControl::Default => pages(DEFAULT_CACHING, DEFAULT_CONTROL),
-        PageControl::Changeable => pages(CHANGEABLE_CACHING, CHANGEABLE_CONTROL),
+        PageControl::Current => current_pages(disk),
+        PageControl::Default => pages(DEFAULT_CACHING, DEFAULT_CONTROL, log::soft_threshold(&disk.lun)),
+        PageControl::Changeable => changeable_pages(disk),
         PageControl::Saved => return Err(illegal_request(AdditionalSense::SAVING_PARAMETERS_NOT_SUPPORTED)),
     };
-    // No page has subpages.
-    if selection.subpage != 0 && selection.subpage != page_code::ALL_SUBPAGES {
-        return Err(invalid_field(3));
-    }
-    let wanted = |page: &ModePage| selection.page == page_code::ALL || selection.page == page_of(page);
-    let pages: Vec<_> = pages.into_iter().filter(wanted).collect();
+    let is_asked_for = |(page, _): (u8, u8)| selection.page == page_code::ALL || selection.page == page;
+    let pages: Vec<_> = pages.into_iter().filter(|page| is_asked_for(page.code())).collect();
     if pages.is_empty() {
         return Err(invalid_field(2));
     }
+    let is_asked_for = |(_, subpage): (u8, u8)| [subpage, page_code::ALL_SUBPAGES].contains(&selection.subpage);
+    let pages: Vec<_> = pages.into_iter().filter(|page| is_asked_for(page.code())).collect();
+    // Of all pages only one subpage is not a thing that can be asked for (SPC-4 table 97).
+    let is_reserved = selection.page == page_code::ALL && ![0, page_code::ALL_SUBPAGES].contains(&selection.subpage);
+    if pages.is_empty() || is_reserved {
+        return Err(invalid_field(3));
+    }
     let block_descriptor = with_descriptor.then(|| block_descriptor(disk.lun.block_count()));
-    Ok(ModeData { write_protected: disk.state.is_write_protected(), fua_supported: true, block_descriptor, pages })
+    let write_protected = disk.check_writable().is_err();
+    Ok(ModeData { write_protected, fua_supported: true, block_descriptor, pages })
 }
 
 fn block_descriptor(blocks: BlockCount) -> (u32, u32) {
@@ -108,33 +114,34 @@ pub(super) fn mode_select(
             return Err(invalid_parameter(FieldPointer::byte(header_len)));
         }
     }
-    let before = current_pages(&disk.state);
+    let (before, changeable) = (current_pages(disk), changeable_pages(disk));
     for page in &listed {
-        check_page(page, &before)?;
+        check_page(page, &before, &changeable)?;
     }
     for listed in &listed {
         match listed.page {
             ModePage::Caching(page) => disk.state.set_caching(page),
             ModePage::Control(page) => disk.state.set_control(page),
-            ModePage::InformationalExceptions | ModePage::Other { .. } => {}
+            ModePage::InformationalExceptions | ModePage::Provisioning(_) | ModePage::Other { .. } => {}
         }
     }
-    if current_pages(&disk.state) != before {
+    if current_pages(disk) != before {
         nexuses.post(Some(disk.id()), AdditionalSense::MODE_PARAMETERS_CHANGED, Some(nexus.id()));
     }
     Ok(())
 }
 
 /// A page that is there, with its own length, and other values only where they can be changed.
-fn check_page(listed: &ListedPage<'_>, current: &[ModePage]) -> Result<(), Sense> {
+fn check_page(listed: &ListedPage<'_>, current: &[ModePage], changeable: &[ModePage]) -> Result<(), Sense> {
     let invalid = |at: usize| invalid_parameter(FieldPointer::byte(listed.offset + at));
-    let changeable = pages(CHANGEABLE_CACHING, CHANGEABLE_CONTROL);
-    let place = current.iter().position(|page| page_of(page) == page_of(&listed.page)).ok_or_else(|| invalid(0))?;
+    let place = current.iter().position(|page| page.code() == listed.page.code()).ok_or_else(|| invalid(0))?;
     let (current, changeable) = (current[place].to_bytes(), changeable[place].to_bytes());
     if listed.bytes.len() != current.len() {
         return Err(invalid(1));
     }
-    let fields = listed.bytes.iter().zip(&current).zip(&changeable).enumerate().skip(2);
+    // A page with a subpage code has two bytes more of header.
+    let header_len = if listed.page.code().1 == 0 { 2 } else { 4 };
+    let fields = listed.bytes.iter().zip(&current).zip(&changeable).enumerate().skip(header_len);
     for (at, ((new, current), changeable)) in fields {
         if (new ^ current) & !changeable != 0 {
             return Err(invalid(at));

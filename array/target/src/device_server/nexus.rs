@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use lunshadow_lun::{BlockCount, InitiatorName, Inventory, LunHandle, SpaceLevel};
+use lunshadow_lun::{BlockCount, InitiatorName, Inventory, LunHandle, Presentation, SpaceLevel};
 use lunshadow_scsi::{AdditionalSense, LunAddress};
 use parking_lot::Mutex;
 
@@ -59,6 +59,7 @@ struct UnitSeen {
     state: Arc<UnitState>,
     block_count: Option<BlockCount>,
     space: SpaceLevel,
+    presentation: Presentation,
     /// Unit attentions that are pending, in the order in which they are reported (SAM-5 5.14). No code is there twice.
     pending: VecDeque<AdditionalSense>,
 }
@@ -106,7 +107,7 @@ impl Nexus {
         self.tasks.get()
     }
 
-    /// The nexus is lost, by logout or otherwise: its RESERVEs are over (SAM-5 6.3.5).
+    /// The nexus is lost, by logout or otherwise: its RESERVEs are over, and it prevents no removal any more (SAM-5 6.3.5).
     pub fn lose(&self) {
         for unit in self.seen.lock().units.values() {
             unit.lose(self.id);
@@ -171,6 +172,15 @@ impl Nexus {
             unit.post(AdditionalSense::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED);
         }
         unit.space = space;
+        let presentation = unit.lun.as_ref().map(LunHandle::presentation).unwrap_or_default();
+        let before = std::mem::replace(&mut unit.presentation, presentation);
+        if presentation.removable != before.removable {
+            unit.post(AdditionalSense::INQUIRY_DATA_CHANGED);
+        }
+        // WP is in every mode parameter list.
+        if presentation.write_protected != before.write_protected {
+            unit.post(AdditionalSense::MODE_PARAMETERS_CHANGED);
+        }
         unit.pending.pop_front()
     }
 
@@ -202,7 +212,9 @@ impl UnitSeen {
         let state = lun.as_ref().map(|lun| states.of(lun.id())).unwrap_or_default();
         // What began earlier is no news.
         let space = lun.as_ref().map_or(SpaceLevel::Plenty, LunHandle::space);
-        Self { lun, state, block_count, space, pending: VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]) }
+        let presentation = lun.as_ref().map(LunHandle::presentation).unwrap_or_default();
+        let pending = VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]);
+        Self { lun, state, block_count, space, presentation, pending }
     }
 
     fn post(&mut self, code: AdditionalSense) {
@@ -213,6 +225,7 @@ impl UnitSeen {
 
     fn lose(&self, nexus: NexusId) {
         self.state.with_reservations(|reservations| reservations.nexus_lost(nexus));
+        self.state.tray.prevent(nexus, false);
     }
 }
 

@@ -67,8 +67,6 @@ impl Operation {
         if offload.parameter_len > PARAMETER_LEN_MAX {
             return Err(illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR));
         }
-        let writes = offload.action == CopyAction::WRITE_USING_TOKEN;
-        let disk = if writes { disk.writable()? } else { disk };
         Ok(Self { disk, kind: Kind::Offload(Box::new(offload)) })
     }
 }
@@ -191,8 +189,8 @@ impl TokenWrite {
             let mut at = 0;
             while at < end {
                 // Whoever was preempted meanwhile does not write any more.
-                if !self.permit.holds(&self.disk) {
-                    return Err(Completion::conflict());
+                if let Some(refused) = self.permit.refusal(&self.disk) {
+                    return Err(refused);
                 }
                 let (from, run) = self.place(offset + *done);
                 let piece = run.min(end - at).min(PIECE_BLOCKS);

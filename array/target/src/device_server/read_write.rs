@@ -18,12 +18,12 @@ impl Operation {
 
     pub(super) fn write(disk: Disk, range: BlockRange, fua: bool) -> Result<Self, Sense> {
         let (at, blocks) = start_transfer(&disk.lun, range)?;
-        Ok(Self { disk: disk.writable()?, kind: Kind::Write { at, blocks, fua } })
+        Ok(Self { disk, kind: Kind::Write { at, blocks, fua } })
     }
 
     pub(super) fn write_and_verify(disk: Disk, range: BlockRange, check: ByteCheck) -> Result<Self, Sense> {
         let (at, blocks) = start_transfer(&disk.lun, range)?;
-        Ok(Self { disk: disk.writable()?, kind: Kind::WriteAndVerify { at, blocks, check } })
+        Ok(Self { disk, kind: Kind::WriteAndVerify { at, blocks, check } })
     }
 
     pub(super) fn verify(disk: Disk, range: BlockRange, check: ByteCheck) -> Result<Self, Sense> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lunshadow_lun::LunMap;
+use lunshadow_lun::{LunMap, UnitRecord};
 use lunshadow_scsi::{
     AdditionalSense, FieldPointer, MoveParameters, ReservationCapabilities, ReservationKind, ReserveInAction,
     ReserveOutAction, ReserveParameters, Sense, Status,
@@ -150,8 +150,8 @@ impl ReserveOut {
 
     async fn keep(&self, disk: &Disk, before: Option<Vec<u8>>, changed: &Reservations) -> Result<(), Refusal> {
         let record = changed.record();
-        let Some(store) = self.map.reservation_store().filter(|_| record != before) else { return Ok(()) };
-        store.keep(disk.lun.id(), record.map(Bytes::from)).await.map_err(|error| {
+        let Some(store) = self.map.unit_store().filter(|_| record != before) else { return Ok(()) };
+        store.keep(disk.lun.id(), UnitRecord::Reservations, record.map(Bytes::from)).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a change of persistent reservations is refused");
             Refusal::Sense(illegal_request(AdditionalSense::INSUFFICIENT_REGISTRATION_RESOURCES))
         })
@@ -208,7 +208,7 @@ impl ReserveOut {
 
     /// APTPL, the lowest bit of `byte`, needs something that keeps reservations; PTPL_C says whether there is.
     fn check_persist(&self, persist: bool, byte: usize) -> Result<(), Refusal> {
-        if persist && self.map.reservation_store().is_none() {
+        if persist && self.map.unit_store().is_none() {
             return Err(Refusal::Sense(invalid_parameter(FieldPointer::bit(byte, 0))));
         }
         Ok(())

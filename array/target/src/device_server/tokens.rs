@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_lun::{InitiatorName, LOGICAL_BLOCK_BYTES, LunHandle, identity_of};
+use lunshadow_lun::{InitiatorName, LOGICAL_BLOCK_BYTES, LunHandle, LunId, identity_of};
 use lunshadow_scsi::{AdditionalSense, RodToken, TokenRange};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -92,6 +92,11 @@ impl Tokens {
     /// Ends a token that was redeemed.
     pub(super) fn delete(&self, token: &Token) {
         self.0.lock().remove(&token.bytes.id());
+    }
+
+    /// Ends all tokens of a LUN.
+    pub(super) fn delete_of(&self, lun: LunId) {
+        self.0.lock().retain(|_, entry| entry.token.pin.id() != lun);
     }
 
     fn end_later(self: &Arc<Self>, id: u64, mut at: Instant) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lunshadow_lun::{Inventory, LunHandle, LunId, LunNumber};
-use lunshadow_scsi::{AdditionalSense, CommandForm, LunAddress, Peripheral, Sense, SenseKey, opcode};
+use lunshadow_scsi::{AdditionalSense, CommandForm, LunAddress, Peripheral, Readiness, Sense, SenseKey, opcode};
 
 use super::not_supported;
 use super::unit_state::UnitState;
@@ -96,12 +96,39 @@ impl Disk {
         UnitId::Disk(self.lun.id())
     }
 
-    /// The LUN, unless its mode pages forbid to write to it.
-    pub(super) fn writable(self) -> Result<Self, Sense> {
+    /// Whether the LUN is in the state that a command needs.
+    pub(super) fn check(&self, readiness: Readiness) -> Result<(), Sense> {
+        match readiness {
+            Readiness::Any => Ok(()),
+            Readiness::Sane => self.state.sanitizing.check(),
+            Readiness::Loaded => self.state.sanitizing.check().and_then(|()| self.loaded()),
+            Readiness::Writable => self.check(Readiness::Loaded).and_then(|()| self.check_writable()),
+            Readiness::Erasable => self.state.sanitizing.check_idle().and_then(|()| self.loaded()),
+        }
+    }
+
+    /// Whether there is a medium. That of a unit that is not removable is always there.
+    pub(super) fn loaded(&self) -> Result<(), Sense> {
+        if self.state.tray.is_open() && self.lun.presentation().removable {
+            return Err(Sense::new(SenseKey::NOT_READY, AdditionalSense::MEDIUM_NOT_PRESENT));
+        }
+        Ok(())
+    }
+
+    /// Whether initiators may write to the LUN: an administrator can forbid it, and so can the mode pages (SWP).
+    pub(super) fn check_writable(&self) -> Result<(), Sense> {
+        if self.lun.presentation().write_protected {
+            return Err(Sense::new(SenseKey::DATA_PROTECT, AdditionalSense::WRITE_PROTECTED));
+        }
         if self.state.is_write_protected() {
             return Err(Sense::new(SenseKey::DATA_PROTECT, AdditionalSense::LOGICAL_UNIT_WRITE_PROTECTED));
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// The LUN, if initiators may write to it.
+    pub(super) fn writable(self) -> Result<Self, Sense> {
+        self.check_writable().map(|()| self)
     }
 
     /// Whether a write has to be durable when it is answered: FUA, or WCE=0.

@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lunshadow_lun::{LunId, LunMap};
+use lunshadow_lun::{LunId, LunMap, UnitRecord};
 use lunshadow_scsi::{Access, CachingPage, ControlPage, SenseFormat};
 use parking_lot::Mutex;
 
 use super::nexus::Nexus;
 use super::ranges::Ranges;
 use super::reservations::Reservations;
+use super::sanitizing::Sanitizing;
+use super::tray::Tray;
 
 /// The state of one LUN. All nexuses share it.
 #[derive(Debug)]
 pub(super) struct UnitState {
     /// What COMPARE AND WRITE and its like keep others from.
     pub(super) ranges: Arc<Ranges>,
+    pub(super) sanitizing: Sanitizing,
+    pub(super) tray: Tray,
     modes: Modes,
     reservations: Mutex<Reservations>,
     /// Held by a PERSISTENT RESERVE OUT until what it changes is kept.
@@ -37,6 +41,8 @@ impl Default for UnitState {
     fn default() -> Self {
         Self {
             ranges: Arc::default(),
+            sanitizing: Sanitizing::default(),
+            tray: Tray::default(),
             modes: Modes {
                 write_cache: AtomicBool::new(DEFAULT_CACHING.write_cache),
                 write_protected: AtomicBool::new(DEFAULT_CONTROL.software_write_protect),
@@ -103,17 +109,21 @@ impl UnitState {
         done
     }
 
-    /// LOGICAL UNIT RESET (SAM-5 6.3.3): modes and RESERVE go back to what they are after power on; persistent reservations stay.
+    /// LOGICAL UNIT RESET (SAM-5 6.3.3): modes and RESERVE go back to what they are after power on, and nobody prevents removal any more;
+    /// persistent reservations stay.
     pub(super) fn reset(&self) {
         self.set_caching(DEFAULT_CACHING);
         self.set_control(DEFAULT_CONTROL);
         self.with_reservations(Reservations::reset);
+        self.tray.reset();
     }
 
     /// Whether nothing would be lost if this was forgotten.
     fn is_forgettable(&self) -> bool {
         self.caching() == DEFAULT_CACHING
             && self.control() == DEFAULT_CONTROL
+            && self.sanitizing.check().is_ok()
+            && self.tray.is_at_rest()
             && *self.reservations.lock() == Reservations::default()
     }
 }
@@ -136,11 +146,16 @@ impl UnitStates {
 
     fn restored(&self, lun: LunId) -> UnitState {
         let state = UnitState::default();
-        let Some(record) = self.map.reservation_store().and_then(|store| store.kept(lun)) else { return state };
-        match Reservations::restore(&record) {
-            Some(reservations) => state.with_reservations(|empty| *empty = reservations),
-            // Whoever comes registers anew. Keeping everybody out would help nobody.
-            None => tracing::error!(%lun, "the record of persistent reservations is damaged"),
+        let kept = |record| self.map.unit_store().and_then(|store| store.kept(lun, record));
+        if let Some(record) = kept(UnitRecord::Reservations) {
+            match Reservations::restore(&record) {
+                Some(reservations) => state.with_reservations(|empty| *empty = reservations),
+                // Whoever comes registers anew. Keeping everybody out would help nobody.
+                None => tracing::error!(%lun, "the record of persistent reservations is damaged"),
+            }
+        }
+        if kept(UnitRecord::Sanitize).is_some_and(|record| !state.sanitizing.restore(&record)) {
+            tracing::error!(%lun, "the record of a sanitize operation is damaged");
         }
         state
     }

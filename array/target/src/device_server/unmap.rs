@@ -20,7 +20,7 @@ impl Operation {
         if anchor {
             return Err(invalid_field(1));
         }
-        Ok(Self { disk: disk.writable()?, kind: Kind::Unmap { parameter_len } })
+        Ok(Self { disk, kind: Kind::Unmap { parameter_len } })
     }
 }
 

@@ -27,7 +27,7 @@ impl Operation {
         }
         check_count(range, WRITE_SAME_BLOCKS_MAX)?;
         let kind = Kind::WriteSame { at, blocks: range.block_count(), no_data_out };
-        Ok(Self { disk: disk.writable()?, kind })
+        Ok(Self { disk, kind })
     }
 }
 

@@ -188,6 +188,7 @@ async fn unknown_operation_codes_and_service_actions_are_refused() {
         opcode::PERSISTENT_RESERVE_IN,
         opcode::PERSISTENT_RESERVE_OUT,
         opcode::MAINTENANCE_IN,
+        opcode::SANITIZE,
         opcode::THIRD_PARTY_COPY_OUT,
         opcode::THIRD_PARTY_COPY_IN,
     ];

@@ -43,6 +43,10 @@ mod portals;
 #[cfg(test)]
 mod provisioning;
 #[cfg(test)]
+mod removable;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod reservations_over_tcp;
+#[cfg(test)]
+mod sanitize;

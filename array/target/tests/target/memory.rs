@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use lunshadow_lun::{
     BlockCount, ChapAccounts, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId,
-    LunMap, LunNumber, ReservationStore, ReservationStoreError,
+    LunMap, LunNumber, UnitRecord, UnitStore, UnitStoreError,
 };
 use parking_lot::Mutex;
 
@@ -82,14 +82,14 @@ pub(crate) struct Map {
     generation: AtomicU64,
     inventories: Mutex<HashMap<InitiatorName, Arc<Inventory>>>,
     chap: Mutex<HashMap<InitiatorName, ChapAccounts>>,
-    /// What is kept of reservations, if anything is.
+    /// What is kept of LUNs, if anything is.
     kept: Option<Kept>,
 }
 
-/// Keeps reservations as long as the process lives.
+/// Keeps records of LUNs as long as the process lives.
 #[derive(Default)]
 pub(crate) struct Kept {
-    pub(crate) records: Mutex<HashMap<LunId, Bytes>>,
+    pub(crate) records: Mutex<HashMap<(LunId, UnitRecord), Bytes>>,
     pub(crate) fails: AtomicBool,
 }
 
@@ -106,7 +106,7 @@ impl Map {
         self.chap.lock().insert(initiator.clone(), accounts);
     }
 
-    /// A map that keeps reservations.
+    /// A map that keeps reservations and the like.
     #[cfg(test)]
     pub(crate) fn keeping() -> Self {
         Self { kept: Some(Kept::default()), ..Self::default() }
@@ -132,31 +132,47 @@ impl LunMap for Map {
         self.chap.lock().get(initiator).cloned()
     }
 
-    fn reservation_store(&self) -> Option<&dyn ReservationStore> {
-        self.kept.as_ref().map(|kept| kept as &dyn ReservationStore)
+    fn unit_store(&self) -> Option<&dyn UnitStore> {
+        self.kept.as_ref().map(|_| self as &dyn UnitStore)
     }
 }
 
-impl ReservationStore for Kept {
-    fn kept(&self, lun: LunId) -> Option<Bytes> {
-        self.records.lock().get(&lun).cloned()
+impl Map {
+    fn records(&self) -> &Kept {
+        self.kept.as_ref().expect("a map without it has no store")
+    }
+}
+
+impl UnitStore for Map {
+    fn kept(&self, lun: LunId, record: UnitRecord) -> Option<Bytes> {
+        self.records().records.lock().get(&(lun, record)).cloned()
+    }
+
+    fn all_kept(&self, record: UnitRecord) -> Vec<LunHandle> {
+        let shown = self.inventories.lock();
+        let shown: BTreeMap<_, _> =
+            shown.values().flat_map(|inventory| inventory.luns.values()).map(|lun| (lun.id(), lun.clone())).collect();
+        let records = self.records().records.lock();
+        let luns = records.keys().filter(|(_, of)| *of == record).filter_map(|(lun, _)| shown.get(lun).cloned());
+        luns.collect()
     }
 
     fn keep(
         &self,
         lun: LunId,
-        record: Option<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), ReservationStoreError>> + Send + '_>> {
+        record: UnitRecord,
+        bytes: Option<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), UnitStoreError>> + Send + '_>> {
         Box::pin(async move {
             // Whoever looks meanwhile sees what was there before.
             tokio::task::yield_now().await;
-            if self.fails.load(Ordering::Relaxed) {
-                return Err(ReservationStoreError { lun, source: "no space".into() });
+            if self.records().fails.load(Ordering::Relaxed) {
+                return Err(UnitStoreError { lun, source: "no space".into() });
             }
-            let mut records = self.records.lock();
-            match record {
-                Some(record) => records.insert(lun, record),
-                None => records.remove(&lun),
+            let mut records = self.records().records.lock();
+            match bytes {
+                Some(bytes) => records.insert((lun, record), bytes),
+                None => records.remove(&(lun, record)),
             };
             Ok(())
         })

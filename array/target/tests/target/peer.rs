@@ -178,7 +178,8 @@ impl Peer {
             | Command::Unmap { .. }
             | Command::Verify { .. }
             | Command::PersistentReserveOut { .. }
-            | Command::ModeSelect { .. } => ScsiCommand::WRITE,
+            | Command::ModeSelect { .. }
+            | Command::Sanitize { .. } => ScsiCommand::WRITE,
             _ => ScsiCommand::READ,
         };
         ScsiCommand {

@@ -3,8 +3,8 @@
 use lunshadow_lun::{LunUsage, SpaceLevel};
 use lunshadow_scsi::vpd::{LogicalBlockProvisioning, page};
 use lunshadow_scsi::{
-    AdditionalSense, Command, FieldPointer, LbaExtent, LbaStatus, LogPage, ProvisioningParameter, ProvisioningStatus,
-    ResourceScope, Status, log_page,
+    AdditionalSense, Command, FieldPointer, LbaExtent, LbaStatus, LogPage, ModeData, ModeForm, ModePage, PageControl,
+    ProvisioningPage, ProvisioningParameter, ProvisioningStatus, ResourceScope, Status, Threshold, log_page, page_code,
 };
 use lunshadow_target::Completion;
 
@@ -46,7 +46,7 @@ async fn the_log_tells_how_much_room_there_is() {
 
     let mapped_bytes = (5 << 20) + 1;
     let available_bytes = (7 << 20) - 1;
-    *bench.controls.usage.lock() = Some(LunUsage { mapped_bytes, available_bytes });
+    *bench.controls.usage.lock() = Some(LunUsage { mapped_bytes, available_bytes, low_bytes: 0 });
     assert_eq!(supported().await, [0, 0x0c]);
     let subpages = LogPage::parse(&bench.data(DISK, log_sense(0, 0xff, 0)).await).expect("a page");
     assert_eq!((subpages.subpage, subpages.body), (0xff, vec![0, 0, 0, 0xff, 0x0c, 0]));
@@ -79,4 +79,51 @@ async fn little_room_is_told_once_until_there_was_plenty_again() {
     }
     *bench.controls.space.lock() = SpaceLevel::Full;
     assert_eq!(bench.ask(DISK, read(0, 1)).await, low);
+}
+
+fn threshold_pages(control: PageControl, (page, subpage): (u8, u8)) -> Command {
+    let (form, without_block_descriptor, allocation_len) = (ModeForm::Ten, true, 255);
+    Command::ModeSense { form, without_block_descriptor, control, page, subpage, allocation_len }
+}
+
+#[tokio::test]
+async fn a_mode_page_tells_the_threshold() {
+    let bench = Bench::new().await;
+    let missing = bench.ask(DISK, threshold_pages(PageControl::Current, page_code::PROVISIONING)).await;
+    assert_eq!(missing, invalid_field(FieldPointer::byte(3)), "storage does not say");
+    let usage = LunUsage { mapped_bytes: 0, available_bytes: 9 << 20, low_bytes: (3 << 20) + 5 };
+    *bench.controls.usage.lock() = Some(usage);
+    let pages = async |control, code| {
+        let data = bench.data(DISK, threshold_pages(control, code)).await;
+        ModeData::parse(ModeForm::Ten, &data).expect("mode data").pages
+    };
+    let threshold = Threshold { enabled: true, kind: 0, arming: 0, resource: 1, count: 3 };
+    let page = ModePage::Provisioning(ProvisioningPage { single_attention: false, thresholds: vec![threshold] });
+    for control in [PageControl::Current, PageControl::Default] {
+        assert_eq!(pages(control, page_code::PROVISIONING).await, std::slice::from_ref(&page));
+    }
+    let (informational, subpage) = page_code::PROVISIONING;
+    let of_page = pages(PageControl::Current, (informational, page_code::ALL_SUBPAGES)).await;
+    assert_eq!(of_page, [ModePage::InformationalExceptions, page.clone()]);
+    assert_eq!(pages(PageControl::Current, (informational, 0)).await, [ModePage::InformationalExceptions]);
+    assert_eq!(pages(PageControl::Current, (page_code::ALL, page_code::ALL_SUBPAGES)).await[3], page);
+    assert_eq!(pages(PageControl::Current, (page_code::ALL, 0)).await.len(), 3);
+    for code in [(page_code::ALL, subpage), (page_code::CACHING, subpage)] {
+        let refused = bench.ask(DISK, threshold_pages(PageControl::Current, code)).await;
+        assert_eq!(refused, invalid_field(FieldPointer::byte(3)), "{code:?}");
+    }
+    // The administrator's threshold is not for initiators to change; as it is it may be sent back.
+    let select = async |page: &ModePage| {
+        let list = ModeData { pages: vec![page.clone()], ..ModeData::default() }.to_bytes(ModeForm::Ten);
+        let parameter_len = u16::try_from(list.len()).expect("short");
+        let command = Command::ModeSelect { form: ModeForm::Ten, page_format: true, save: false, parameter_len };
+        bench.run(DISK, command, list).await
+    };
+    assert_eq!(select(&page).await, Completion::good());
+    let thresholds = vec![Threshold { count: 4, ..threshold }];
+    let other = ModePage::Provisioning(ProvisioningPage { single_attention: false, thresholds });
+    assert_eq!(select(&other).await.status, Status::CHECK_CONDITION);
+    let body = vec![1, 2, 3];
+    let wrong = ModePage::Other { page: informational, subpage: Some(subpage), body };
+    assert_eq!(select(&wrong).await.status, Status::CHECK_CONDITION);
 }

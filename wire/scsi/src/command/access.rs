@@ -15,7 +15,67 @@ pub enum Access {
     Reserving,
 }
 
+/// What state a unit has to be in for a command (SBC-3 4.3 and 4.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Any: it says what is there, or how it is.
+    Any,
+    /// It has to be done with sanitizing.
+    Sane,
+    /// There has to be a medium, too.
+    Loaded,
+    /// And the medium must not be protected.
+    Writable,
+    /// There has to be a medium, though it may be one that could not be sanitized.
+    Erasable,
+}
+
 impl Command {
+    /// What state the unit has to be in.
+    #[must_use]
+    pub const fn readiness(&self) -> Readiness {
+        match self {
+            Self::RequestSense { .. }
+            | Self::Inquiry { .. }
+            | Self::ReportLuns { .. }
+            | Self::ReportSupportedOperationCodes { .. }
+            | Self::ReportSupportedTaskManagementFunctions { .. } => Readiness::Any,
+            Self::LogSense { .. }
+            | Self::ModeSense { .. }
+            | Self::ModeSelect { .. }
+            | Self::ReportTargetPortGroups { .. }
+            | Self::PersistentReserveIn { .. }
+            | Self::PersistentReserveOut { .. }
+            | Self::Reserve(_)
+            | Self::Release(_)
+            | Self::StartStopUnit { .. }
+            | Self::PreventAllowMediumRemoval { .. }
+            | Self::ReceiveCopyStatus { .. }
+            | Self::ReceiveCopyOperatingParameters { .. }
+            | Self::ReceiveRodTokenInformation { .. } => Readiness::Sane,
+            Self::TestUnitReady
+            | Self::ReadCapacity10
+            | Self::ReadCapacity16 { .. }
+            | Self::ReadDefectData { .. }
+            | Self::GetLbaStatus { .. }
+            | Self::Read { .. }
+            | Self::Verify { .. }
+            | Self::PreFetch { .. }
+            | Self::SynchronizeCache { .. }
+            | Self::ExtendedCopy { .. }
+            | Self::PopulateToken { .. } => Readiness::Loaded,
+            Self::Write { .. }
+            | Self::WriteAndVerify { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::WriteAtomic { .. }
+            | Self::WriteSame { .. }
+            | Self::OrWrite { .. }
+            | Self::Unmap { .. }
+            | Self::WriteUsingToken { .. } => Readiness::Writable,
+            Self::Sanitize { .. } => Readiness::Erasable,
+        }
+    }
+
     /// How the command uses the unit.
     #[must_use]
     pub const fn access(&self) -> Access {
@@ -27,6 +87,7 @@ impl Command {
             | Self::LogSense { .. }
             | Self::ReportTargetPortGroups { .. }
             | Self::StartStopUnit { power: Power::Start, .. }
+            | Self::PreventAllowMediumRemoval { prevent: false }
             | Self::ReadCapacity10
             | Self::ReadCapacity16 { .. }
             | Self::ReadDefectData { .. }
@@ -43,6 +104,7 @@ impl Command {
             | Self::ReportSupportedOperationCodes { .. }
             | Self::ReportSupportedTaskManagementFunctions { .. }
             | Self::StartStopUnit { .. }
+            | Self::PreventAllowMediumRemoval { .. }
             | Self::Write { .. }
             | Self::WriteAndVerify { .. }
             | Self::CompareAndWrite { .. }
@@ -51,6 +113,7 @@ impl Command {
             | Self::OrWrite { .. }
             | Self::SynchronizeCache { .. }
             | Self::Unmap { .. }
+            | Self::Sanitize { .. }
             | Self::ExtendedCopy { .. }
             | Self::WriteUsingToken { .. } => Access::Changing,
             Self::PersistentReserveIn { .. }

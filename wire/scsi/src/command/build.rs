@@ -4,11 +4,11 @@ use super::{BlockRange, ByteCheck, CdbForm, Command, PageControl, Power, Reserve
 use crate::cdb::{
     BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
-    PlainCdb6, ReadDefectDataCdb10, ReadDefectDataCdb12, ReceiveCopyCdb, ReceiveTokenCdb, ReportLunsCdb,
-    RequestSenseCdb, ReserveCdb10, ServiceActionInCdb16, StartStopCdb, ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb,
-    opcode, service_action,
+    PlainCdb6, PreventAllowCdb, ReadDefectDataCdb10, ReadDefectDataCdb12, ReceiveCopyCdb, ReceiveTokenCdb,
+    ReportLunsCdb, RequestSenseCdb, ReserveCdb10, SanitizeCdb, ServiceActionInCdb16, StartStopCdb,
+    ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb, opcode, service_action,
 };
-use crate::{DefectForm, ModeForm, OperationCodes, SenseFormat};
+use crate::{DefectForm, ModeForm, OperationCodes, SanitizeAction, SenseFormat};
 
 /// The operation codes of one command in the forms of 6, 10, 12 and 16 bytes.
 type Forms = [Option<u8>; 4];
@@ -66,7 +66,7 @@ impl Command {
             | Self::PersistentReserveOut { .. }
             | Self::Reserve(_)
             | Self::Release(_) => self.reservation(),
-            Self::StartStopUnit { power, immediate } => start_stop_unit(power, immediate),
+            Self::StartStopUnit { .. } | Self::PreventAllowMediumRemoval { .. } | Self::Sanitize { .. } => self.state(),
             Self::ReadCapacity10 => Cdb::of(&BlockCdb10 { opcode: opcode::READ_CAPACITY_10, ..BlockCdb10::default() }),
             Self::ReadCapacity16 { allocation_len } => {
                 service_action_in(service_action::READ_CAPACITY_16, 0, allocation_len)
@@ -97,6 +97,22 @@ impl Command {
                 let form = if no_data_out { CdbForm::Sixteen } else { range.form() };
                 blocks(&WRITE_SAME, BlockRange { form, ..range }, flags)
             }
+        }
+    }
+
+    /// The CDB of a command that changes the state of the unit.
+    fn state(&self) -> Cdb {
+        match *self {
+            Self::StartStopUnit { power, immediate } => start_stop_unit(power, immediate),
+            Self::PreventAllowMediumRemoval { prevent } => Cdb::of(&PreventAllowCdb {
+                opcode: opcode::PREVENT_ALLOW_MEDIUM_REMOVAL,
+                prevent: u8::from(prevent),
+                ..PreventAllowCdb::default()
+            }),
+            Self::Sanitize { action, immediate, unrestricted_exit, parameter_len } => {
+                sanitize(action, (immediate, unrestricted_exit), parameter_len)
+            }
+            _ => unreachable!("only changes of state come here"),
         }
     }
 
@@ -376,6 +392,16 @@ fn unmap(anchor: bool, parameter_len: u16) -> Cdb {
         anchor: u8::from(anchor),
         parameter_len: parameter_len.into(),
         ..UnmapCdb::default()
+    })
+}
+
+fn sanitize(action: SanitizeAction, (immediate, unrestricted_exit): (bool, bool), parameter_len: u16) -> Cdb {
+    let flags = u8::from(immediate) << 7 | u8::from(unrestricted_exit) << 5;
+    Cdb::of(&SanitizeCdb {
+        opcode: opcode::SANITIZE,
+        action: flags | action.code(),
+        parameter_len: parameter_len.into(),
+        ..SanitizeCdb::default()
     })
 }
 

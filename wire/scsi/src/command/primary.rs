@@ -1,8 +1,8 @@
-//! TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, START STOP UNIT, LOG SENSE: what a unit is and how it is.
+//! TEST UNIT READY, REQUEST SENSE, INQUIRY, REPORT LUNS, START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL, LOG SENSE: what a unit is and how it is.
 
 use super::table::{form, invalid_bit, invalid_byte, layout};
 use super::{CdbError, Command, CommandForm, Power};
-use crate::cdb::{InquiryCdb, LogSenseCdb, ReportLunsCdb, RequestSenseCdb, StartStopCdb, opcode};
+use crate::cdb::{InquiryCdb, LogSenseCdb, PreventAllowCdb, ReportLunsCdb, RequestSenseCdb, StartStopCdb, opcode};
 use crate::{SelectReport, SenseFormat};
 
 pub(super) const FORMS: &[CommandForm] = &[
@@ -11,6 +11,11 @@ pub(super) const FORMS: &[CommandForm] = &[
     form!("INQUIRY", [opcode::INQUIRY, 0x01, 0xff, 0xff, 0xff, 0], inquiry),
     form!("REPORT LUNS", [opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0], report_luns),
     form!("START STOP UNIT", [opcode::START_STOP_UNIT, 0x01, 0, 0x0f, 0xf7, 0], start_stop_unit),
+    form!(
+        "PREVENT ALLOW MEDIUM REMOVAL",
+        [opcode::PREVENT_ALLOW_MEDIUM_REMOVAL, 0, 0, 0, 0x01, 0],
+        prevent_allow_medium_removal
+    ),
     form!("LOG SENSE", [opcode::LOG_SENSE, 0, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0], log_sense),
 ];
 
@@ -50,6 +55,12 @@ fn start_stop_unit(cdb: &[u8]) -> Result<Command, CdbError> {
         (condition, _) => Power::Condition(condition),
     };
     Ok(Command::StartStopUnit { power, immediate: cdb.immed & 1 != 0 })
+}
+
+fn prevent_allow_medium_removal(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &PreventAllowCdb = layout(cdb)?;
+    // The upper bit of PREVENT was for media changers and is obsolete.
+    Ok(Command::PreventAllowMediumRemoval { prevent: cdb.prevent & 1 != 0 })
 }
 
 fn log_sense(cdb: &[u8]) -> Result<Command, CdbError> {

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{
-    CdbError, CdbForm, Command, mode, primary, provisioning, reports, reservation, third_party_copy, transfer,
+    CdbError, CdbForm, Command, mode, primary, provisioning, reports, reservation, sanitize, third_party_copy, transfer,
 };
 use crate::FieldPointer;
 
@@ -23,13 +23,14 @@ pub struct CommandForm {
 pub(super) type Parser = fn(&[u8]) -> Result<Command, CdbError>;
 
 /// The families. Rows of one operation code stand together.
-static FAMILIES: [&[CommandForm]; 7] = [
+static FAMILIES: [&[CommandForm]; 8] = [
     transfer::FORMS,
     primary::FORMS,
     provisioning::FORMS,
     mode::FORMS,
     reports::FORMS,
     reservation::FORMS,
+    sanitize::FORMS,
     third_party_copy::FORMS,
 ];
 

@@ -34,6 +34,8 @@ codes! {
     NOT_READY = 0x04, 0x00, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE";
     /// The pool is out of space for a while.
     SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14, "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS";
+    /// A sanitize operation is under way.
+    SANITIZE_IN_PROGRESS = 0x04, 0x1b, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS";
     /// The list identifier is that of a copy that is not done.
     OPERATION_IN_PROGRESS = 0x00, 0x16, "OPERATION IN PROGRESS";
     /// A logical unit of an EXTENDED COPY cannot be reached.
@@ -94,10 +96,14 @@ codes! {
     INSUFFICIENT_RESOURCES_FOR_TOKEN = 0x55, 0x0d, "INSUFFICIENT RESOURCES TO CREATE ROD TOKEN";
     /// There are as many registrations as the target takes.
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04, "INSUFFICIENT REGISTRATION RESOURCES";
+    /// The last sanitize operation failed.
+    SANITIZE_COMMAND_FAILED = 0x31, 0x03, "SANITIZE COMMAND FAILED";
     /// The pool has less room than the administrator wants to be told of.
     THIN_PROVISIONING_SOFT_THRESHOLD_REACHED = 0x38, 0x07, "THIN PROVISIONING SOFT THRESHOLD REACHED";
     /// Saved values of mode pages were asked for, and there are none.
     SAVING_PARAMETERS_NOT_SUPPORTED = 0x39, 0x00, "SAVING PARAMETERS NOT SUPPORTED";
+    /// A medium was put in.
+    MEDIUM_MAY_HAVE_CHANGED = 0x28, 0x00, "NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED";
     /// The first command after the nexus came into being.
     POWER_ON_OR_RESET = 0x29, 0x00, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED";
     /// The logical unit, or the target, was reset by task management.
@@ -118,10 +124,14 @@ codes! {
     COMMANDS_CLEARED_BY_ANOTHER = 0x2f, 0x00, "COMMANDS CLEARED BY ANOTHER INITIATOR";
     /// There is no medium in the unit.
     MEDIUM_NOT_PRESENT = 0x3a, 0x00, "MEDIUM NOT PRESENT";
+    /// INQUIRY would answer something else than before.
+    INQUIRY_DATA_CHANGED = 0x3f, 0x03, "INQUIRY DATA HAS CHANGED";
     /// The list of LUNs is not what REPORT LUNS answered last.
     REPORTED_LUNS_DATA_CHANGED = 0x3f, 0x0e, "REPORTED LUNS DATA HAS CHANGED";
     /// The target failed in itself.
     INTERNAL_TARGET_FAILURE = 0x44, 0x00, "INTERNAL TARGET FAILURE";
+    /// Somebody keeps the medium in the unit.
+    MEDIUM_REMOVAL_PREVENTED = 0x53, 0x02, "MEDIUM REMOVAL PREVENTED";
     /// The transport lost or damaged data.
     PROTOCOL_SERVICE_CRC_ERROR = 0x47, 0x05, "PROTOCOL SERVICE CRC ERROR";
     /// Data came out of sequence.

@@ -14,6 +14,8 @@ pub struct BlockDeviceCharacteristics {
     pub rotation_rate: u16,
     /// NOMINAL FORM FACTOR, 0 if none.
     pub form_factor: u8,
+    /// WABEREQ: what reading a block answers between BLOCK ERASE and the next write to it; 0 if that is not said, 1 if data comes.
+    pub after_block_erase: u8,
 }
 
 impl BlockDeviceCharacteristics {
@@ -26,7 +28,7 @@ impl BlockDeviceCharacteristics {
         let bytes = Bytes {
             rotation_rate: self.rotation_rate.into(),
             product_type: 0,
-            form_factor: self.form_factor & 0x0f,
+            form_factor: self.form_factor & 0x0f | (self.after_block_erase & 3) << 6,
             reserved: [0; 56],
         };
         with_header(peripheral, page::BLOCK_DEVICE_CHARACTERISTICS, bytes.as_bytes())
@@ -38,7 +40,11 @@ impl BlockDeviceCharacteristics {
     /// Too few bytes for a header, or another page.
     pub fn parse(bytes: &[u8]) -> Result<Self, ResponseError> {
         let data: Bytes = padded_body(page::BLOCK_DEVICE_CHARACTERISTICS, bytes)?;
-        Ok(Self { rotation_rate: data.rotation_rate.get(), form_factor: data.form_factor & 0x0f })
+        Ok(Self {
+            rotation_rate: data.rotation_rate.get(),
+            form_factor: data.form_factor & 0x0f,
+            after_block_erase: data.form_factor >> 6,
+        })
     }
 }
 

@@ -1,20 +1,43 @@
-//! What the target keeps of persistent reservations.
+//! What the target keeps of LUNs, such as persistent reservations.
 
 use bytes::Bytes;
 use lunshadow_catalog::LunDeletion;
 use lunshadow_control::LunId;
-use lunshadow_lun::LunMap;
+use lunshadow_lun::{LunHandle, LunMap, UnitRecord};
 
 use crate::setup::TestArray;
 
-async fn keep(array: &TestArray, lun: LunId, record: Option<&'static str>) {
-    let store = array.catalog.reservation_store().expect("the catalog keeps them");
-    store.keep(lun, record.map(|record| Bytes::from_static(record.as_bytes()))).await.unwrap();
+async fn keep(array: &TestArray, lun: LunId, bytes: Option<&'static str>) {
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    let bytes = bytes.map(|bytes| Bytes::from_static(bytes.as_bytes()));
+    store.keep(lun, UnitRecord::Reservations, bytes).await.unwrap();
 }
 
 fn kept(array: &TestArray, lun: LunId) -> Option<Bytes> {
-    let store = array.catalog.reservation_store().expect("the catalog keeps them");
-    store.kept(lun)
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    store.kept(lun, UnitRecord::Reservations)
+}
+
+fn being_sanitized(array: &TestArray) -> Vec<LunId> {
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    store.all_kept(UnitRecord::Sanitize).iter().map(LunHandle::id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_one_lun_do_not_get_in_each_others_way() {
+    let array = TestArray::new().await;
+    let lun = array.sources[0];
+    keep(&array, lun, Some("reservations")).await;
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    assert_eq!((store.kept(lun, UnitRecord::Sanitize), being_sanitized(&array)), (None, vec![]));
+    store.keep(lun, UnitRecord::Sanitize, Some("sanitize".into())).await.unwrap();
+    let array = array.reopen().await;
+    assert_eq!((kept(&array, lun), being_sanitized(&array)), (Some("reservations".into()), vec![lun]));
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    assert_eq!(store.kept(lun, UnitRecord::Sanitize), Some("sanitize".into()));
+    keep(&array, lun, None).await;
+    let array = array.reopen().await;
+    assert_eq!((kept(&array, lun), being_sanitized(&array)), (None, vec![lun]));
 }
 
 #[tokio::test(start_paused = true)]
