@@ -64,6 +64,7 @@ mod table_scrub;
 mod usage;
 mod verify;
 mod views;
+mod wiping;
 mod writing;
 
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};

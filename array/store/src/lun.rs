@@ -21,6 +21,7 @@ use crate::record::LunSlot;
 use crate::sharing::PinnedLun;
 use crate::state::{PageError, Refusal, Shared, State};
 use crate::views::LeafOf;
+use crate::wiping;
 use crate::writing::{LeafWrite, Written};
 
 const LOGICAL_LEN: u64 = LOGICAL_BLOCK_BYTES as u64;
@@ -211,11 +212,14 @@ impl StoreLun {
             let mut watch = self.shared.watch();
             let generation = {
                 let mut state = self.shared.state.lock();
-                // What is being reclaimed comes in any case, so that waiting for it is no attempt.
-                let is_reclaiming = self.shared.hurry_reclaim(&mut state);
+                // What is being reclaimed or wiped comes in any case, so that waiting for it is no attempt.
+                let is_wiping = state.pages.space.wiping_count() > 0;
+                let is_reclaiming = self.shared.hurry_reclaim(&mut state) || is_wiping;
                 rounds += usize::from(!is_reclaiming);
                 if state.pages.space.returning_count() > 0 {
                     Some(self.shared.want_checkpoint(&mut state))
+                } else if is_wiping {
+                    None
                 } else if state.pages.space.free_count() >= state.limits.reserve_blocks + blocks {
                     // What was on its way back has come just now.
                     continue;
@@ -348,7 +352,11 @@ impl Lun for StoreLun {
         let state = self.shared.state.lock();
         let mapped_blocks = self.entry(&state).map_or(0, |lun| lun.mapped_blocks);
         let bytes = |blocks: u64| blocks * BLOCK_LEN;
-        Some(LunUsage { mapped_bytes: bytes(mapped_blocks), available_bytes: bytes(state.available_blocks()) })
+        Some(LunUsage {
+            mapped_bytes: bytes(mapped_blocks),
+            available_bytes: bytes(state.available_blocks()),
+            low_bytes: bytes(state.limits.low_blocks),
+        })
     }
 
     async fn extent(&self, at: Lba, count: BlockCount) -> Result<Extent, LunError> {
@@ -393,6 +401,11 @@ impl Lun for StoreLun {
         // Again if the LUN has got another length meanwhile.
         while !self.discard_as_long(at, count, self.length()).await? {}
         Ok(())
+    }
+
+    async fn wipe_unused(&self) -> Result<(), LunError> {
+        let _request = self.shared.requests.begin();
+        wiping::run(&self.shared).await
     }
 
     async fn pin(&self) -> Result<Option<LunHandle>, LunError> {

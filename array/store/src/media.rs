@@ -6,6 +6,7 @@ mod measure;
 mod reading;
 mod ring;
 mod transfer;
+mod wiping;
 
 pub(crate) use glance::Glance;
 
@@ -14,7 +15,7 @@ use std::ops::Range;
 
 use lunshadow_lun::AlignedBuffer;
 
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page, index};
 
 pub(crate) use file::is_block_device;
 pub use file::{FileMedia, FileMediaError, IoMode};
@@ -64,6 +65,16 @@ pub trait Media: Send + Sync + 'static {
     /// As [`Media::write_at`], for any of them; the others may be written or not.
     fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
         parts.iter().try_for_each(|part| self.write_at(part.offset_bytes, part.data))
+    }
+
+    /// Overwrites ranges, which nothing refers to, with zeros, durably. What the medium holds of them in places of its own, as flash does, is beyond
+    /// this.
+    ///
+    /// # Errors
+    /// As [`Media::write_at`] and [`Media::sync`].
+    fn wipe(&self, ranges: &[Range<u64>]) -> io::Result<()> {
+        wiping::overwrite(ranges, |at, zeros| self.write_at(at, zeros))?;
+        self.sync()
     }
 
     /// Makes durable all writes that ended before the call.

@@ -28,7 +28,7 @@ use crate::record::Record;
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
-use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, scrub, usage};
+use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, scrub, usage, wiping};
 
 /// The name of the file in a pool's directory.
 pub const POOL_FILE: &str = "pool.lunshadow";
@@ -239,30 +239,7 @@ impl StorePool {
     /// # Errors
     /// [`PoolError::Poisoned`], [`PoolError::OutOfSpace`] if the medium itself has no space for a checkpoint.
     pub async fn wait_reclaimed(&self) -> Result<(), PoolError> {
-        let mut watch = self.shared.watch();
-        let mut checkpoint = None;
-        // A checkpoint that waits for the medium to have space tries again first.
-        self.shared.want_checkpoint(&mut self.shared.state.lock());
-        loop {
-            {
-                let mut state = self.shared.state.lock();
-                if state.poisoned {
-                    return Err(PoolError::Poisoned);
-                }
-                if state.medium_full {
-                    return Err(PoolError::OutOfSpace);
-                }
-                if self.shared.hurry_reclaim(&mut state) {
-                    // News come with each step.
-                } else if checkpoint.is_none() {
-                    checkpoint = Some(self.shared.want_checkpoint(&mut state));
-                }
-                if checkpoint.is_some_and(|generation| state.pages.space.released_generation() >= generation) {
-                    return Ok(());
-                }
-            }
-            watch.changed().await.map_err(|_| PoolError::Poisoned)?;
-        }
+        wiping::given_back(&self.shared).await
     }
 
     /// Waits until everything that is known to lie scattered has been put in order, as far as that is possible now, without regard to

@@ -72,6 +72,8 @@ pub(crate) struct Space {
     /// How many of the used blocks hold map pages.
     map_count: u64,
     usable_count: u64,
+    /// How many of the held blocks are held because they are being wiped.
+    wiping_count: u64,
     /// Freed since the last freeze.
     freed: RegionSet,
     /// Freed before the freeze of the checkpoint that is being written.
@@ -101,6 +103,7 @@ impl Space {
             used_count,
             map_count,
             usable_count: geometry.usable_blocks(),
+            wiping_count: 0,
             freed: RegionSet::default(),
             frozen: None,
             draining: VecDeque::new(),
@@ -147,6 +150,11 @@ impl Space {
     /// How many blocks could be taken now.
     pub(crate) fn free_count(&self) -> u64 {
         self.usable_count.saturating_sub(self.used_count + self.held.count())
+    }
+
+    /// How many free blocks cannot be taken only because they are being wiped.
+    pub(crate) fn wiping_count(&self) -> u64 {
+        self.wiping_count
     }
 
     /// How many freed blocks are on their way back.
@@ -419,6 +427,30 @@ impl Space {
         places.filter(move |at| page.count(*at) == 0 && !held.as_ref().is_some_and(|held| held.contains(*at)))
     }
 
+    /// Holds all free blocks of a region; the runs of them. `None` if a fault was added.
+    pub(crate) fn hold_free(&mut self, cache: &mut Cache, region: u64, faults: &mut Faults) -> Option<Vec<Range<u64>>> {
+        if !self.touch_region(cache, region, faults) {
+            return None;
+        }
+        let free: Vec<usize> = self.free_in(cache, region).collect();
+        let place = |at: usize| self.geometry.region_start(region) + u64::try_from(at).expect("a place in a region");
+        let runs = free.chunk_by(|at, next| at + 1 == *next).map(|run| place(run[0])..place(run[0]) + blocks_in(run));
+        let runs = runs.collect();
+        self.wiping_count += blocks_in(&free);
+        free.into_iter().for_each(|at| {
+            self.held.insert(region, at);
+        });
+        Some(runs)
+    }
+
+    /// Lets go of what [`Space::hold_free`] holds.
+    pub(crate) fn let_go(&mut self, runs: &[Range<u64>]) {
+        for run in runs {
+            self.wiping_count -= run.end - run.start;
+            run.clone().for_each(|block| self.unhold(block));
+        }
+    }
+
     /// Keeps those regions clear that have most free blocks, of some that come next for data; of each, half at least is free. False if there are
     /// none. `None` if faults were added.
     pub(crate) fn keep_sparse_clear(&mut self, cache: &mut Cache, faults: &mut Faults) -> Option<bool> {
@@ -525,6 +557,10 @@ impl Space {
     pub(crate) fn is_draining(&self) -> bool {
         !self.draining.is_empty()
     }
+}
+
+fn blocks_in(run: &[usize]) -> u64 {
+    u64::try_from(run.len()).expect("as many as a region has")
 }
 
 /// Takes one from a count; true if it was the last.

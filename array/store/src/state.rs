@@ -173,7 +173,9 @@ pub(crate) struct Shared {
 impl State {
     /// How many blocks of data can be written now, without what may come back.
     pub(crate) fn available_blocks(&self) -> u64 {
-        self.pages.space.free_count().saturating_sub(self.limits.reserve_blocks)
+        // What is being wiped comes back without anybody's doing.
+        let free = self.pages.space.free_count() + self.pages.space.wiping_count();
+        free.saturating_sub(self.limits.reserve_blocks)
     }
 
     /// Whether so many pages have changed that writers wait for a checkpoint.

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
 use super::reading::ReadRing;
 use super::ring::Rings;
-use super::{Media, ReadPart, Reading, WritePart, measure, transfer};
+use super::{Media, ReadPart, Reading, WritePart, measure, transfer, wiping};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 
 /// How requests are to reach a file.
@@ -367,6 +367,26 @@ impl Media for FileMedia {
             Some(rings) if runs.len() > RUNS_MAX => rings.write(&self.file, parts, self.unit()),
             _ => runs.into_iter().try_for_each(|run| transfer::write_gathered(&self.file, run, self.unit())),
         }
+    }
+
+    fn wipe(&self, ranges: &[Range<u64>]) -> io::Result<()> {
+        let mut parts = Vec::new();
+        for range in ranges {
+            if self.is_device {
+                parts.push(range.clone());
+            } else {
+                parts.extend(wiping::written_parts(&self.file, range)?);
+            }
+        }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        wiping::overwrite(&parts, |at, zeros| self.write_at(at, zeros))?;
+        self.sync()?;
+        if !self.is_device {
+            wiping::forget(&self.file, &parts);
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -41,7 +41,7 @@ pub(crate) fn cases(default: u32) -> u32 {
 
 fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
-    match random.random_range(0..50) {
+    match random.random_range(0..52) {
         0 | 1 => Action::Create { length: lun },
         2..=15 => Action::Write { lun, window, at, count },
         16 => Action::WriteZeros { lun, window, at, count },
@@ -58,6 +58,7 @@ fn random_action(random: &mut SmallRng) -> Action {
         41 | 42 => Action::Pin { lun },
         43 => Action::Unpin,
         44..=48 => Action::Share { from: lun ^ window, to: lun, window, at, count },
+        49 | 50 => Action::Wipe { lun },
         _ => Action::Checkpoint,
     }
 }

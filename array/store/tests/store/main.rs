@@ -42,3 +42,5 @@ mod sharing;
 mod sim_media;
 #[cfg(test)]
 mod tolerant;
+#[cfg(test)]
+mod wiping;

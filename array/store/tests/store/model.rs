@@ -49,6 +49,7 @@ pub(crate) enum Action {
     DiscardAll { lun: u8 },
     Read { lun: u8 },
     Flush { lun: u8 },
+    Wipe { lun: u8 },
     Snapshot { mask: u8 },
     PrepareAndAbort { mask: u8 },
     Delete { lun: u8 },
@@ -135,6 +136,13 @@ impl World {
             Action::Flush { lun } => match pick(&self.model, lun) {
                 Some(lun) => {
                     self.pool.open(lun).unwrap().flush().await.unwrap();
+                    true
+                }
+                None => false,
+            },
+            Action::Wipe { lun } => match pick(&self.model, lun) {
+                Some(lun) => {
+                    self.pool.open(lun).unwrap().wipe_unused().await.unwrap();
                     true
                 }
                 None => false,

@@ -47,6 +47,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (any::<u8>(), place()).prop_map(|(from, (to, window, at, count))| Action::Share { from, to, window, at, count }),
         1 => Just(Action::Checkpoint),
         1 => Just(Action::Reclaim),
+        1 => any::<u8>().prop_map(|lun| Action::Wipe { lun }),
         2 => Just(Action::Defragment),
     ]
 }

@@ -290,6 +290,18 @@ impl Media for SimMedia {
         Ok(())
     }
 
+    /// What it never had needs no zeros, as in a sparse file.
+    fn wipe(&self, ranges: &[std::ops::Range<u64>]) -> io::Result<()> {
+        let filled = self.image().filled();
+        for range in ranges {
+            let blocks = range.start / BLOCK as u64..range.end / BLOCK as u64;
+            for block in filled.iter().filter(|block| blocks.contains(*block)) {
+                self.write_at(block * BLOCK as u64, &[0; BLOCK])?;
+            }
+        }
+        self.sync()
+    }
+
     fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.lock();
         Self::attempt(&mut inner, Attempt::Write { offset_bytes })?;
