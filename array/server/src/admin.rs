@@ -8,7 +8,7 @@ use lunshadow_catalog::{AdministeredSet, LunDeletion};
 use lunshadow_control::api::{
     AdminHost, AdminLun, AdminLunsAnswer, AdminMapping, AdminSet, AdminSetsAnswer, AdminShadowLun, AssignedAnswer,
     DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
-    NewSetRequest, OutcomeAnswer, RenameRequest, TargetsAnswer,
+    NewSetRequest, OutcomeAnswer, PresentationRequest, RenameRequest, TargetsAnswer,
 };
 use lunshadow_control::{ChapAccounts, HostId, LunId, Outcome, ProblemCode};
 use lunshadow_lun::{BlockCount, LunNumber, Pool};
@@ -155,6 +155,8 @@ pub(crate) async fn luns<P: Pool>(State(service): State<Shared<P>>, _: Administr
         len_bytes: lun.block_count.bytes(),
         hosts: mappings(lun.mappings),
         shadow_count: number(lun.shadow_count),
+        removable: lun.presentation.removable,
+        write_protected: lun.presentation.write_protected,
     });
     Ok(Json(AdminLunsAnswer { luns: luns.collect() }))
 }
@@ -186,6 +188,17 @@ pub(crate) async fn grow_lun<P: Pool>(
     Body(request): Body<NewLunRequest>,
 ) -> Answer<OutcomeAnswer> {
     let outcome = service.catalog.grow_lun(service.lun(&lun)?, blocks(request.len_bytes)?).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
+}
+
+pub(crate) async fn present_lun<P: Pool>(
+    State(service): State<Shared<P>>,
+    _: Administrator,
+    Path(lun): Path<String>,
+    Body(request): Body<PresentationRequest>,
+) -> Answer<OutcomeAnswer> {
+    let PresentationRequest { removable, write_protected } = request;
+    let outcome = service.catalog.present_lun(service.lun(&lun)?, removable, write_protected).await?;
     Ok(Json(OutcomeAnswer { outcome }))
 }
 

@@ -67,6 +67,7 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::CreateLun => by(operation, admin::create_lun::<P>),
         Operation::RenameLun => by(operation, admin::rename_lun::<P>),
         Operation::GrowLun => by(operation, admin::grow_lun::<P>),
+        Operation::PresentLun => by(operation, admin::present_lun::<P>),
         Operation::DeleteLun => by(operation, admin::delete_lun::<P>),
         Operation::MapLun => by(operation, admin::map_lun::<P>),
         Operation::UnmapLun => by(operation, admin::unmap_lun::<P>),

@@ -6,7 +6,7 @@ use lunshadow_control::api::{
     ADMIN_COPIES, ADMIN_EXPORTS, ADMIN_HOSTS, ADMIN_IMPORTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS,
     ADMIN_TRANSFERS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer, DeleteLunRequest,
     EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, NewSetRequest,
-    OutcomeAnswer, RenameRequest, TargetsAnswer, WaitRequest,
+    OutcomeAnswer, PresentationRequest, RenameRequest, TargetsAnswer, WaitRequest,
 };
 use lunshadow_control::{
     CapacityRequest, ChapAccounts, ContentExtent, CopiesAnswer, CopyRequest, CopyState, ExportRequest, ExtentsAnswer,
@@ -116,6 +116,14 @@ impl AdminClient {
     /// `UnknownLun`, `InvalidRequest` when it is longer already; [`ArrayError`].
     pub fn grow_lun(&self, name: &str, len_bytes: u64) -> Result<Outcome, ArrayError> {
         self.done(Verb::Post, &format!("{}/grow", lun_path(name)), &NewLunRequest { len_bytes })
+    }
+
+    /// Has initiators see a LUN otherwise.
+    ///
+    /// # Errors
+    /// `UnknownLun`; [`ArrayError`].
+    pub fn present_lun(&self, name: &str, request: &PresentationRequest) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Post, &format!("{}/presentation", lun_path(name)), request)
     }
 
     /// Deletes a LUN.

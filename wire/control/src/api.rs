@@ -33,6 +33,7 @@
 //! | PUT | `/v1/admin/luns/{name}` | [`NewLunRequest`] → [`NewLunAnswer`] |
 //! | POST | `/v1/admin/luns/{name}/rename` | [`RenameRequest`] → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/luns/{name}/grow` | [`NewLunRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/admin/luns/{name}/presentation` | [`PresentationRequest`] → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/luns/{name}/delete` | [`DeleteLunRequest`] → [`OutcomeAnswer`] |
 //! | PUT, DELETE | `/v1/admin/luns/{name}/hosts/{host}` | maps, unmaps → [`AssignedAnswer`], [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_SETS`] | → [`AdminSetsAnswer`] |
@@ -319,6 +320,18 @@ pub struct RenameRequest {
     pub name: String,
 }
 
+/// How initiators see a LUN. What is left out stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresentationRequest {
+    /// Initiators can eject and load it (RMB). Its data stays where it is, and it is loaded after a restart.
+    #[serde(default)]
+    pub removable: Option<bool>,
+    /// Initiators cannot change it: writes are refused (WP).
+    #[serde(default)]
+    pub write_protected: Option<bool>,
+}
+
 /// What may happen when a LUN is deleted. Without either the LUN has to be unmapped and must have no shadow LUNs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -360,6 +373,12 @@ pub struct AdminLun {
     pub hosts: Vec<AdminMapping>,
     /// How many shadow LUNs of it there are.
     pub shadow_count: u32,
+    /// Whether initiators can eject and load it.
+    #[serde(default)]
+    pub removable: bool,
+    /// Whether writes of initiators are refused.
+    #[serde(default)]
+    pub write_protected: bool,
 }
 
 /// A mapping.

@@ -15,8 +15,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::api::{
     AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, DeleteLunRequest, EnrolAnswer, EnrolRequest,
     EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest,
-    NewSetRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, Problem, RenameRequest,
-    ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
+    NewSetRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, PresentationRequest, Problem,
+    RenameRequest, ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use crate::{
     BlockContent, CONTENT_MEDIA_TYPE, CapacityRequest, ChapAccounts, CopiesAnswer, CopyRequest, CopyState,
@@ -172,6 +172,8 @@ operations! {
         takes RenameRequest, answers OutcomeAnswer;
     GrowLun: Post "/v1/admin/luns/{lun}/grow", Administrator, "Makes a LUN longer; hosts that see it are told",
         takes NewLunRequest, answers OutcomeAnswer;
+    PresentLun: Post "/v1/admin/luns/{lun}/presentation", Administrator, "Has initiators see a LUN otherwise; hosts that see it are told",
+        takes PresentationRequest, answers OutcomeAnswer;
     DeleteLun: Post "/v1/admin/luns/{lun}/delete", Administrator, "Deletes a LUN with its data",
         takes DeleteLunRequest, answers OutcomeAnswer;
     MapLun: Put "/v1/admin/luns/{lun}/hosts/{host}", Administrator, "Maps a LUN to a host", answers AssignedAnswer;

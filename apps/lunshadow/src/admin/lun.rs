@@ -1,16 +1,25 @@
 //! `lunshadow lun …`: LUNs, and who sees them.
 
-use lunshadow_control::RevertRequest;
-use lunshadow_control::api::{AdminLun, AdminLunsAnswer, AdminMapping, DeleteLunRequest, OutcomeAnswer};
+use lunshadow_control::api::{
+    AdminLun, AdminLunsAnswer, AdminMapping, DeleteLunRequest, OutcomeAnswer, PresentationRequest,
+};
+use lunshadow_control::{Outcome, RevertRequest};
 
 use super::table::{row, table};
 use super::{Service, told};
-use crate::cli::{AdminArgs, LunDeleteArgs, LunRenameArgs, LunRevertArgs, LunSizeArgs, MappingArgs};
+use crate::cli::{
+    AdminArgs, LunCreateArgs, LunDeleteArgs, LunGrowArgs, LunRenameArgs, LunRevertArgs, LunSwitchArgs, MappingArgs,
+};
 use crate::console::bytes;
 
-pub(super) fn create(args: &LunSizeArgs) -> anyhow::Result<()> {
+pub(super) fn create(args: &LunCreateArgs) -> anyhow::Result<()> {
     let service = Service::of(&args.admin)?;
     let made = service.answered(service.client.create_lun(&args.name, args.size))?;
+    // Nobody sees it yet.
+    if args.removable {
+        let request = PresentationRequest { removable: Some(true), ..PresentationRequest::default() };
+        service.answered(service.client.present_lun(&args.name, &request))?;
+    }
     service.print(&made, |made| {
         let outcome = told(made.outcome, "is made", "was there already");
         format!("LUN {} {outcome}: {}, serial {}", args.name, bytes(args.size), made.lun)
@@ -24,12 +33,24 @@ pub(super) fn list(args: &AdminArgs) -> anyhow::Result<()> {
         if answer.luns.is_empty() {
             return "no LUNs; make one with: lunshadow lun create NAME --size SIZE".to_owned();
         }
-        let mut rows = vec![row(["LUN", "SIZE", "SERIAL", "SHADOWS", "SEEN BY"])];
-        rows.extend(answer.luns.iter().map(|AdminLun { lun, name, len_bytes, hosts, shadow_count }| {
-            row([name, &bytes(*len_bytes), &lun.to_string(), &shadow_count.to_string(), &seen_by(hosts)])
+        let mut rows = vec![row(["LUN", "SIZE", "SERIAL", "SHADOWS", "KIND", "SEEN BY"])];
+        rows.extend(answer.luns.iter().map(|lun| {
+            let AdminLun { lun: serial, name, len_bytes, hosts, shadow_count, .. } = lun;
+            let (serial, shadow_count) = (serial.to_string(), shadow_count.to_string());
+            row([name, &bytes(*len_bytes), &serial, &shadow_count, kind(lun), &seen_by(hosts)])
         }));
         table(&rows)
     })
+}
+
+/// What distinguishes a LUN from others.
+const fn kind(lun: &AdminLun) -> &'static str {
+    match (lun.removable, lun.write_protected) {
+        (false, false) => "",
+        (true, false) => "removable",
+        (false, true) => "protected",
+        (true, true) => "removable, protected",
+    }
 }
 
 /// The hosts that see a LUN, with its number there.
@@ -69,11 +90,35 @@ pub(super) fn rename(args: &LunRenameArgs) -> anyhow::Result<()> {
     })
 }
 
-pub(super) fn grow(args: &LunSizeArgs) -> anyhow::Result<()> {
+pub(super) fn grow(args: &LunGrowArgs) -> anyhow::Result<()> {
     let service = Service::of(&args.admin)?;
     let outcome = service.answered(service.client.grow_lun(&args.name, args.size))?;
     service.print(&OutcomeAnswer { outcome }, |answer| {
         format!("LUN {} {} {}", args.name, told(answer.outcome, "has now", "had already"), bytes(args.size))
+    })
+}
+
+pub(super) fn protect(args: &LunSwitchArgs) -> anyhow::Result<()> {
+    let request = PresentationRequest { write_protected: Some(!args.off), ..PresentationRequest::default() };
+    present(args, &request, "write protected")
+}
+
+pub(super) fn removable(args: &LunSwitchArgs) -> anyhow::Result<()> {
+    let request = PresentationRequest { removable: Some(!args.off), ..PresentationRequest::default() };
+    present(args, &request, "removable")
+}
+
+fn present(args: &LunSwitchArgs, request: &PresentationRequest, property: &str) -> anyhow::Result<()> {
+    let service = Service::of(&args.admin)?;
+    let outcome = service.answered(service.client.present_lun(&args.name, request))?;
+    service.print(&OutcomeAnswer { outcome }, |answer| {
+        let name = &args.name;
+        match (answer.outcome, args.off) {
+            (Outcome::Done, false) => format!("LUN {name} is {property} now"),
+            (Outcome::AlreadySo, false) => format!("LUN {name} was {property} already"),
+            (Outcome::Done, true) => format!("LUN {name} is not {property} any more"),
+            (Outcome::AlreadySo, true) => format!("LUN {name} was not {property}"),
+        }
     })
 }
 

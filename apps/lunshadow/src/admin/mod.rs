@@ -103,6 +103,8 @@ pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
         LunCommand::Unmap(args) => lun::unmap(args),
         LunCommand::Rename(args) => lun::rename(args),
         LunCommand::Grow(args) => lun::grow(args),
+        LunCommand::Protect(args) => lun::protect(args),
+        LunCommand::Removable(args) => lun::removable(args),
         LunCommand::Delete(args) => lun::delete(args),
         LunCommand::Copies(args) => copy::list(args),
         LunCommand::CancelCopy(args) => copy::cancel(args),

@@ -134,6 +134,8 @@ mod tests {
             len_bytes: 512,
             hosts: hosts.iter().map(mapping).collect(),
             shadow_count: 0,
+            removable: false,
+            write_protected: false,
         }
     }
 

@@ -9,6 +9,7 @@ mod crash;
 mod diskshadow;
 mod enrolment;
 mod pool;
+mod presentation;
 mod proxy;
 mod rights;
 mod scrub;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use lunshadow_array_client::{AdminClient, Array, ArrayError, HttpsTimeouts};
+use anyhow::{Context, ensure};
+use lunshadow_array_client::{AdminClient, Array, ArrayError, Enrolment, HttpsTimeouts};
 use lunshadow_control::{LunQuery, Outcome, ProblemCode, ShadowSetId, ShadowUse, identity_of};
 use uuid::Uuid;
 
-use crate::service::{Service, array_of, initiator};
+use crate::service::{Service, array_of, initiator, kept_shadows};
 
 fn code<T>(answer: Result<T, ArrayError>) -> Option<ProblemCode> {
     answer.err().and_then(|error| error.code())
@@ -100,7 +100,37 @@ fn hosts_are_no_administrators_and_administrators_are_no_hosts() -> anyhow::Resu
 
     let credential = std::fs::read_to_string(service.pool().join("control-credential"))?;
     let credential = lunshadow_control::Secret::new(credential.trim());
-    let as_host = array_of(&lunshadow_array_client::Enrolment { credential, ..sql });
+    let as_host = array_of(&Enrolment { credential, ..sql });
     ensure!(code(as_host.who_am_i()) == Some(ProblemCode::NotAllowed));
+    Ok(())
+}
+
+#[test]
+fn a_lun_has_as_many_shadow_luns_as_the_administrator_lets_it() -> anyhow::Result<()> {
+    let mut service = Service::start()?;
+    let enrolment = service.enrolled("sql")?;
+    let lun = service.lun_of("sql", "data")?;
+    service.stop()?;
+    let service = service.serve_again_with(&["--shadows-per-lun", "2"])?;
+    let enrolment = Enrolment { endpoint: service.endpoint.clone(), ..enrolment };
+    let array = array_of(&enrolment);
+    let can_shadow = || -> anyhow::Result<bool> {
+        let found = array.resolve(&[query(lun)])?;
+        Ok(found[0].as_ref().context("it is there")?.can_shadow)
+    };
+    for _ in 0..2 {
+        ensure!(can_shadow()?);
+        kept_shadows(&enrolment, &[lun])?;
+    }
+    ensure!(!can_shadow()?, "a host is told before it tries");
+    let set = ShadowSetId(Uuid::new_v4());
+    ensure!(code(array.prepare(set, &[lun])) == Some(ProblemCode::LimitReached));
+    // One that is deleted makes room for another.
+    let shadows = service.admin_json(&["shadow", "list"])?;
+    let oldest = shadows["sets"][1]["summary"]["set"].as_str().context("two sets")?.trim_matches(['{', '}']).to_owned();
+    service.admin(&["shadow", "delete", &oldest])?;
+    ensure!(can_shadow()?);
+    kept_shadows(&enrolment, &[lun])?;
+    ensure!(service.admin_json(&["lun", "list"])?["luns"][0]["shadow_count"] == 2);
     Ok(())
 }
