@@ -21,8 +21,23 @@ pub(super) enum Verdict {
     Timeout,
 }
 
-/// Verdicts by the test's name, such as `Read10.Simple`.
-pub(super) type Verdicts = BTreeMap<String, Verdict>;
+/// In how many ways the tests are run.
+pub(super) const PASS_COUNT: usize = 4;
+
+/// How one test ended in each pass in which it was run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Results(pub(super) [Option<Verdict>; PASS_COUNT]);
+
+/// Results by the test's name, such as `Read10.Simple`.
+pub(super) type Verdicts = BTreeMap<String, Results>;
+
+impl Results {
+    /// What counts: what passes in one pass may skip in others, and what fails in one has failed. `None` if it was never run.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        let ran = || self.0.iter().flatten().copied();
+        ran().filter(|verdict| *verdict > Verdict::Skip).max().or_else(|| ran().min())
+    }
+}
 
 impl Verdict {
     /// Every verdict.
@@ -61,7 +76,7 @@ impl FromStr for Verdict {
     }
 }
 
-/// Reads a table: a test and its verdict in each line, `#` begins a comment.
+/// Reads a table. Each line has a test, what counts, and how it ended in each pass, `-` where it was not run; `#` begins a comment.
 ///
 /// # Errors
 /// If a line is something else, or names a test a second time.
@@ -69,24 +84,35 @@ pub(super) fn parse_table(text: &str) -> anyhow::Result<Verdicts> {
     let mut verdicts = Verdicts::new();
     for line in text.lines() {
         let content = line.split('#').next().unwrap_or_default();
-        match content.split_whitespace().collect::<Vec<_>>()[..] {
-            [] => {}
-            [test, verdict] => {
-                let earlier = verdicts.insert(test.to_owned(), verdict.parse()?);
-                ensure!(earlier.is_none(), "{test} stands in the table twice");
-            }
-            _ => bail!("not a test and a verdict: {line}"),
+        let mut words = content.split_whitespace();
+        let Some(test) = words.next() else { continue };
+        let words: Vec<&str> = words.collect();
+        let [counts, passes @ ..] = &words[..] else { bail!("no verdict: {line}") };
+        ensure!(passes.len() == PASS_COUNT, "not a test, a verdict and {PASS_COUNT} passes: {line}");
+        let mut results = Results::default();
+        for (place, word) in results.0.iter_mut().zip(passes) {
+            *place = if *word == NOT_RUN { None } else { Some(word.parse()?) };
         }
+        ensure!(results.verdict() == Some(counts.parse()?), "the passes do not make this verdict: {line}");
+        let earlier = verdicts.insert(test.to_owned(), results);
+        ensure!(earlier.is_none(), "{test} stands in the table twice");
     }
     Ok(verdicts)
+}
+
+const NOT_RUN: &str = "-";
+
+fn word(verdict: Option<Verdict>) -> String {
+    verdict.map_or_else(|| NOT_RUN.to_owned(), |verdict| verdict.to_string())
 }
 
 /// Writes a table anew: the comments of `old` stay where they are.
 pub(super) fn table_of(verdicts: &Verdicts, old: &str) -> String {
     let (about, comments) = comments_in(old);
-    let line = |(test, verdict): (&String, &Verdict)| {
-        let line = format!("{test:<44} {verdict}");
-        match comments.get(test.as_str()).filter(|_| *verdict > Verdict::Pass) {
+    let line = |(test, results): (&String, &Results)| {
+        let passes: String = results.0.iter().map(|verdict| format!(" {:<7}", word(*verdict))).collect();
+        let line = format!("{test:<44} {:<7} {}", word(results.verdict()), passes.trim_end());
+        match comments.get(test.as_str()).filter(|_| results.verdict() > Some(Verdict::Pass)) {
             Some(comment) => format!("{line} #{comment}\n"),
             None => line + "\n",
         }
@@ -105,20 +131,24 @@ fn comments_in(table: &str) -> (String, BTreeMap<&str, &str>) {
     (about, of_tests.collect())
 }
 
-/// The tests of which the verdict got worse, one per line; a test that is new and does not pass or skip counts as worse, one that
-/// is not run any more too.
+/// The tests of which the verdict got worse, what counts or that of one pass, one per line; a test that is new and does not pass or skip
+/// counts as worse, one that is not run any more too.
 pub(super) fn worse(expected: &Verdicts, found: &Verdicts) -> Vec<String> {
     let mut worse = Vec::new();
     for (test, expected) in expected {
-        match found.get(test) {
-            Some(found) if found <= expected => {}
-            Some(found) => worse.push(format!("{test}: was {expected}, is {found}")),
-            None => worse.push(format!("{test}: was {expected}, is not run")),
+        let Some(found) = found.get(test).filter(|found| found.verdict().is_some()) else {
+            worse.push(format!("{test}: was {}, is not run", word(expected.verdict())));
+            continue;
+        };
+        let in_passes = expected.0.iter().zip(&found.0).any(|(expected, found)| expected.is_some() && found > expected);
+        if found.verdict() > expected.verdict() || in_passes {
+            let all = |results: &Results| results.0.map(word).join(" ");
+            worse.push(format!("{test}: was {}, is {}", all(expected), all(found)));
         }
     }
     for (test, found) in found {
-        if !expected.contains_key(test) && *found > Verdict::Skip {
-            worse.push(format!("{test}: new, is {found}"));
+        if !expected.contains_key(test) && found.verdict() > Some(Verdict::Skip) {
+            worse.push(format!("{test}: new, is {}", word(found.verdict())));
         }
     }
     worse
@@ -172,27 +202,52 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_once_has_failed_and_what_passes_once_may_skip() {
+        use Verdict::{Fail, Pass, Skip, Timeout};
+        let cases = [
+            ([None; PASS_COUNT], None),
+            ([Some(Skip), None, Some(Skip), None], Some(Skip)),
+            ([Some(Skip), Some(Pass), None, Some(Skip)], Some(Pass)),
+            ([Some(Pass), Some(Fail), None, None], Some(Fail)),
+            ([Some(Skip), Some(Fail), Some(Timeout), None], Some(Timeout)),
+        ];
+        for (passes, expected) in cases {
+            assert_eq!(Results(passes).verdict(), expected);
+        }
+    }
+
+    #[test]
     fn tables_are_read_and_written() -> anyhow::Result<()> {
-        let verdicts = parse_table("# why\nRead10.Simple pass # fine\n\nVerify10.Dpo   skip\n")?;
+        let verdicts =
+            parse_table("# why\nRead10.Simple pass pass - - - # fine\n\nVerify10.Dpo   skip skip skip - skip\n")?;
         assert_eq!(verdicts.len(), 2);
         assert_eq!(parse_table(&table_of(&verdicts, ""))?, verdicts);
-        let old = "# why\n\nRead10.Simple pass # fine\nVerify10.Dpo fail # it is theirs\n";
+        let old = "# why\n\nRead10.Simple pass pass - - - # fine\nVerify10.Dpo fail fail - - - # it is theirs\n";
         let new = table_of(&verdicts, old);
         assert!(new.starts_with("# why\n\nRead10.Simple ") && new.ends_with("skip # it is theirs\n"), "{new}");
         assert!(!new.contains("fine"), "what passes needs no excuse");
-        assert!(parse_table("Read10.Simple maybe").is_err());
+        assert!(parse_table("Read10.Simple maybe maybe - - -").is_err());
         assert!(parse_table("Read10.Simple").is_err());
-        assert!(parse_table("A.B pass\nA.B skip").is_err());
+        assert!(parse_table("Read10.Simple pass").is_err());
+        assert!(parse_table("Read10.Simple pass skip - - -").is_err());
+        assert!(parse_table("A.B pass pass - - -\nA.B skip skip - - -").is_err());
         Ok(())
     }
 
     #[test]
     fn only_changes_for_the_worse_count() -> anyhow::Result<()> {
-        let expected = parse_table("A.A pass\nA.B skip\nA.C fail\nA.D pass\nA.E pass\n")?;
-        let found = parse_table("A.A pass\nA.B pass\nA.C timeout\nA.D skip\nB.A skip\nB.B fail\n")?;
-        let lines =
-            ["A.C: was fail, is timeout", "A.D: was pass, is skip", "A.E: was pass, is not run", "B.B: new, is fail"];
-        assert_eq!(worse(&expected, &found), lines);
+        let expected = "A.A pass pass - - -\nA.B skip skip skip - -\nA.C fail fail - - -\nA.D pass skip pass - -\n\
+                        A.E pass pass - - -\nA.F pass pass pass - -\n";
+        let found = "A.A pass pass - - -\nA.B pass pass - - -\nA.C timeout timeout - - -\nA.D skip skip skip - -\n\
+                     A.F pass skip pass - -\nB.A skip skip - - -\nB.B fail fail - - -\n";
+        let lines = [
+            "A.C: was fail - - -, is timeout - - -",
+            "A.D: was skip pass - -, is skip skip - -",
+            "A.E: was pass, is not run",
+            "A.F: was pass pass - -, is skip pass - -",
+            "B.B: new, is fail",
+        ];
+        assert_eq!(worse(&parse_table(expected)?, &parse_table(found)?), lines);
         Ok(())
     }
 
