@@ -3,7 +3,7 @@
 //! [`explorer`] searches breadth first; [`promise`] is what has to hold. Three systems are searched:
 //!
 //! * [`lifecycle`]: the pure machine of `host/vss`, with calls that overlap;
-//! * [`array`]: the real catalog, with requests that overlap, get lost and are repeated, a pool and records that take their time, leases, and
+//! * [`mod@array`]: the real catalog, with requests that overlap, get lost and are repeated, a pool and records that take their time, leases, and
 //!   crashes in between;
 //! * [`provider`]: the real provider between VSS and the real catalog, over a channel that loses, repeats and delays, with crashes of both.
 //!
