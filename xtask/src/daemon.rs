@@ -21,6 +21,8 @@ pub(crate) struct Daemon {
     program: PathBuf,
     /// What `serve` is run by, if not by itself: a program and its arguments.
     under: Vec<OsString>,
+    /// More options of `serve`.
+    serve_options: Vec<&'static str>,
     pool: PathBuf,
     log: PathBuf,
     /// Where it listens, once it has served; before that, any port.
@@ -43,15 +45,16 @@ impl Daemon {
         }
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let log = folder.join("array.txt");
-        let (portals, under) = (vec![any_port; portals], Vec::new());
-        let daemon = Self { program, under, pool, log, portals, control: any_port, child: None };
+        let portals = vec![any_port; portals];
+        let (under, serve_options) = (Vec::new(), Vec::new());
+        let daemon = Self { program, under, serve_options, pool, log, portals, control: any_port, child: None };
         daemon.command(&[&["pool", "create", &daemon.pool.display().to_string()], options].concat())?;
         Ok(daemon)
     }
 
-    /// Has another program run `serve` the next times.
-    pub(crate) fn run_under(&mut self, under: Vec<OsString>) {
-        self.under = under;
+    /// Has another program run `serve` the next times, with these options.
+    pub(crate) fn run_under(&mut self, under: Vec<OsString>, options: Vec<&'static str>) {
+        (self.under, self.serve_options) = (under, options);
     }
 
     /// The process that serves.
@@ -97,6 +100,7 @@ impl Daemon {
         let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut serve = Command::new(words.next().context("the program itself is always there")?);
         serve.args(words).arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
+        serve.args(&self.serve_options);
         for portal in &self.portals {
             serve.args(["--listen", &portal.to_string()]);
         }

@@ -146,7 +146,7 @@ everything, and a control service.
 * *Flushed* is a SYNCHRONIZE CACHE behind each write. Eight sessions have that many requests in flight each, all on the same LUN.
 * With a shadow copy every second: `lunshadow shadow create` while the load runs for {sessions_s} s, beside the same load without.
 * Instructions are counted by callgrind over {COMMANDS} commands, in user space, all threads together; what the kernel does for them is not in it. They do \
-not depend on how busy the machine is.
+not depend on how busy the machine is. Lunshadow has `--io threads` there, since valgrind does not bring back what is done by io_uring.
 * Memory is the resident memory of the process.
 "
     )

@@ -51,7 +51,10 @@ fn ours(place: &Place, folder: &Path, under: Vec<OsString>) -> anyhow::Result<Da
     let capacity = format!("{}MiB", (place.lun_bytes * CAPACITY_LUNS) >> 20);
     let options = ["--size", &capacity, "--preallocate"];
     let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, 1)?;
-    daemon.run_under(under);
+    if !under.is_empty() {
+        // valgrind does not bring back what is done by io_uring.
+        daemon.run_under(under, vec!["--io", "threads"]);
+    }
     daemon.start()?;
     daemon.ask(&["host", "add", HOST, "--iqn", fio::INITIATOR])?;
     daemon.new_lun(LUN, &format!("{}MiB", place.lun_bytes >> 20), HOST)?;
