@@ -1,9 +1,9 @@
 //! Claims on something that there is only so much of, served in the order in which they were made.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
@@ -22,15 +22,15 @@ pub(crate) enum Claim {
 type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 impl Claim {
-    /// Claims permits. The claim has its place in the queue when this returns, which it does at once.
-    pub(crate) async fn make(semaphore: &Arc<Semaphore>, permits: u32) -> Self {
+    /// Claims permits. The claim has its place in the queue when this returns.
+    pub(crate) fn make(semaphore: &Arc<Semaphore>, permits: u32) -> Self {
         // While claims are queued the semaphore has no permits left over, so nobody overtakes them here.
         if let Ok(permit) = semaphore.clone().try_acquire_many_owned(permits) {
             return Self::Granted(permit);
         }
         let mut waiting: Waiting = Box::pin(semaphore.clone().acquire_many_owned(permits));
-        // A semaphore queues a waiter at its first poll.
-        match poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await {
+        // A semaphore queues a waiter at its first poll. Whoever waits for the claim polls it again and is woken then.
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(permit) => permit.map_or(Self::Nothing, Self::Granted),
             Poll::Pending => Self::Queued(waiting),
         }

@@ -3,6 +3,7 @@
 mod command;
 mod full_feature;
 mod intake;
+mod jobs;
 mod login;
 mod management;
 mod pulse;
@@ -22,7 +23,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::InitiatorPort;
-use crate::outlet::Closed;
 use crate::places::LoginPlace;
 use crate::session::Session;
 use crate::target::{Phase, Shared};
@@ -42,8 +42,6 @@ pub(crate) enum ConnectionError {
     OutOfLogin(#[from] OutOfLogin),
     #[error("the initiator broke the protocol")]
     Decode(#[from] DecodeError),
-    #[error(transparent)]
-    Closed(#[from] Closed),
     #[error("the login made room for a newer one")]
     Displaced,
     #[error("the session was reinstated on another connection")]
@@ -57,7 +55,7 @@ pub(crate) enum ConnectionError {
     #[error("the target shuts down")]
     ShuttingDown,
     #[error("a command's task panicked")]
-    Panicked(#[from] tokio::task::JoinError),
+    Panicked,
 }
 
 /// Serves a connection until it ends. Its commands are over then.

@@ -1,9 +1,14 @@
-//! A connection's way out: numbers PDUs, and a task that writes them.
+//! A connection's way out: numbers PDUs and writes them, while commands go on.
+//!
+//! Nothing waits for an initiator that does not read, but the connection's reader, which takes no more requests then.
 
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -11,21 +16,23 @@ use lunshadow_iscsi::pdu::{DigestConfig, EncodedPdu, Pdu};
 use lunshadow_iscsi::sequence::{CmdSnVerdict, CmdSnWindow};
 use lunshadow_iscsi::serial::SerialNumber;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::tasks::Slot;
 
-/// PDUs that may wait to be written. A full queue stops the connection's reader, and nobody else.
+/// With so many PDUs to be written, no more requests are read.
 const QUEUE_PDUS: usize = 32;
-/// PDUs that go out in one write.
-const BATCH_PDUS: usize = 16;
 
-/// Numbers the target's PDUs in the order in which they leave (RFC 7143 4.2.2) and queues them.
-pub(crate) struct Outlet {
-    queue: mpsc::Sender<Pdu>,
-    /// One task, which ends with the outlet.
-    writer: JoinSet<io::Result<()>>,
+/// Numbers the target's PDUs in the order in which they leave (RFC 7143 4.2.2) and writes them.
+pub(crate) struct Outlet<W> {
+    writer: W,
+    digests: DigestConfig,
+    queue: Batch,
+    /// How long an initiator may take none of what is to be written.
+    answer_time: Duration,
+    /// When that is over, once a write has found that the initiator has to read first.
+    deadline: Option<Instant>,
     stat_sn: SerialNumber,
     window: CmdSnWindow<Pdu>,
     /// Places of the window that have opened again and that the window does not know of yet.
@@ -36,24 +43,26 @@ pub(crate) struct Outlet {
     surplus: u32,
 }
 
-/// The connection cannot be written to any more.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection cannot be written to")]
-pub(crate) struct Closed;
-
-impl Outlet {
+impl<W: AsyncWrite + Unpin> Outlet<W> {
     pub(crate) fn new(
-        writer: impl AsyncWrite + Send + Unpin + 'static,
+        writer: W,
         digests: DigestConfig,
         (stat_sn, cmd_sn): (SerialNumber, SerialNumber),
         depth: u32,
         answer_time: Duration,
     ) -> Self {
-        let (queue, queued) = mpsc::channel(QUEUE_PDUS);
-        let mut task = JoinSet::new();
-        task.spawn(write(writer, digests, queued, answer_time));
-        let window = CmdSnWindow::new(cmd_sn, depth);
-        Self { queue, writer: task, stat_sn, window, opened: Arc::default(), depth, surplus: 0 }
+        Self {
+            writer,
+            digests,
+            queue: Batch::default(),
+            answer_time,
+            deadline: None,
+            stat_sn,
+            window: CmdSnWindow::new(cmd_sn, depth),
+            opened: Arc::default(),
+            depth,
+            surplus: 0,
+        }
     }
 
     /// Gives the window another depth. It becomes smaller only as commands end, since MaxCmdSN never goes back.
@@ -84,24 +93,67 @@ impl Outlet {
         Slot::new(&self.opened)
     }
 
-    /// Queues a PDU, waiting while the initiator does not read.
-    pub(crate) async fn send(&mut self, mut pdu: Pdu) -> Result<(), Closed> {
+    /// Queues a PDU. What bounds the memory of its data is kept until it has been written.
+    pub(crate) fn send(&mut self, mut pdu: Pdu, room: Option<OwnedSemaphorePermit>) {
         self.open_window();
         pdu.bhs.stamp_response(self.stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
         if pdu.bhs.consumes_stat_sn() {
             self.stat_sn = self.stat_sn.next();
         }
-        self.queue.send(pdu).await.map_err(|_| Closed)
+        self.queue.0.push_back((pdu.encode(self.digests), room));
+    }
+
+    /// Whether there is nothing to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.0.is_empty()
+    }
+
+    /// Whether so much is to be written that nothing more should be asked for.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.0.len() >= QUEUE_PDUS
+    }
+
+    /// Writes all that is queued.
+    ///
+    /// # Errors
+    /// Also if the initiator takes nothing for too long. May be dropped at any await and called again.
+    pub(crate) async fn write(&mut self) -> io::Result<()> {
+        if let Poll::Ready(written) = poll_fn(|context| Poll::Ready(self.poll_write(context))).await {
+            return written;
+        }
+        while let Some(deadline) = self.deadline {
+            match tokio::time::timeout_at(deadline, poll_fn(|context| self.poll_write(context))).await {
+                Ok(written) => return written,
+                // Something was taken since.
+                Err(_) if self.deadline.is_some_and(|later| later > deadline) => {}
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.0.is_empty() {
+            match pin!(self.writer.write_buf(&mut self.queue)).poll(context) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(_)) => self.deadline = None,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.deadline.get_or_insert_with(|| Instant::now() + self.answer_time);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until all that was queued has been written, or an initiator that does not read has had its time.
     pub(crate) async fn finish(mut self, at_most: Duration) -> io::Result<()> {
-        drop(self.queue);
-        match tokio::time::timeout(at_most, self.writer.join_next()).await {
-            Ok(Some(written)) => written.map_err(io::Error::other)?,
-            Ok(None) => Ok(()),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        let finishing = async {
+            self.write().await?;
+            self.writer.shutdown().await
+        };
+        tokio::time::timeout(at_most, finishing).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     fn open_window(&mut self) {
@@ -115,47 +167,32 @@ impl Outlet {
     }
 }
 
-async fn write(
-    mut writer: impl AsyncWrite + Send + Unpin,
-    digests: DigestConfig,
-    mut queued: mpsc::Receiver<Pdu>,
-    answer_time: Duration,
-) -> io::Result<()> {
-    let mut pdus = Vec::with_capacity(BATCH_PDUS);
-    while queued.recv_many(&mut pdus, BATCH_PDUS).await > 0 {
-        let mut batch = Batch(pdus.drain(..).map(|pdu| pdu.encode(digests)).collect());
-        while batch.has_remaining() {
-            let written = tokio::time::timeout(answer_time, writer.write_buf(&mut batch)).await;
-            if written.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-    }
-    writer.shutdown().await
-}
-
 /// PDUs one behind the other, so that one vectored write takes headers and data of all of them.
-struct Batch(VecDeque<EncodedPdu>);
+#[derive(Default)]
+struct Batch(VecDeque<(EncodedPdu, Option<OwnedSemaphorePermit>)>);
 
 impl Buf for Batch {
     fn remaining(&self) -> usize {
-        self.0.iter().map(Buf::remaining).sum()
+        self.0.iter().map(|(pdu, _)| pdu.remaining()).sum()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.0.front().map_or(&[], |pdu| pdu.chunk())
+        self.0.front().map_or(&[], |(pdu, _)| pdu.chunk())
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for pdu in &self.0 {
+        for (pdu, _) in &self.0 {
+            if filled == slices.len() {
+                break;
+            }
             filled += pdu.chunks_vectored(&mut slices[filled..]);
         }
         filled
     }
 
     fn advance(&mut self, mut bytes: usize) {
-        while let Some(pdu) = self.0.front_mut() {
+        while let Some((pdu, _)) = self.0.front_mut() {
             let passed = bytes.min(pdu.remaining());
             pdu.advance(passed);
             bytes -= passed;

@@ -5,8 +5,9 @@
 //! finishes, and is not answered.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use lunshadow_iscsi::pdu::{DataOut, ScsiCommand, Tag};
@@ -14,7 +15,7 @@ use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer}
 use lunshadow_lun::AlignedBuffer;
 use lunshadow_scsi::SenseFormat;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::claim::Claim;
 use crate::connection::settled;
@@ -56,10 +57,8 @@ pub(crate) struct Ready {
     pub(crate) task: Task,
     pub(crate) claims: Claims,
     pub(crate) data_out: Bytes,
-    /// Changes, or loses its sender, when the command is not wanted any more.
-    pub(crate) unwanted: watch::Receiver<()>,
     /// To be dropped when the command does not touch storage any more.
-    pub(crate) over: watch::Sender<()>,
+    pub(crate) flight: InFlight,
 }
 
 /// What a command that waits for data needs next.
@@ -100,11 +99,50 @@ struct Entry {
 
 enum Stage {
     Receiving(Box<Receiving>),
-    Running {
-        /// `None` once the command is not wanted any more.
-        wanted: Option<watch::Sender<()>>,
-        over: watch::Receiver<()>,
-    },
+    Running(Arc<Flight>),
+}
+
+/// A command that runs, for all who have to know how it stands.
+#[derive(Default)]
+struct Flight {
+    is_unwanted: AtomicBool,
+    is_over: AtomicBool,
+    changed: Notify,
+}
+
+impl Flight {
+    fn set(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    async fn until(&self, flag: &AtomicBool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // What changes from here on is noticed.
+            changed.as_mut().enable();
+            if flag.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// The side of a flight that runs the command, which is over when this is dropped.
+pub(crate) struct InFlight(Arc<Flight>);
+
+impl InFlight {
+    /// Waits until the command is not wanted any more.
+    pub(crate) async fn unwanted(&self) {
+        self.0.until(&self.0.is_unwanted).await;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.set(&self.0.is_over);
+    }
 }
 
 impl Slot {
@@ -169,9 +207,9 @@ impl TaskTable {
     /// Enters a command that has its data.
     pub(crate) fn enter_ready(&self, accepted: Accepted, task: Task, claims: Claims, data_out: Bytes) -> Box<Ready> {
         let itt = accepted.command.itt;
-        let (stage, ready) = start(itt, task, claims, data_out);
-        self.0.lock().insert(itt, Entry { accepted, stage });
-        ready
+        let flight = Arc::<Flight>::default();
+        self.0.lock().insert(itt, Entry { accepted, stage: Stage::Running(flight.clone()) });
+        Box::new(Ready { itt, task, claims, data_out, flight: InFlight(flight) })
     }
 
     /// Enters a command that waits for data. [`step`](Self::step) says what comes next.
@@ -220,13 +258,13 @@ impl TaskTable {
         let Some(Entry { accepted, stage }) = entries.get_mut(&itt) else { return Step::Data(Vec::new()) };
         let Stage::Receiving(receiving) = stage else { return Step::Data(Vec::new()) };
         if receiving.is_complete() {
-            let placeholder = Stage::Running { wanted: None, over: watch::channel(()).1 };
-            let Stage::Receiving(mut receiving) = std::mem::replace(stage, placeholder) else {
+            let flight = Arc::<Flight>::default();
+            let Stage::Receiving(mut receiving) = std::mem::replace(stage, Stage::Running(flight.clone())) else {
                 unreachable!("the stage was looked at above")
             };
-            let data = receiving.take_data();
-            let (running, ready) = start(itt, receiving.task, receiving.claims, data);
-            *stage = running;
+            let data_out = receiving.take_data();
+            let Receiving { task, claims, .. } = *receiving;
+            let ready = Box::new(Ready { itt, task, claims, data_out, flight: InFlight(flight) });
             return Step::Run(ready);
         }
         let mut grants = Vec::new();
@@ -263,8 +301,8 @@ impl TaskTable {
     pub(crate) fn finish(&self, itt: Tag) -> Option<Accepted> {
         let entry = self.0.lock().remove(&itt)?;
         match entry.stage {
-            Stage::Running { wanted: Some(_), .. } => Some(entry.accepted),
-            Stage::Running { wanted: None, .. } | Stage::Receiving(_) => None,
+            Stage::Running(flight) if !flight.is_unwanted.load(Ordering::Acquire) => Some(entry.accepted),
+            Stage::Running(_) | Stage::Receiving(_) => None,
         }
     }
 
@@ -277,7 +315,7 @@ impl TaskTable {
 
     /// Drops the commands that wait for data. What is left needs nothing more from the initiator.
     pub(crate) fn drop_receiving(&self) {
-        self.0.lock().retain(|_, entry| matches!(entry.stage, Stage::Running { .. }));
+        self.0.lock().retain(|_, entry| matches!(entry.stage, Stage::Running(_)));
     }
 
     /// Ends all commands that match: none of them is answered from now on. Answers what has to be waited for until none of
@@ -291,9 +329,9 @@ impl TaskTable {
             ended.count += 1;
             match &mut entry.stage {
                 Stage::Receiving(_) => false,
-                Stage::Running { wanted, over } => {
-                    *wanted = None;
-                    ended.running.push(over.clone());
+                Stage::Running(flight) => {
+                    flight.set(&flight.is_unwanted);
+                    ended.running.push(flight.clone());
                     // Its tag and its place in the window are free when it is over.
                     true
                 }
@@ -319,15 +357,14 @@ impl TaskSet for TaskTable {
 #[derive(Default)]
 pub(crate) struct Ended {
     pub(crate) count: usize,
-    running: Vec<watch::Receiver<()>>,
+    running: Vec<Arc<Flight>>,
 }
 
 impl Ended {
     /// Waits until none of them touches storage any more.
     pub(crate) async fn over(self) {
-        for mut running in self.running {
-            // Nothing is ever sent: what is waited for is that the sender goes.
-            while running.changed().await.is_ok() {}
+        for flight in self.running {
+            flight.until(&flight.is_over).await;
         }
     }
 }
@@ -348,13 +385,6 @@ impl Ttts {
         self.0 = if self.0 == u32::MAX - 1 { 0 } else { self.0 + 1 };
         taken
     }
-}
-
-fn start(itt: Tag, task: Task, claims: Claims, data_out: Bytes) -> (Stage, Box<Ready>) {
-    let (over, observed) = watch::channel(());
-    let (wanted, unwanted) = watch::channel(());
-    let stage = Stage::Running { wanted: Some(wanted), over: observed };
-    (stage, Box::new(Ready { itt, task, claims, data_out, unwanted, over }))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer}
 use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::ConnectionError;
 use super::full_feature::{Event, FullFeature};
 use crate::claim::Claim;
 use crate::session::Session;
@@ -18,46 +18,33 @@ pub(super) const TURNS: u32 = 1 << 24;
 
 impl FullFeature<'_> {
     /// Takes a SCSI Command and the data that came with it.
-    pub(super) async fn command(
-        &mut self,
-        session: &Session,
-        command: ScsiCommand,
-        pdu: Pdu,
-        slot: Option<Slot>,
-    ) -> Result<(), ConnectionError> {
+    pub(super) fn command(&mut self, session: &Session, command: ScsiCommand, pdu: Pdu, slot: Option<Slot>) {
         if command.itt.is_reserved() || session.tasks.contains(command.itt) {
-            return self.reject(&pdu, RejectReason::TASK_IN_PROGRESS).await;
+            return self.reject(&pdu, RejectReason::TASK_IN_PROGRESS);
         }
         // No command here moves data in both directions, and data without W belongs to nothing.
         if command.is_read() && command.is_write() || !command.is_write() && !pdu.data.is_empty() {
-            return self.reject(&pdu, RejectReason::INVALID_PDU_FIELD).await;
+            return self.reject(&pdu, RejectReason::INVALID_PDU_FIELD);
         }
         let offered = if command.is_write() { command.expected_data_transfer_length.get() } else { 0 };
         let task = self.shared.device_server.accept(&session.nexus, command.lun, &command.cdb).offered(offered);
         let (unit, data_out_len, sense_format) = (task.unit(), task.data_out_len(), task.sense_format());
         let accepted = Accepted { command, unit, data_out_len, sense_format, r2ts_sent: 0, slot };
         if command.is_write() {
-            return self.write(session, accepted, task, pdu.data).await;
+            return self.write(session, accepted, task, pdu.data);
         }
         match task.into_answer() {
-            Ok(completion) => self.respond(accepted, completion).await,
+            Ok(completion) => self.respond(accepted, completion, None),
             Err(task) => {
-                let claims = self.claim(&accepted, task.data_in_len_max()).await;
+                let claims = self.claim(&accepted, task.data_in_len_max());
                 let ready = session.tasks.enter_ready(accepted, task, claims, Bytes::new());
-                self.spawn(ready);
-                Ok(())
+                self.run_command(ready);
             }
         }
     }
 
     /// A command with data-out: what came with it may be all, more may come unasked, and the rest is asked for.
-    async fn write(
-        &mut self,
-        session: &Session,
-        accepted: Accepted,
-        task: Task,
-        immediate: Bytes,
-    ) -> Result<(), ConnectionError> {
+    fn write(&mut self, session: &Session, accepted: Accepted, task: Task, immediate: Bytes) {
         // The initiator may announce any amount. What comes unasked has to be taken, what is asked for need not be more than the
         // command takes.
         let announced = accepted.command.expected_data_transfer_length.get();
@@ -65,68 +52,69 @@ impl FullFeature<'_> {
         let limited = ScsiCommand { expected_data_transfer_length: total_len.into(), ..accepted.command };
         let transfer = match WriteTransfer::new(&self.parameters, &limited, immediate.len()) {
             Ok(transfer) => transfer,
-            Err(error) => return self.respond(accepted, Completion::check(sense_of_data(error))).await,
+            Err(error) => return self.respond(accepted, Completion::check(sense_of_data(error)), None),
         };
         let unasked_len =
             if limited.is_final() { transfer.received() } else { total_len.min(self.parameters.first_burst_length) };
         let is_asked_for = accepted.data_out_len > 0 && total_len > unasked_len;
-        let claims = self.claim(&accepted, if is_asked_for { total_len } else { 0 }).await;
+        let claims = self.claim(&accepted, if is_asked_for { total_len } else { 0 });
         let itt = accepted.command.itt;
         let unsolicited = transfer.received() < unasked_len;
         let mut receiving = Receiving::new(task, claims, transfer, immediate, total_len);
         receiving.unsolicited = unsolicited;
         session.tasks.enter_receiving(accepted, receiving);
-        self.advance(itt).await
+        self.advance(itt);
     }
 
     /// Takes a Data-Out.
-    pub(super) async fn data_out(&mut self, header: &DataOut, data: Bytes) -> Result<(), ConnectionError> {
-        let Some(session) = &self.session else { return Ok(()) };
+    pub(super) fn data_out(&mut self, header: &DataOut, data: Bytes) {
+        let Some(session) = &self.session else { return };
         match session.tasks.data_out(header, data) {
-            Ok(()) => self.advance(header.itt).await,
+            Ok(()) => self.advance(header.itt),
             Err(spoiled) => {
                 tracing::info!(error = &spoiled.error as &dyn std::error::Error, "a write was ended");
-                self.respond(spoiled.accepted, Completion::check(sense_of_data(spoiled.error))).await
+                self.respond(spoiled.accepted, Completion::check(sense_of_data(spoiled.error)), None);
             }
         }
     }
 
     /// Takes a command that waits for data as far as it can go.
-    pub(super) async fn advance(&mut self, itt: Tag) -> Result<(), ConnectionError> {
-        let Some(session) = self.session.clone() else { return Ok(()) };
+    pub(super) fn advance(&mut self, itt: Tag) {
+        let Some(session) = self.session.clone() else { return };
         match session.tasks.step(itt, &mut self.ttts) {
-            Step::Run(ready) => self.spawn(ready),
+            Step::Run(ready) => self.run_command(ready),
             Step::Data(grants) => {
                 for grant in grants {
-                    self.outlet.send(ready_to_transfer(itt, grant)).await?;
+                    self.outlet.send(ready_to_transfer(itt, grant), None);
                 }
                 if let Some(claim) = session.tasks.take_room_claim(itt) {
-                    self.jobs.spawn(async move {
+                    self.jobs.begin(async move {
                         let room = claim.served().await.map_or(Claim::Nothing, Claim::Granted);
                         Event::Room { itt, room }
                     });
                 }
             }
         }
-        Ok(())
     }
 
     /// Sends the end of a command.
-    pub(super) async fn respond(
+    pub(super) fn respond(
         &mut self,
         mut accepted: Accepted,
         completion: Completion,
-    ) -> Result<(), ConnectionError> {
+        mut room: Option<OwnedSemaphorePermit>,
+    ) {
         // Before its PDUs are numbered, so that they tell the initiator of the place that is free now.
         drop(accepted.slot.take());
-        for pdu in answer::pdus(&self.parameters, &accepted, completion) {
-            self.outlet.send(pdu).await?;
+        let mut pdus = answer::pdus(&self.parameters, &accepted, completion).into_iter().peekable();
+        while let Some(pdu) = pdus.next() {
+            let room = if pdus.peek().is_none() { room.take() } else { None };
+            self.outlet.send(pdu, room);
         }
-        Ok(())
     }
 
     /// Claims a command's turn, and room for `len` bytes of data.
-    async fn claim(&self, accepted: &Accepted, len: u32) -> Claims {
+    fn claim(&self, accepted: &Accepted, len: u32) -> Claims {
         let turns = match accepted.command.attribute() {
             TaskAttribute::ORDERED => TURNS,
             TaskAttribute::HEAD_OF_QUEUE => 0,
@@ -134,31 +122,31 @@ impl FullFeature<'_> {
         };
         let kib = len.div_ceil(1024).min(self.room_kib);
         Claims {
-            turn: if turns == 0 { Claim::Nothing } else { Claim::make(&self.order, turns).await },
-            room: if kib == 0 { Claim::Nothing } else { Claim::make(&self.room, kib).await },
+            turn: if turns == 0 { Claim::Nothing } else { Claim::make(&self.order, turns) },
+            room: if kib == 0 { Claim::Nothing } else { Claim::make(&self.room, kib) },
         }
     }
 
     /// Runs a command once it is its turn, unless it is not wanted any more by then.
-    fn spawn(&mut self, ready: Box<Ready>) {
-        self.jobs.spawn(async move {
-            let Ready { itt, task, claims, data_out, mut unwanted, over } = *ready;
+    fn run_command(&mut self, ready: Box<Ready>) {
+        self.jobs.begin(async move {
+            let Ready { itt, task, claims, data_out, flight } = *ready;
             let served = async { (claims.room.served().await, claims.turn.served().await) };
             let (room, turn) = tokio::select! {
                 biased;
-                _ = unwanted.changed() => return Event::Ran { itt, completion: None, room: None },
+                () = flight.unwanted() => return Event::Ran { itt, completion: None, room: None },
                 served = served => served,
             };
             let completion = if task.goes_on_alone() {
                 tokio::select! {
                     biased;
-                    _ = unwanted.changed() => None,
+                    () = flight.unwanted() => None,
                     completion = task.run(data_out) => Some(completion),
                 }
             } else {
                 Some(task.run(data_out).await)
             };
-            drop((turn, over));
+            drop((turn, flight));
             Event::Ran { itt, completion, room }
         });
     }

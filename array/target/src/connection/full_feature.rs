@@ -19,12 +19,12 @@ use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::ConnectionError;
 use super::command::TURNS;
 use super::intake;
+use super::jobs::Jobs;
 use super::pulse::{Due, Pulse};
 use crate::Completion;
 use crate::claim::Claim;
@@ -49,9 +49,9 @@ pub(super) struct FullFeature<'a> {
     pub(super) initiator: InitiatorName,
     /// The address that the initiator has reached the target at.
     pub(super) local_addr: SocketAddr,
-    pub(super) outlet: Outlet,
+    pub(super) outlet: Outlet<OwnedWriteHalf>,
     /// What goes on besides reading. Commands are never dropped while they touch storage.
-    pub(super) jobs: JoinSet<Event>,
+    pub(super) jobs: Jobs,
     /// Turns of commands: simple ones take one permit, ordered ones all.
     pub(super) order: Arc<Semaphore>,
     /// The connection's budget of data, in KiB.
@@ -118,7 +118,7 @@ impl<'a> FullFeature<'a> {
             initiator,
             local_addr,
             outlet: Outlet::new(writer, digests, numbers, window, limits.answer_time),
-            jobs: JoinSet::new(),
+            jobs: Jobs::default(),
             order: Arc::new(Semaphore::new(TURNS as usize)),
             room: Arc::new(Semaphore::new(usize::try_from(room_kib).unwrap_or(usize::MAX))),
             room_kib,
@@ -140,48 +140,32 @@ impl<'a> FullFeature<'a> {
     ) -> Result<Ending, ConnectionError> {
         let mut alarm = pin!(tokio::time::sleep_until(self.pulse.next()));
         loop {
-            loop {
-                match decoder.take(&mut buffer) {
-                    Ok(Taken::Pdu(pdu)) => {
-                        if let Some(ending) = self.receive(pdu).await? {
-                            return Ok(ending);
-                        }
-                    }
-                    Ok(Taken::Missing { byte_count }) => {
-                        intake::make_room(&mut buffer, decoder.data_offset_bytes(), byte_count);
-                        break;
-                    }
-                    Err(DecodeError::DataDigestMismatch { header }) => {
-                        if let Some(ending) = self.damaged(&header).await? {
-                            return Ok(ending);
-                        }
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+            if let Some(ending) = self.take(decoder, &mut buffer)? {
+                return Ok(ending);
             }
-            // Here and not when the alarm goes off, which an initiator could keep from being heard by sending all the time.
+            // Here and not below, since an initiator could keep these from being heard by sending all the time.
             if Instant::now() >= alarm.deadline() {
-                self.look().await?;
+                self.look()?;
                 alarm.as_mut().reset(self.pulse.next());
             }
+            if phase.has_changed().map_err(|_| ConnectionError::ShuttingDown)?
+                && let Some(ending) = self.phase(*phase.borrow_and_update())
+            {
+                return Ok(ending);
+            }
+            if self.share_bytes.has_changed().is_ok_and(|has_changed| has_changed) {
+                self.take_share();
+            }
             tokio::select! {
-                // What has come counts before the time that it took.
+                // All that is to be written goes together.
                 biased;
-                changed = phase.changed() => {
-                    let phase = *phase.borrow_and_update();
-                    match (changed, phase) {
-                        (Ok(()), Phase::Serving) => {}
-                        (Ok(()), Phase::LoggingOut) if self.session.is_some() => self.ask_for_logout().await?,
-                        (Ok(()), Phase::LoggingOut | Phase::Draining) => return Ok(Ending::Drained),
-                        (Err(_), _) => return Err(ConnectionError::ShuttingDown),
-                    }
-                }
-                Some(event) = self.jobs.join_next() => {
-                    if let Some(ending) = self.event(event?).await? {
+                Some(event) = self.jobs.next() => {
+                    if let Some(ending) = self.event(event?) {
                         return Ok(ending);
                     }
                 }
-                read = reader.read_buf(&mut buffer) => {
+                written = self.outlet.write(), if !self.outlet.is_empty() => written?,
+                read = reader.read_buf(&mut buffer), if !self.outlet.is_full() => {
                     if read? == 0 {
                         return Ok(Ending::Hangup);
                     }
@@ -189,14 +173,45 @@ impl<'a> FullFeature<'a> {
                         alarm.as_mut().reset(self.pulse.next());
                     }
                 }
-                Ok(()) = self.share_bytes.changed() => self.take_share().await,
+                // What they tell is looked at above.
+                _ = phase.changed() => phase.mark_changed(),
+                Ok(()) = self.share_bytes.changed() => self.share_bytes.mark_changed(),
                 () = &mut alarm => {}
             }
         }
     }
 
+    /// Takes the PDUs that have come, as long as what comes of them can be written.
+    fn take(&mut self, decoder: &PduDecoder, buffer: &mut BytesMut) -> Result<Option<Ending>, ConnectionError> {
+        while !self.outlet.is_full() {
+            let ending = match decoder.take(buffer) {
+                Ok(Taken::Pdu(pdu)) => self.receive(pdu),
+                Ok(Taken::Missing { byte_count }) => {
+                    intake::make_room(buffer, decoder.data_offset_bytes(), byte_count);
+                    break;
+                }
+                Err(DecodeError::DataDigestMismatch { header }) => self.damaged(&header),
+                Err(error) => return Err(error.into()),
+            };
+            if ending.is_some() {
+                return Ok(ending);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes along with the target, which begins to shut down.
+    fn phase(&mut self, phase: Phase) -> Option<Ending> {
+        match phase {
+            Phase::Serving => {}
+            Phase::LoggingOut if self.session.is_some() => self.ask_for_logout(),
+            Phase::LoggingOut | Phase::Draining => return Some(Ending::Drained),
+        }
+        None
+    }
+
     /// Looks whether the initiator is still there and does what it said.
-    async fn look(&mut self) -> Result<(), ConnectionError> {
+    fn look(&mut self) -> Result<(), ConnectionError> {
         let now = Instant::now();
         if self.pulse.looks_at_data(now) && self.session.as_ref().is_some_and(|session| session.tasks.look()) {
             return Err(ConnectionError::DataTime);
@@ -208,13 +223,14 @@ impl<'a> FullFeature<'a> {
             Due::Question if self.session.is_none() => Ok(()),
             Due::Question => {
                 let header = NopIn { itt: RESERVED_TAG, ttt: self.ttts.take(), ..NopIn::default() };
-                Ok(self.outlet.send(Pdu::bare(header)).await?)
+                self.outlet.send(Pdu::bare(header), None);
+                Ok(())
             }
         }
     }
 
     /// Keeps to what the connection may hold now.
-    async fn take_share(&mut self) {
+    fn take_share(&mut self) {
         let share_bytes = *self.share_bytes.borrow_and_update();
         self.outlet.resize(self.shared.limits.window(share_bytes, self.parameters.first_burst_length));
         let (before, after) = (self.room_kib, room_kib(share_bytes));
@@ -224,8 +240,8 @@ impl<'a> FullFeature<'a> {
             return;
         }
         // It is served in its turn, so that commands which claimed room before have what they need.
-        let claim = Claim::make(&self.room, before - after).await;
-        self.jobs.spawn(async move {
+        let claim = Claim::make(&self.room, before - after);
+        self.jobs.begin(async move {
             if let Some(room) = claim.served().await {
                 room.forget();
             }
@@ -248,7 +264,7 @@ impl<'a> FullFeature<'a> {
                 if let Some(session) = &self.session {
                     drop(session.tasks.end(|_| true));
                 }
-                while self.jobs.join_next().await.is_some() {}
+                self.jobs.end().await;
                 return Ok(finished?);
             }
             Ok(Ending::Hangup) => Ok(false),
@@ -262,7 +278,7 @@ impl<'a> FullFeature<'a> {
         if let Some(session) = &self.session {
             drop(session.tasks.end(|_| true));
         }
-        while self.jobs.join_next().await.is_some() {}
+        self.jobs.end().await;
         ended.map(|_| ())
     }
 
@@ -271,56 +287,58 @@ impl<'a> FullFeature<'a> {
         if let Some(session) = &self.session {
             session.tasks.drop_receiving();
         }
-        while let Some(event) = self.jobs.join_next().await {
-            self.event(event?).await?;
+        while let Some(event) = self.jobs.next().await {
+            self.event(event?);
+            while self.outlet.is_full() {
+                self.outlet.write().await?;
+            }
         }
         Ok(())
     }
 
-    async fn event(&mut self, event: Event) -> Result<Option<Ending>, ConnectionError> {
+    fn event(&mut self, event: Event) -> Option<Ending> {
         match event {
             Event::Shrunk => {}
             Event::Ran { itt, completion, room } => {
                 let accepted = self.session.as_ref().and_then(|session| session.tasks.finish(itt));
                 if let (Some(accepted), Some(completion)) = (accepted, completion) {
-                    self.respond(accepted, completion).await?;
+                    self.respond(accepted, completion, room);
                 }
-                drop(room);
             }
             Event::Room { itt, room } => {
                 if let Some(session) = &self.session {
                     session.tasks.give_room(itt, room);
                 }
-                self.advance(itt).await?;
+                self.advance(itt);
             }
             Event::Managed { itt, response, slot, is_cold_reset } => {
-                self.managed(itt, response, slot).await?;
-                return Ok(is_cold_reset.then_some(Ending::Reset));
+                self.managed(itt, response, slot);
+                return is_cold_reset.then_some(Ending::Reset);
             }
         }
-        Ok(None)
+        None
     }
 
     /// Takes a PDU as it comes.
-    async fn receive(&mut self, pdu: Pdu) -> Result<Option<Ending>, ConnectionError> {
+    fn receive(&mut self, pdu: Pdu) -> Option<Ending> {
         if let Request::DataOut(header) = pdu.bhs.request() {
             let header = *header;
-            self.data_out(&header, pdu.data).await?;
-            return Ok(None);
+            self.data_out(&header, pdu.data);
+            return None;
         }
         if !takes_number(&pdu) {
-            self.reject(&pdu, RejectReason::COMMAND_NOT_SUPPORTED).await?;
-            return Ok(None);
+            self.reject(&pdu, RejectReason::COMMAND_NOT_SUPPORTED);
+            return None;
         }
         // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
         let mut ready = Vec::new();
         if pdu.bhs.is_immediate() {
             if self.is_full() {
-                self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT).await?;
-                return Ok(None);
+                self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT);
+                return None;
             }
-            if let Some(ending) = self.request(pdu, None).await? {
-                return Ok(Some(ending));
+            if let Some(ending) = self.request(pdu, None) {
+                return Some(ending);
             }
             ready.append(&mut self.unblocked);
         } else {
@@ -332,28 +350,29 @@ impl<'a> FullFeature<'a> {
         }
         for pdu in ready {
             let slot = self.outlet.slot();
-            if let Some(ending) = self.request(pdu, Some(slot)).await? {
-                return Ok(Some(ending));
+            if let Some(ending) = self.request(pdu, Some(slot)) {
+                return Some(ending);
             }
         }
-        Ok(None)
+        None
     }
 
     /// Takes a request whose turn it is.
-    async fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Result<Option<Ending>, ConnectionError> {
+    fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Option<Ending> {
         match (pdu.bhs.request(), &self.session) {
             (Request::Logout(&request), _) => match self.logout_code(&request) {
-                LogoutResponseCode::CLOSED => return Ok(Some(Ending::Logout(request))),
+                LogoutResponseCode::CLOSED => return Some(Ending::Logout(request)),
                 refused => {
                     drop(slot);
-                    self.outlet.send(Pdu::bare(self.logout_response(&request, refused))).await?;
+                    let response = self.logout_response(&request, refused);
+                    self.outlet.send(Pdu::bare(response), None);
                 }
             },
-            (Request::NopOut(&request), Some(_)) => self.nop_out(request, pdu.data, slot).await?,
-            (Request::Text(&request), _) => self.text(&request, &pdu, slot).await?,
+            (Request::NopOut(&request), Some(_)) => self.nop_out(request, pdu.data, slot),
+            (Request::Text(&request), _) => self.text(&request, &pdu, slot),
             (Request::ScsiCommand(&command), Some(session)) => {
                 let session = session.clone();
-                self.command(&session, command, pdu, slot).await?;
+                self.command(&session, command, pdu, slot);
             }
             (Request::TaskManagement(&request), Some(session)) => {
                 let session = session.clone();
@@ -361,21 +380,21 @@ impl<'a> FullFeature<'a> {
             }
             // RFC 7143 §4.3 MUST: what is neither text nor a logout is rejected in a discovery session.
             // No commands and no pings in discovery sessions, no logins in the full feature phase.
-            _ => self.reject(&pdu, RejectReason::PROTOCOL_ERROR).await?,
+            _ => self.reject(&pdu, RejectReason::PROTOCOL_ERROR),
         }
-        Ok(None)
+        None
     }
 
     /// RFC 7143 11.18: a NOP-Out that wants an answer gets its data back.
     // RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
-    async fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) -> Result<(), ConnectionError> {
+    fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) {
         drop(slot);
         if request.itt.is_reserved() {
-            return Ok(());
+            return;
         }
         let data = data.slice(..data.len().min(self.initiator_bytes_max()));
         let header = NopIn { lun: request.lun, itt: request.itt, ttt: RESERVED_TAG, ..NopIn::default() };
-        Ok(self.outlet.send(Pdu::new(header, data)).await?)
+        self.outlet.send(Pdu::new(header, data), None);
     }
 
     /// What runs is answered before the logout is (RFC 7143 11.14: nothing comes after it).
@@ -387,7 +406,8 @@ impl<'a> FullFeature<'a> {
             session.nexus.lose();
         }
         let response = self.logout_response(request, LogoutResponseCode::CLOSED);
-        Ok(self.outlet.send(Pdu::bare(response)).await?)
+        self.outlet.send(Pdu::bare(response), None);
+        Ok(())
     }
 
     fn logout_response(&self, request: &LogoutRequest, response: LogoutResponseCode) -> LogoutResponse {
@@ -408,34 +428,34 @@ impl<'a> FullFeature<'a> {
         }
     }
 
-    async fn ask_for_logout(&mut self) -> Result<(), ConnectionError> {
+    fn ask_for_logout(&mut self) {
         let at_most = self.shared.limits.logout_time.as_secs().max(1);
         let header = AsyncMessage {
             event: AsyncEvent::LOGOUT_REQUESTED,
             parameter3: u16::try_from(at_most).unwrap_or(u16::MAX).into(),
             ..AsyncMessage::default()
         };
-        Ok(self.outlet.send(Pdu::bare(header)).await?)
+        self.outlet.send(Pdu::bare(header), None);
     }
 
     /// A PDU whose data came damaged. A write ends with it; anything else leaves a gap in the numbers that nothing but a new
     /// session can close (ErrorRecoveryLevel 0).
     // RFC 7143 §7.8 MUST: a data PDU whose data digest does not match is discarded and rejected with the reason data digest error.
     // RFC 7143 §11.17.1 MUST: a command that ends because of a Reject gets CHECK CONDITION.
-    async fn damaged(&mut self, header: &Bhs) -> Result<Option<Ending>, ConnectionError> {
+    fn damaged(&mut self, header: &Bhs) -> Option<Ending> {
         let pdu = Pdu { bhs: *header, ahs: Bytes::new(), data: Bytes::new() };
-        self.reject(&pdu, RejectReason::DATA_DIGEST_ERROR).await?;
-        let Request::DataOut(data_out) = header.request() else { return Ok(Some(Ending::Gap)) };
+        self.reject(&pdu, RejectReason::DATA_DIGEST_ERROR);
+        let Request::DataOut(data_out) = header.request() else { return Some(Ending::Gap) };
         if let Some(accepted) = self.session.as_ref().and_then(|session| session.tasks.spoil(data_out.itt)) {
             let sense = Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR);
-            self.respond(accepted, Completion::check(sense)).await?;
+            self.respond(accepted, Completion::check(sense), None);
         }
-        Ok(None)
+        None
     }
 
-    pub(super) async fn reject(&mut self, pdu: &Pdu, reason: RejectReason) -> Result<(), ConnectionError> {
+    pub(super) fn reject(&mut self, pdu: &Pdu, reason: RejectReason) {
         tracing::info!(request = ?pdu.bhs, ?reason, "a request was rejected");
-        Ok(self.outlet.send(pdu.reject(reason)).await?)
+        self.outlet.send(pdu.reject(reason), None);
     }
 
     pub(super) fn initiator_bytes_max(&self) -> usize {

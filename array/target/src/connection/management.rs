@@ -3,7 +3,6 @@
 use lunshadow_iscsi::pdu::{Pdu, Tag, TaskFunction, TaskManagementRequest, TaskManagementResponse, TaskResponse};
 use lunshadow_scsi::{AdditionalSense, TaskManagementFunctions};
 
-use super::ConnectionError;
 use super::full_feature::{Event, FullFeature};
 use crate::session::Session;
 use crate::tasks::{Ended, Slot};
@@ -37,7 +36,7 @@ impl FullFeature<'_> {
         tracing::info!(function = ?request.function(), ?response, "task management");
         let itt = request.itt;
         let is_cold_reset = request.function() == TaskFunction::TARGET_COLD_RESET;
-        self.jobs.spawn(async move {
+        self.jobs.begin(async move {
             for ended in ended {
                 ended.over().await;
             }
@@ -45,15 +44,10 @@ impl FullFeature<'_> {
         });
     }
 
-    pub(super) async fn managed(
-        &mut self,
-        itt: Tag,
-        response: TaskResponse,
-        slot: Option<Slot>,
-    ) -> Result<(), ConnectionError> {
+    pub(super) fn managed(&mut self, itt: Tag, response: TaskResponse, slot: Option<Slot>) {
         drop(slot);
         let header = TaskManagementResponse { response, itt, ..TaskManagementResponse::default() };
-        Ok(self.outlet.send(Pdu::bare(header)).await?)
+        self.outlet.send(Pdu::bare(header), None);
     }
 
     /// A command that has not come, or waits for one that has not, is as good as aborted when nobody waits for it any more (RFC 7143 11.6.1).

@@ -6,7 +6,6 @@ use lunshadow_iscsi::discovery::{
 use lunshadow_iscsi::pdu::{Pdu, RejectReason, TextRequest};
 use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, parse_number};
 
-use super::ConnectionError;
 use super::full_feature::FullFeature;
 use crate::portals::told_of;
 use crate::tasks::Slot;
@@ -15,12 +14,7 @@ const MAX_RECV_DATA_SEGMENT_LENGTH: &str = "MaxRecvDataSegmentLength";
 
 impl FullFeature<'_> {
     /// Takes a Text Request: the first of an exchange, or one that goes on with it.
-    pub(super) async fn text(
-        &mut self,
-        request: &TextRequest,
-        pdu: &Pdu,
-        slot: Option<Slot>,
-    ) -> Result<(), ConnectionError> {
+    pub(super) fn text(&mut self, request: &TextRequest, pdu: &Pdu, slot: Option<Slot>) {
         drop(slot);
         let bytes_max = self.initiator_bytes_max();
         // A request without a tag begins anew, whatever went on before (RFC 7143 11.10.4).
@@ -29,19 +23,19 @@ impl FullFeature<'_> {
         } else {
             self.text.take().filter(|exchange| exchange.ttt() == request.ttt)
         };
-        let Some(mut exchange) = exchange else { return self.reject(pdu, RejectReason::INVALID_PDU_FIELD).await };
+        let Some(mut exchange) = exchange else { return self.reject(pdu, RejectReason::INVALID_PDU_FIELD) };
         let response = match exchange.handle(request, &pdu.data) {
             Ok(TextStep::Respond(response)) => response,
             Ok(TextStep::Asked(keys)) => {
                 let Some(answer) = self.answer(&keys) else {
-                    return self.reject(pdu, RejectReason::PROTOCOL_ERROR).await;
+                    return self.reject(pdu, RejectReason::PROTOCOL_ERROR);
                 };
                 exchange.answer(request, &answer)
             }
-            Err(_) => return self.reject(pdu, RejectReason::PROTOCOL_ERROR).await,
+            Err(_) => return self.reject(pdu, RejectReason::PROTOCOL_ERROR),
         };
         self.text = Some(exchange);
-        Ok(self.outlet.send(response).await?)
+        self.outlet.send(response, None);
     }
 
     /// The answers to keys; `None` if they break the rules.
