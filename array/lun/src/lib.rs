@@ -6,6 +6,7 @@
 //! * [`Copier`]: copies the content of one LUN to another; [`copy_blocks`]: ranges of them, without moving data where storage can.
 //! * [`Presentation`]: how initiators see a LUN, beside its data.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
+//! * [`together`]: requests that go to storage with one call.
 //! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
 //! * [`UnitStore`]: keeps what the target has to remember of LUNs over restarts, such as persistent reservations.
 //!
@@ -20,6 +21,7 @@ mod lun;
 mod map;
 mod pool;
 mod presentation;
+mod together;
 mod unit_store;
 
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
@@ -34,4 +36,5 @@ pub use lunshadow_control::{
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
 pub use presentation::{Presentation, PresentationCell};
+pub use together::{Submit, submit_later, together};
 pub use unit_store::{UnitRecord, UnitStore, UnitStoreError};

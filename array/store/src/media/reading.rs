@@ -11,7 +11,8 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
+use lunshadow_lun::{Submit, submit_later};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
@@ -33,8 +34,9 @@ struct Inner {
     /// The file under a number of its own, which stays open as long as reads are under way.
     file: File,
     unit: usize,
-    /// Held by whoever adds requests.
     under_way: Mutex<UnderWay>,
+    /// Held by whoever adds requests or passes them on, which takes the kernel longer than others should wait for `under_way`.
+    adding: Mutex<()>,
 }
 
 /// Reads by slot. A request bears its slot, and which part of the read it is.
@@ -59,15 +61,25 @@ impl ReadRing {
     /// If the kernel has no rings, or does not let this process have any.
     pub(super) fn new(file: &File, unit: usize) -> io::Result<Self> {
         let ring = IoUring::builder().dontfork().build(ENTRIES)?;
-        let inner = Arc::new(Inner { ring, file: file.try_clone()?, unit, under_way: Mutex::default() });
+        let inner = Arc::new(Inner {
+            ring,
+            file: file.try_clone()?,
+            unit,
+            under_way: Mutex::default(),
+            adding: Mutex::default(),
+        });
         let waited = Arc::clone(&inner);
         let waiter = std::thread::Builder::new().name("store-reads".to_owned()).spawn(move || waited.wait())?;
         Ok(Self { inner, waiter: Some(waiter) })
     }
 
-    /// Begins a read. It is given back if there are too many.
+    /// Begins a read, at the end of [`together`](lunshadow_lun::together) if there is one. It is given back if there are too many.
     pub(super) fn begin(&self, reading: Reading) -> Result<(), Reading> {
-        self.inner.begin(reading)
+        self.inner.add(reading)?;
+        if !submit_later(&self.inner) {
+            self.inner.submit();
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +87,7 @@ impl Drop for ReadRing {
     fn drop(&mut self) {
         let stop = opcode::Nop::new().build().user_data(STOP);
         {
-            let _under_way = self.inner.under_way.lock();
+            let _adding = self.inner.adding.lock();
             // SAFETY: the lock is held, so this is the only queue of submissions.
             let mut queue = unsafe { self.inner.ring.submission_shared() };
             // SAFETY: the request refers to no memory. There is room for it, since all others leave one place.
@@ -90,8 +102,39 @@ impl Drop for ReadRing {
     }
 }
 
+impl Submit for Inner {
+    /// Lets the kernel take what is queued.
+    fn submit(&self) {
+        let _adding = self.adding.lock();
+        while let Err(error) = self.ring.submit() {
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::INTR | Errno::AGAIN | Errno::BUSY) => std::thread::yield_now(),
+                _ => {
+                    // The waiter submits what is left with its own next call.
+                    tracing::error!(%error, "the kernel takes no reads");
+                    return;
+                }
+            }
+        }
+    }
+}
+
 impl Inner {
-    fn begin(&self, mut reading: Reading) -> Result<(), Reading> {
+    /// Queues the requests of a read.
+    fn add(&self, reading: Reading) -> Result<(), Reading> {
+        let requests = self.enter(reading)?;
+        let _adding = self.adding.lock();
+        // SAFETY: the lock is held, so this is the only queue of submissions.
+        let mut queue = unsafe { self.ring.submission_shared() };
+        // SAFETY: the memory belongs to the slot, which nobody looks at before all its requests have ended, and which is not
+        // dropped before either, since dropping the ring waits for them.
+        let pushed = unsafe { queue.push_multiple(&requests) };
+        debug_assert!(pushed.is_ok(), "no more are under way than there is room for");
+        Ok(())
+    }
+
+    /// Gives a read a slot; its requests.
+    fn enter(&self, mut reading: Reading) -> Result<Vec<squeue::Entry>, Reading> {
         let mut under_way = self.under_way.lock();
         let count = reading.parts.len();
         let most = usize::try_from(ENTRIES).unwrap_or(usize::MAX) - 1;
@@ -103,7 +146,7 @@ impl Inner {
             under_way.slots.push(None);
         }
         let fd = types::Fd(self.file.as_raw_fd());
-        let requests: Vec<_> = (0..)
+        let requests = (0..)
             .zip(&reading.parts)
             .map(|(number, (offset_bytes, range))| {
                 let memory = &mut reading.buffer[range.clone()];
@@ -114,29 +157,7 @@ impl Inner {
             .collect();
         under_way.requests += count;
         under_way.slots[slot] = Some(Slot { reading, left: count, result: Ok(()) });
-        // SAFETY: the lock is held, so this is the only queue of submissions.
-        let mut queue = unsafe { self.ring.submission_shared() };
-        // SAFETY: the memory belongs to the slot, which nobody looks at before all its requests have ended, and which is not
-        // dropped before either, since dropping the ring waits for them.
-        let pushed = unsafe { queue.push_multiple(&requests) };
-        debug_assert!(pushed.is_ok(), "no more are under way than there is room for");
-        drop(queue);
-        self.submit();
-        Ok(())
-    }
-
-    /// Lets the kernel take what is queued. Called under the lock, or at the end.
-    fn submit(&self) {
-        while let Err(error) = self.ring.submit() {
-            match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::INTR | Errno::AGAIN | Errno::BUSY) => std::thread::yield_now(),
-                _ => {
-                    // The waiter submits what is left with its own next call.
-                    tracing::error!(%error, "the kernel takes no reads");
-                    return;
-                }
-            }
-        }
+        Ok(requests)
     }
 
     /// Waits for ends and tells of them, until it is told to stop and nothing is under way.

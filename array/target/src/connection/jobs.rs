@@ -1,9 +1,11 @@
 //! What a connection does besides reading: futures that its own task polls, so that none of them costs a switch to another thread.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use lunshadow_lun::together;
 
 use super::ConnectionError;
 use super::full_feature::Event;
@@ -24,7 +26,8 @@ impl Jobs {
 
     /// Waits for the next job that ends; `None` if there is none.
     pub(super) async fn next(&mut self) -> Option<Outcome> {
-        self.0.next().await
+        // Those that are new begin their requests now.
+        poll_fn(|context| together(|| self.0.poll_next_unpin(context))).await
     }
 
     /// Waits until all have ended, whatever comes of them.
