@@ -16,7 +16,7 @@ pub use self::lun::{
     LunRevertArgs, LunSwitchArgs, MappingArgs,
 };
 pub use self::shadow::{ShadowCommand, ShadowCreateArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
-use crate::quantity::{Patience, duration, patience, size_bytes};
+use crate::quantity::{Patience, duration, patience, size_bytes, size_or_none_bytes};
 
 /// Application-consistent, instant shadow copies of LUNs on Linux storage.
 #[derive(Debug, Parser)]
@@ -115,6 +115,9 @@ pub struct ServeArgs {
     /// How much memory the pool may take for what grows with it, map pages above all
     #[arg(long, value_name = "SIZE", value_parser = size_bytes, default_value = "256MiB")]
     pub cache: u64,
+    /// How much memory may hold data that was read or written lately, 0 for none; by default an eighth of the machine's memory
+    #[arg(long, value_name = "SIZE", value_parser = size_or_none_bytes)]
+    pub read_cache: Option<u64>,
 }
 
 /// The ways to a medium.

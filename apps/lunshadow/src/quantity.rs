@@ -46,6 +46,14 @@ pub fn size_bytes(text: &str) -> Result<u64, QuantityError> {
     len_bytes.ok_or(QuantityError::SizeOutOfRange)
 }
 
+/// A size in bytes, or 0.
+///
+/// # Errors
+/// As [`size_bytes`].
+pub fn size_or_none_bytes(text: &str) -> Result<u64, QuantityError> {
+    if text.trim() == "0" { Ok(0) } else { size_bytes(text) }
+}
+
 /// A duration of whole seconds: `30s`, `15min`, `2h`, `7d`.
 ///
 /// # Errors
@@ -98,6 +106,9 @@ mod tests {
         for text in ["0", "511", "8192PiB", "99999999999999999999", "18446744073709551615TiB"] {
             assert_eq!(size_bytes(text), Err(QuantityError::SizeOutOfRange), "{text}");
         }
+        assert_eq!(size_or_none_bytes("0"), Ok(0));
+        assert_eq!(size_or_none_bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(size_or_none_bytes("0 apples"), Err(QuantityError::NotASize));
     }
 
     #[test]

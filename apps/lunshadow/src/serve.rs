@@ -16,6 +16,9 @@ use crate::control::{ControlService, Listening, forget_beside};
 /// The initiator that stands for everybody who is not known by name.
 pub const GUEST: &str = "iqn.2026-11.org.lunshadow:guest";
 
+/// Which part of the machine's memory holds data, if nobody says how much.
+const READ_CACHE_PART: u64 = 8;
+
 /// Serves a pool until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -26,8 +29,10 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let allowed: Vec<InitiatorName> = args.allow.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
 
+    let read_cache_bytes = args.read_cache.unwrap_or_else(|| memory_bytes() / READ_CACHE_PART);
     let config = StoreConfig {
         cache_bytes: args.cache,
+        read_cache_bytes,
         background_percent: args.background,
         defragment_after: args.defragment_after.0,
         ..StoreConfig::default()
@@ -49,7 +54,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     };
     storage.catalog.resume_copies();
     storage.catalog.resume_scrub();
-    introduce(args, &storage, target.portals(), &admission);
+    introduce(args, &storage, target.portals(), &admission, read_cache_bytes);
     if let Some(control) = &control {
         let Listening { address, fingerprint } = control.listening();
         console::say(&format!("control {address} fingerprint {fingerprint}"));
@@ -71,6 +76,12 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     told
 }
 
+/// How much memory the machine has.
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 /// Decides who may log in, and gives LUNs to those who are not hosts that an administrator has added.
 async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -> anyhow::Result<Admission> {
     let guest: InitiatorName = GUEST.parse()?;
@@ -90,10 +101,17 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
 }
 
 /// Says what is served, and to whom.
-fn introduce(args: &ServeArgs, storage: &Storage, portals: &[SocketAddr], admission: &Admission) {
+fn introduce(
+    args: &ServeArgs,
+    storage: &Storage,
+    portals: &[SocketAddr],
+    admission: &Admission,
+    read_cache_bytes: u64,
+) {
     let addresses: Vec<String> = portals.iter().map(ToString::to_string).collect();
     console::say(&format!("serving {} on {}", args.pool.display(), addresses.join(" ")));
-    console::say(&format!("  {}, {} of cache", storage.pool.io_engine(), console::bytes(args.cache)));
+    let [maps, data] = [args.cache, read_cache_bytes].map(console::bytes);
+    console::say(&format!("  {}, cache of {maps} for maps and {data} for data", storage.pool.io_engine()));
     for lun in storage.catalog.luns() {
         console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
     }

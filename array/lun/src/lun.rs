@@ -89,6 +89,11 @@ pub trait Lun: Send + Sync + 'static {
     /// Reads `count` blocks. Blocks that were never written, or were discarded, read as zeros.
     fn read(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Bytes, LunError>> + Send;
 
+    /// As [`read`](Self::read), but from the medium, whatever storage has in memory.
+    fn read_medium(&self, at: Lba, count: BlockCount) -> impl Future<Output = Result<Bytes, LunError>> + Send {
+        self.read(at, count)
+    }
+
     /// Writes whole blocks.
     fn write(&self, at: Lba, data: Bytes) -> impl Future<Output = Result<(), LunError>> + Send;
 
@@ -167,6 +172,7 @@ trait DynLun: Send + Sync {
     fn usage(&self) -> Option<LunUsage>;
     fn extent(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Extent>;
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
+    fn read_medium(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
     fn flush(&self) -> LunFuture<'_, ()>;
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()>;
@@ -194,6 +200,9 @@ impl<L: Lun> DynLun for L {
     }
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
         Box::pin(Lun::read(self, at, count))
+    }
+    fn read_medium(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
+        Box::pin(Lun::read_medium(self, at, count))
     }
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()> {
         Box::pin(Lun::write(self, at, data))
@@ -287,6 +296,14 @@ impl LunHandle {
     /// Any [`LunError`] but the ones of writing.
     pub async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
         self.lun.read(at, count).await
+    }
+
+    /// See [`Lun::read_medium`].
+    ///
+    /// # Errors
+    /// Any [`LunError`] but the ones of writing.
+    pub async fn read_medium(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        self.lun.read_medium(at, count).await
     }
 
     /// See [`Lun::write`].

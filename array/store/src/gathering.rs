@@ -349,7 +349,7 @@ fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec
         entries.push(of_member);
     }
     debug_assert!(parts.iter().all(|part| part.data.len() == BLOCK_BYTES), "only whole blocks are gathered");
-    shared.media.write_many(&parts).ok().map(|()| entries)
+    shared.write_data(&parts).ok().map(|()| entries)
 }
 
 /// Changes the maps of all members under one hold of the lock, as long as all pages are there; what became of each. Members that are missing in

@@ -46,6 +46,7 @@ mod media;
 mod moving;
 mod page;
 mod pool;
+mod read_cache;
 mod reading;
 mod record;
 mod recovery;

@@ -82,6 +82,7 @@ impl StoreLun {
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
         let mut buffer = AlignedBuffer::of_len(index((blocks.end - blocks.start) * BLOCK_LEN));
         let reader = self.shared.reader(self.slot);
+        let mut kept = Vec::with_capacity(index(blocks.end - blocks.start));
         let mut from = blocks.start;
         while from < blocks.end {
             let place = LeafPlace::of(from);
@@ -92,11 +93,14 @@ impl StoreLun {
             let part = index((from - blocks.start) * BLOCK_LEN)..index((end - blocks.start) * BLOCK_LEN);
             self.fetch(&entries, &mut buffer[part])
                 .map_err(|at| LunError::Damaged { at: Self::lba_of(bytes, from + at) })?;
+            kept.extend(entries);
             from = end;
         }
+        let content = buffer.freeze();
+        self.shared.read_cache.keep(&kept, &content);
         drop(reader);
         let start = index(bytes.start - blocks.start * BLOCK_LEN);
-        Ok(buffer.freeze().slice(start..start + index(bytes.end - bytes.start)))
+        Ok(content.slice(start..start + index(bytes.end - bytes.start)))
     }
 
     /// The first blocks that are all mapped or all not, looked at leaf by leaf.
@@ -372,6 +376,13 @@ impl Lun for StoreLun {
         if let Some(content) = self.read_at_once(&bytes).await {
             return Ok(content);
         }
+        let this = self.clone();
+        blocking(move || this.read_blocking(&bytes)).await
+    }
+
+    async fn read_medium(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
+        let _request = self.shared.requests.begin();
+        let bytes = self.checked(at, count)?;
         let this = self.clone();
         blocking(move || this.read_blocking(&bytes)).await
     }

@@ -114,7 +114,7 @@ fn store(lun: &StoreLun, blocks: &[u64], content: &[u8]) -> bool {
         rest = others;
         parts.push(WritePart { offset_bytes: run[0] * BLOCK_LEN, data });
     }
-    lun.shared.media.write_many(&parts).is_ok()
+    lun.shared.move_data(&parts).is_ok()
 }
 
 /// Lets a row refer to other blocks with the same content. False, and nothing has happened, if it was overtaken.

@@ -39,6 +39,8 @@ pub struct StoreConfig {
     /// How much memory may be taken by what grows with the pool and its LUNs: map pages, reference counts, what is known of regions, and blocks
     /// that are held or have been freed. A single operation may exceed it for its duration, and a few MiB are needed besides.
     pub cache_bytes: u64,
+    /// How much memory may be taken by blocks of data that were read or written lately. None by default.
+    pub read_cache_bytes: u64,
     /// The length of the log, fixed when the pool is made: 256 KiB to 4 GiB.
     pub log_bytes: u64,
     /// How much of the medium the pool may use in all, its own records included, fixed when the pool is made. The file is
@@ -61,6 +63,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             cache_bytes: 256 << 20,
+            read_cache_bytes: 0,
             log_bytes: 64 << 20,
             capacity_bytes: 1 << 40,
             preallocate: false,
@@ -209,7 +212,7 @@ impl StorePool {
     /// # Errors
     /// As [`StorePool::open`].
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
-        let (shared, roots) = recovery::open(Box::new(media), config.cache_bytes)?;
+        let (shared, roots) = recovery::open(Box::new(media), (config.cache_bytes, config.read_cache_bytes))?;
         shared.scattered.set_after(config.defragment_after);
         Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
     }

@@ -1,4 +1,4 @@
-//! Reads whose map pages are in memory, from a medium that needs no thread for a read.
+//! Reads whose map pages are in memory, of data that is in memory too or on a medium that needs no thread for a read.
 
 use std::ops::Range;
 
@@ -18,13 +18,18 @@ impl StoreLun {
     /// Reads without a thread that waits. `None` if that is not possible, or if anything is not as it should be: reading in the
     /// ordinary way then tells what it is.
     pub(crate) async fn read_at_once(&self, bytes: &Range<u64>) -> Option<Bytes> {
-        if !self.shared.media.reads_without_threads() {
-            return None;
-        }
         let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
         // From before the look-up until the end, so that what was looked up stays what it is.
         let _reader = self.shared.reader(self.slot);
         let entries = self.entries_now(bytes, &blocks)?;
+        let start = index(bytes.start - blocks.start * BLOCK_LEN);
+        let part = start..start + index(bytes.end - bytes.start);
+        if let Some(content) = self.shared.read_cache.read(&entries) {
+            return Some(content.slice(part));
+        }
+        if !self.shared.media.reads_without_threads() {
+            return None;
+        }
         let mut buffer = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
         let (mut parts, mut first) = (Vec::new(), 0);
         for run in entries.chunk_by(Entry::is_followed_by) {
@@ -48,8 +53,9 @@ impl StoreLun {
         if !entries.iter().zip(buffer.chunks_exact(BLOCK_BYTES)).all(is_whole) {
             return None;
         }
-        let start = index(bytes.start - blocks.start * BLOCK_LEN);
-        Some(buffer.freeze().slice(start..start + index(bytes.end - bytes.start)))
+        let content = buffer.freeze();
+        self.shared.read_cache.keep(&entries, &content);
+        Some(content.slice(part))
     }
 
     /// What blocks refer to, if all their leaves are in memory. The caller is a reader since before.

@@ -24,7 +24,10 @@ use crate::table_growth::Provided;
 use crate::table_index::{self, TableIndex};
 
 /// Brings a pool back to what was last made durable, and makes a checkpoint of it.
-pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, Roots), OpenError> {
+pub(crate) fn open(
+    media: Box<dyn Media>,
+    (cache_bytes, read_cache_bytes): (u64, u64),
+) -> Result<(Shared, Roots), OpenError> {
     let Newest { superblock, geometry, all_whole } = newest_superblock(&*media)?;
     let mut luns = LunTable::default();
     load_table(&*media, &superblock, &geometry, &mut luns)?;
@@ -44,8 +47,9 @@ pub(crate) fn open(media: Box<dyn Media>, cache_bytes: u64) -> Result<(Shared, R
         return Err(OpenError::DamagedSuperblocks);
     }
     let limits = Limits::new(cache_bytes, &geometry);
+    let space = Space::new(geometry, regions, used_count, map_count).with_read_cache(read_cache_bytes);
     let state = State {
-        pages: Pages::new(Cache::new(limits.cache_pages), Space::new(geometry, regions, used_count, map_count)),
+        pages: Pages::new(Cache::new(limits.cache_pages), space),
         luns,
         log: Log::new(superblock.pool_id.get(), &geometry, place),
         sets: Sets::default(),

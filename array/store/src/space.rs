@@ -13,6 +13,7 @@ use crate::cache::{Cache, PageKind};
 use crate::epochs::{Epochs, ReadEpoch};
 use crate::geometry::{Geometry, REGION_LEN};
 use crate::page::{Entry, Page, PageRef, index};
+use crate::read_cache::ReadCache;
 use crate::regions::Regions;
 
 /// Where a page lies.
@@ -81,6 +82,8 @@ pub(crate) struct Space {
     /// Freed before a durable checkpoint, oldest first; readers may still use them.
     draining: VecDeque<Returning>,
     epochs: Arc<Epochs>,
+    /// What is in memory of blocks of data, of which those that are freed need not be.
+    read_cache: Arc<ReadCache>,
     released_generation: u64,
     /// Where the search for [`Purpose::Data`] goes on: region and place in it. Upwards.
     data_cursor: (u64, usize),
@@ -108,6 +111,7 @@ impl Space {
             frozen: None,
             draining: VecDeque::new(),
             epochs: Arc::default(),
+            read_cache: Arc::default(),
             released_generation: 0,
             data_cursor: (0, 0),
             map_cursor: (geometry.region_count() - 1, 0),
@@ -115,6 +119,16 @@ impl Space {
             run_cursor: 0,
             clear: BTreeSet::new(),
         }
+    }
+
+    /// The same, with so much memory for data.
+    pub(crate) fn with_read_cache(mut self, bytes: u64) -> Self {
+        self.read_cache = Arc::new(ReadCache::new(bytes));
+        self
+    }
+
+    pub(crate) const fn read_cache(&self) -> &Arc<ReadCache> {
+        &self.read_cache
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -287,6 +301,8 @@ impl Space {
         let (region, _, at) = self.count_slot(block);
         self.held.insert(region, at);
         self.freed.insert(region, at);
+        // A reader that looked it up before may bring it back, which does no harm.
+        self.read_cache.forget(block);
     }
 
     /// Holds a block back. False if it was held already.

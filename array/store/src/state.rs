@@ -21,8 +21,9 @@ use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::lun_table::LunTable;
 use crate::map::Pages;
-use crate::media::{self, Media};
+use crate::media::{self, Media, WritePart};
 use crate::page::{Entry, Page};
+use crate::read_cache::ReadCache;
 use crate::record::LunSlot;
 use crate::scrub::ScrubCursor;
 use crate::sets::Sets;
@@ -168,6 +169,7 @@ pub(crate) struct Shared {
     epochs: Arc<Epochs>,
     /// What can be looked up without the lock.
     pub(crate) views: Arc<Views>,
+    pub(crate) read_cache: Arc<ReadCache>,
 }
 
 impl State {
@@ -210,6 +212,7 @@ impl Shared {
             ..Progress::default()
         };
         let (epochs, views) = (state.pages.space.epochs(), Arc::clone(&state.luns.views));
+        let read_cache = Arc::clone(state.pages.space.read_cache());
         views.set_cache_pages(state.limits.cache_pages);
         Self {
             media,
@@ -227,7 +230,24 @@ impl Shared {
             scattered: Scattered::default(),
             epochs,
             views,
+            read_cache,
         }
+    }
+
+    /// Writes blocks of data to places that nothing refers to yet.
+    pub(crate) fn write_data(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+        let written = self.media.write_many(parts);
+        match &written {
+            Ok(()) => self.read_cache.written(parts),
+            Err(_) => self.read_cache.overwritten(parts),
+        }
+        written
+    }
+
+    /// As [`write_data`](Self::write_data), but of data that nobody has asked for.
+    pub(crate) fn move_data(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+        self.read_cache.overwritten(parts);
+        self.media.write_many(parts)
     }
 
     /// Tells all waiters what is new.

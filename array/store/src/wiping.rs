@@ -20,6 +20,8 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), LunError> {
         PoolError::OutOfSpace => LunError::OutOfSpace,
         _ => LunError::Poisoned,
     })?;
+    // What is kept in memory of what is overwritten is of no use to anybody.
+    shared.read_cache.clear();
     let mut region = 0;
     while region < shared.state.lock().pages.space.geometry().region_count() {
         let this = Arc::clone(shared);

@@ -184,7 +184,7 @@ impl LeafWrite {
         }
         let of_run = |(block, part)| WritePart { offset_bytes: block * BLOCK_LEN, data: &self.data[part] };
         parts.extend(runs.into_iter().map(of_run));
-        match lun.shared.media.write_many(&parts) {
+        match lun.shared.write_data(&parts) {
             Ok(()) => Ok(entries),
             Err(error) if media::is_full(&error) => Err(LunError::OutOfSpace),
             Err(error) => Err(LunError::Io(error)),

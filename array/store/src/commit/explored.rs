@@ -108,7 +108,7 @@ struct Explored {
 
 impl Explored {
     fn open(medium: &Medium) -> Self {
-        let (shared, roots) = recovery::open(Box::new(medium.clone()), 64).expect("a pool");
+        let (shared, roots) = recovery::open(Box::new(medium.clone()), (64, 0)).expect("a pool");
         let shared = Arc::new(shared);
         shared.state.lock().running = true;
         let (for_log, for_house) = (Arc::clone(&shared), Arc::clone(&shared));

@@ -7,11 +7,11 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use proptest::test_runner::TestCaseError;
 
 use lunshadow_lun::Pool as _;
-use lunshadow_store::StorePool;
+use lunshadow_store::{StoreConfig, StorePool};
 
 use crate::check::assert_clean;
 use crate::crash::cases;
-use crate::model::{Action, Model, World, observe, small_config, small_pool};
+use crate::model::{Action, Model, World, observe, small_config};
 use crate::sim_media::{Loss, SimMedia, after_power_cut};
 
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +70,11 @@ fn history() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Runs a history, and checks after each end that the pool holds what some step since the last durable one left.
-fn run(history: &[Step], cache_pages: u64) -> Result<(), TestCaseError> {
+fn run(history: &[Step], config: &StoreConfig) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let (mut media, pool) = small_pool(cache_pages);
+        let mut media = SimMedia::default();
+        let pool = StorePool::create_on(media.clone(), config).unwrap();
         pool.wait_reclaimed().await.unwrap();
         media.clear_trace();
         let mut base = media.image();
@@ -107,7 +108,7 @@ fn run(history: &[Step], cache_pages: u64) -> Result<(), TestCaseError> {
             };
             base = image.clone();
             media = SimMedia::with(image);
-            let pool = StorePool::open_on(media.clone(), &small_config(cache_pages)).unwrap();
+            let pool = StorePool::open_on(media.clone(), config).unwrap();
             let found = observe(&pool).await;
             assert!(possible.contains(&found), "after {step:?} the pool holds {found:?}, possible were {possible:?}");
             possible = vec![found.clone()];
@@ -125,11 +126,17 @@ proptest! {
 
     #[test]
     fn a_pool_is_its_model(history in history()) {
-        run(&history, 4096)?;
+        run(&history, &small_config(4096))?;
     }
 
     #[test]
     fn a_pool_with_a_cache_of_64_pages_is_its_model(history in history()) {
-        run(&history, 64)?;
+        run(&history, &small_config(64))?;
+    }
+
+    /// Of some blocks what is read comes from memory, of others from the medium.
+    #[test]
+    fn a_pool_that_keeps_data_in_memory_is_its_model(history in history()) {
+        run(&history, &StoreConfig { read_cache_bytes: 1 << 20, ..small_config(4096) })?;
     }
 }

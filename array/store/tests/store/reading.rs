@@ -96,6 +96,44 @@ async fn a_damaged_block_is_named_and_harms_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_or_written_lately_is_in_memory() {
+    let (directory, id) = new_pool().await;
+    let config = StoreConfig { read_cache_bytes: 16 << 20, ..config() };
+    let pool = StorePool::open_with(directory.path(), &config, IoMode::Threads).unwrap();
+    let lun = pool.open(id).unwrap();
+    assert_eq!(lun.read(Lba(8), BlockCount(8)).await.unwrap()[..], [0xa1; BLOCK]);
+    lun.write(Lba(900 * 8), Bytes::from(vec![0xc1; 2 * BLOCK])).await.unwrap();
+    lun.flush().await.unwrap();
+    // From here on the medium has something else everywhere.
+    let file = std::fs::File::options().read(true).write(true).open(directory.path().join(POOL_FILE)).unwrap();
+    let mut image = std::fs::read(directory.path().join(POOL_FILE)).unwrap();
+    let data =
+        image.chunks_exact_mut(BLOCK).filter(|block| block[0] > 0xa0 && block.iter().all(|byte| *byte == block[0]));
+    data.for_each(|block| block[7] ^= 1);
+    file.write_all_at(&image, 0).unwrap();
+    assert_eq!(lun.read(Lba(8 + 3), BlockCount(2)).await.unwrap()[..], [0xa1; 1024]);
+    assert_eq!(lun.read(Lba(900 * 8), BlockCount(16)).await.unwrap()[..], [0xc1; 2 * BLOCK]);
+    assert_eq!(
+        lun.read(Lba(899 * 8), BlockCount(16)).await.unwrap()[BLOCK..],
+        [0xc1; BLOCK],
+        "the other one is a hole"
+    );
+    for at in [8, 900 * 8] {
+        let past_memory = lun.read_medium(Lba(at), BlockCount(8)).await;
+        assert!(matches!(past_memory, Err(LunError::Damaged { at: Lba(damaged) }) if damaged == at), "{past_memory:?}");
+    }
+    let never_read = lun.read(Lba(16), BlockCount(8)).await;
+    assert!(matches!(never_read, Err(LunError::Damaged { .. })), "{never_read:?}");
+    // What is written over is not what was there.
+    lun.write(Lba(8), Bytes::from(vec![0xc2; BLOCK])).await.unwrap();
+    assert_eq!(lun.read(Lba(8), BlockCount(8)).await.unwrap()[..], [0xc2; BLOCK]);
+    // Unused content is unreadable in memory, too, and nothing is in memory then.
+    lun.wipe_unused().await.unwrap();
+    let damaged = lun.read(Lba(900 * 8), BlockCount(8)).await;
+    assert!(matches!(damaged, Err(LunError::Damaged { .. })), "{damaged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_that_nobody_waits_for_any_more_harm_nothing() {
     let (directory, id) = new_pool().await;
     let (_pool, lun) = open(&directory, id);

@@ -52,7 +52,9 @@ pub(super) async fn read(disk: &Disk, at: Lba, count: u32, fua: bool) -> Result<
     if count == 0 {
         return Ok(Bytes::new());
     }
-    disk.lun.read(at, blocks(count)).await.map_err(|error| report(&disk.lun, &error))
+    let count = blocks(count);
+    let read = if fua { disk.lun.read_medium(at, count).await } else { disk.lun.read(at, count).await };
+    read.map_err(|error| report(&disk.lun, &error))
 }
 
 pub(super) async fn write(disk: &Disk, at: Lba, mut data: Bytes, fua: bool) -> Result<(), Sense> {
@@ -82,7 +84,7 @@ pub(super) async fn verify(disk: &Disk, at: Lba, count: u32, check: ByteCheck, d
     let mut expected = data.chunks_exact(BLOCK_BYTES);
     let one_block = data.get(..BLOCK_BYTES);
     for (at, count) in pieces(at, count) {
-        let found = disk.lun.read(at, count).await.map_err(|error| report(&disk.lun, &error))?;
+        let found = disk.lun.read_medium(at, count).await.map_err(|error| report(&disk.lun, &error))?;
         let matches = found.chunks_exact(BLOCK_BYTES).all(|found| match check {
             ByteCheck::Medium => true,
             // Blocks that the initiator had no data for are not compared.

@@ -1,0 +1,310 @@
+//! Blocks of data in memory, so that what was read or written lately is read without the medium.
+//!
+//! A block of the medium is written by one write, mapped, and not written again before nobody reads it any more. So what is here of a block stays
+//! right until the block is written again, which puts the new content here or takes the old one out, before any map refers to it. Blocks that
+//! are read come here while their reader keeps them from being written. Shadow LUNs and LUNs that share blocks share what is here.
+//!
+//! What is dropped for something new is what nobody has asked for since the last round (CLOCK), so that reading or writing much once does not drive
+//! out what is read all the time.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use lunshadow_lun::AlignedBuffer;
+
+use crate::media::WritePart;
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry};
+use crate::sync::Mutex;
+
+/// How many users can look at the same time without waiting for each other.
+const SHARDS: usize = 64;
+/// What a block here takes besides its content: its slot, its place in the table, and what shares the content.
+const OVERHEAD_BYTES: u64 = 256;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct ReadCache {
+    shards: Vec<Mutex<Shard>>,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// The slot of each block.
+    places: HashMap<u64, usize>,
+    slots: Vec<Slot>,
+    /// The slot that is looked at next when one is needed.
+    hand: usize,
+    limit: usize,
+}
+
+struct Slot {
+    block: u64,
+    content: Bytes,
+    /// Whether somebody has asked for it since the hand last passed.
+    is_wanted: bool,
+}
+
+impl ReadCache {
+    /// A cache that takes so many bytes of memory in all; none at all if that is too few.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let blocks = usize::try_from(bytes / (BLOCK_LEN + OVERHEAD_BYTES)).unwrap_or(usize::MAX);
+        let limit = blocks / SHARDS;
+        let shards = if limit == 0 { 0 } else { SHARDS };
+        Self { shards: (0..shards).map(|_| Mutex::new(Shard { limit, ..Shard::default() })).collect() }
+    }
+
+    fn shard(&self, block: u64) -> Option<&Mutex<Shard>> {
+        let number = block.checked_rem(self.shards.len().try_into().ok()?)?;
+        self.shards.get(usize::try_from(number).ok()?)
+    }
+
+    fn get(&self, entry: Entry) -> Option<Bytes> {
+        self.shard(entry.block())?.lock().get(entry.block())
+    }
+
+    /// The content of consecutive blocks of a LUN, if all of it is here.
+    pub(crate) fn read(&self, entries: &[Entry]) -> Option<Bytes> {
+        if self.shards.is_empty() {
+            return None;
+        }
+        if let [entry] = entries
+            && !entry.is_unmapped()
+        {
+            return self.get(*entry);
+        }
+        // Where the last block is missing, the others need not be gathered.
+        let last = entries.iter().rfind(|entry| !entry.is_unmapped())?;
+        self.get(*last)?;
+        let mut content = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
+        for (entry, block) in entries.iter().zip(content.chunks_exact_mut(BLOCK_BYTES)) {
+            if entry.is_unmapped() {
+                block.fill(0);
+            } else {
+                block.copy_from_slice(&self.get(*entry)?);
+            }
+        }
+        Some(content.freeze())
+    }
+
+    /// Keeps what was read and found right. The caller is a reader of these blocks since before it looked them up.
+    pub(crate) fn keep(&self, entries: &[Entry], content: &Bytes) {
+        if self.shards.is_empty() {
+            return;
+        }
+        if let [entry] = entries
+            && !entry.is_unmapped()
+            && content.len() == BLOCK_BYTES
+        {
+            return self.put(entry.block(), content.clone());
+        }
+        for (entry, block) in entries.iter().zip(content.chunks_exact(BLOCK_BYTES)) {
+            if !entry.is_unmapped() {
+                self.put(entry.block(), copy_of(block));
+            }
+        }
+    }
+
+    /// Keeps what was written, before anything refers to it. Parts are of whole blocks.
+    pub(crate) fn written(&self, parts: &[WritePart<'_>]) {
+        if self.shards.is_empty() {
+            return;
+        }
+        for part in parts {
+            for (block, content) in (part.offset_bytes / BLOCK_LEN..).zip(part.data.chunks_exact(BLOCK_BYTES)) {
+                self.put(block, copy_of(content));
+            }
+        }
+    }
+
+    /// Lets go of what blocks held that are written with something that need not be kept, or of which nobody knows what they hold now.
+    pub(crate) fn overwritten(&self, parts: &[WritePart<'_>]) {
+        for part in parts {
+            let first = part.offset_bytes / BLOCK_LEN;
+            let blocks = (first..).zip(part.data.chunks(BLOCK_BYTES));
+            blocks.for_each(|(block, _)| self.forget(block));
+        }
+    }
+
+    /// Lets go of a block that nothing refers to any more.
+    pub(crate) fn forget(&self, block: u64) {
+        if let Some(shard) = self.shard(block) {
+            shard.lock().forget(block);
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            *shard = Shard { limit: shard.limit, ..Shard::default() };
+        }
+    }
+
+    fn put(&self, block: u64, content: Bytes) {
+        if let Some(shard) = self.shard(block) {
+            shard.lock().put(block, content);
+        }
+    }
+}
+
+/// The content in memory of its own: a part of something larger would keep all of that.
+fn copy_of(block: &[u8]) -> Bytes {
+    AlignedBuffer::copy_of(block).freeze()
+}
+
+impl Shard {
+    fn get(&mut self, block: u64) -> Option<Bytes> {
+        let slot = &mut self.slots[*self.places.get(&block)?];
+        slot.is_wanted = true;
+        Some(slot.content.clone())
+    }
+
+    fn put(&mut self, block: u64, content: Bytes) {
+        let slot = Slot { block, content, is_wanted: false };
+        if let Some(place) = self.places.get(&block) {
+            self.slots[*place] = slot;
+        } else if self.slots.len() < self.limit {
+            self.places.insert(block, self.slots.len());
+            self.slots.push(slot);
+        } else {
+            // One round at most, since it takes the mark off each slot that it passes.
+            while std::mem::take(&mut self.slots[self.hand].is_wanted) {
+                self.pass();
+            }
+            self.places.remove(&self.slots[self.hand].block);
+            self.places.insert(block, self.hand);
+            self.slots[self.hand] = slot;
+            self.pass();
+        }
+    }
+
+    fn forget(&mut self, block: u64) {
+        let Some(place) = self.places.remove(&block) else { return };
+        self.slots.swap_remove(place);
+        if let Some(moved) = self.slots.get(place) {
+            self.places.insert(moved.block, place);
+        }
+        if self.hand >= self.slots.len() {
+            self.hand = 0;
+        }
+    }
+
+    fn pass(&mut self) {
+        self.hand = (self.hand + 1) % self.slots.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PER_SHARD: usize = 4;
+
+    fn cache() -> ReadCache {
+        ReadCache::new((BLOCK_LEN + OVERHEAD_BYTES) * (SHARDS * PER_SHARD) as u64)
+    }
+
+    fn content(number: u8) -> Vec<u8> {
+        vec![number; BLOCK_BYTES]
+    }
+
+    fn write(cache: &ReadCache, block: u64, number: u8) {
+        cache.written(&[WritePart { offset_bytes: block * BLOCK_LEN, data: &content(number) }]);
+    }
+
+    fn read(cache: &ReadCache, blocks: &[u64]) -> Option<Vec<u8>> {
+        let entry = |block: &u64| if *block == 0 { Entry::UNMAPPED } else { Entry::new(*block, 0) };
+        let found = cache.read(&blocks.iter().map(entry).collect::<Vec<_>>())?;
+        Some(found.chunks(BLOCK_BYTES).map(|block| block[0]).collect())
+    }
+
+    #[test]
+    fn several_blocks_are_found_if_all_are_there() {
+        let cache = cache();
+        let two = [content(7), content(8)].concat();
+        cache.written(&[WritePart { offset_bytes: 5 * BLOCK_LEN, data: &two }]);
+        assert_eq!(read(&cache, &[5]), Some(vec![7]));
+        assert_eq!(read(&cache, &[6, 0, 5]), Some(vec![8, 0, 7]));
+        assert_eq!(read(&cache, &[5, 6, 9]), None);
+        assert_eq!(read(&cache, &[9, 5]), None);
+        assert_eq!(read(&cache, &[0, 0]), None, "that needs no cache");
+        cache.overwritten(&[WritePart { offset_bytes: 6 * BLOCK_LEN, data: &content(0) }]);
+        assert_eq!((read(&cache, &[5]), read(&cache, &[6])), (Some(vec![7]), None));
+        cache.clear();
+        assert_eq!(read(&cache, &[5]), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_outlives_what_is_not() {
+        let cache = cache();
+        let block = |number: u64| 1 + number * SHARDS as u64;
+        write(&cache, block(0), 1);
+        for number in 1..1000 {
+            assert_eq!(read(&cache, &[block(0)]), Some(vec![1]), "after {number}");
+            write(&cache, block(number), 2);
+        }
+        assert_eq!(cache.shards[1].lock().slots.len(), PER_SHARD);
+        assert_eq!(read(&cache, &[block(990)]), None);
+    }
+
+    #[test]
+    fn none_is_a_size_too() {
+        let cache = ReadCache::new(1000);
+        write(&cache, 5, 1);
+        assert_eq!(read(&cache, &[5]), None);
+        cache.clear();
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write(u64, u8),
+        Keep(u64),
+        Overwrite(u64),
+        Read(u64),
+    }
+
+    proptest! {
+        /// A cache may have nothing of a block, but never anything else than what was written last.
+        #[test]
+        fn what_is_found_is_what_was_written_last(steps in prop::collection::vec((0..4_u8, 1..40_u64, any::<u8>()), 1..400)) {
+            let cache = ReadCache::new((BLOCK_LEN + OVERHEAD_BYTES) * SHARDS as u64 * 2);
+            let mut medium = HashMap::new();
+            for (kind, number, value) in steps {
+                // All in three shards.
+                let block = number / 3 * SHARDS as u64 + number % 3;
+                let step = match kind {
+                    0 => Step::Write(block, value),
+                    1 => Step::Keep(block),
+                    2 => Step::Overwrite(block),
+                    _ => Step::Read(block),
+                };
+                match step {
+                    Step::Write(block, value) => {
+                        medium.insert(block, value);
+                        write(&cache, block, value);
+                    }
+                    Step::Keep(block) => {
+                        let value = *medium.entry(block).or_default();
+                        cache.keep(&[Entry::new(block, 0)], &Bytes::from(content(value)));
+                    }
+                    Step::Overwrite(block) => {
+                        medium.insert(block, value);
+                        let data = content(value);
+                        cache.overwritten(&[WritePart { offset_bytes: block * BLOCK_LEN, data: &data }]);
+                    }
+                    Step::Read(block) => {
+                        let found = read(&cache, &[block]);
+                        prop_assert!(found.is_none_or(|found| found == vec![medium[&block]]));
+                    }
+                }
+                for shard in &cache.shards {
+                    let shard = shard.lock();
+                    prop_assert!(shard.slots.len() <= 2 && shard.places.len() == shard.slots.len());
+                    prop_assert!(shard.places.iter().all(|(block, place)| shard.slots[*place].block == *block));
+                }
+            }
+        }
+    }
+}
