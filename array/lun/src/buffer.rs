@@ -4,6 +4,7 @@
 //! any medium as it is. What is let go is used again, up to a fixed amount, so that a request costs no page faults.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,9 +14,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 pub const DATA_ALIGNMENT_BYTES: usize = 4096;
 
 /// How much memory of buffers that were let go is kept for the next ones at most.
-pub const KEPT_BUFFER_BYTES_MAX: usize = 26 << 20;
+pub const KEPT_BUFFER_BYTES_MAX: usize = 32 << 20;
 
-const KEPT_BYTES_PER_CLASS: usize = 2 << 20;
+/// How much of it are buffers of one length at most.
+const KEPT_BYTES_PER_CLASS: usize = 8 << 20;
 /// One class for each power of two from 4 KiB to 4 MiB.
 const CLASSES: usize = 11;
 
@@ -26,6 +28,8 @@ struct Block([u8; DATA_ALIGNMENT_BYTES]);
 type Kept = Mutex<Vec<Vec<Block>>>;
 
 static KEPT: [Kept; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
+/// How much all of it is.
+static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A buffer that begins at a multiple of [`DATA_ALIGNMENT_BYTES`].
 pub struct AlignedBuffer {
@@ -39,6 +43,9 @@ impl AlignedBuffer {
     pub fn of_len(len: usize) -> Self {
         let block_count = len.div_ceil(DATA_ALIGNMENT_BYTES).next_power_of_two();
         let kept = KEPT.get(class_of(block_count)).and_then(|kept| kept.lock().pop());
+        if let Some(blocks) = &kept {
+            KEPT_BYTES.fetch_sub(bytes_of(blocks), Ordering::Relaxed);
+        }
         Self { blocks: kept.unwrap_or_else(|| zeros(block_count)), len }
     }
 
@@ -110,12 +117,21 @@ impl Drop for AlignedBuffer {
     fn drop(&mut self) {
         let blocks = std::mem::take(&mut self.blocks);
         let Some(kept) = KEPT.get(class_of(blocks.len())).filter(|_| !blocks.is_empty()) else { return };
-        let room = (KEPT_BYTES_PER_CLASS / (blocks.len() * DATA_ALIGNMENT_BYTES)).max(1);
+        let bytes = bytes_of(&blocks);
         let mut kept = kept.lock();
-        if kept.len() < room {
-            kept.push(blocks);
+        if (kept.len() + 1) * bytes > KEPT_BYTES_PER_CLASS {
+            return;
         }
+        if KEPT_BYTES.fetch_add(bytes, Ordering::Relaxed) + bytes > KEPT_BUFFER_BYTES_MAX {
+            KEPT_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+            return;
+        }
+        kept.push(blocks);
     }
+}
+
+fn bytes_of(blocks: &[Block]) -> usize {
+    size_of_val(blocks)
 }
 
 #[cfg(test)]
@@ -138,11 +154,15 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let of_class = |class: usize| (KEPT_BYTES_PER_CLASS >> class >> 12).max(1) << class << 12;
-        assert!((0..CLASSES).map(of_class).sum::<usize>() <= KEPT_BUFFER_BYTES_MAX);
-        let many: Vec<AlignedBuffer> = (0..1000).map(|_| AlignedBuffer::of_len(8192)).collect();
-        drop(many);
-        assert!(KEPT[1].lock().len() <= KEPT_BYTES_PER_CLASS / 8192);
+        for class in 0..CLASSES {
+            let len = DATA_ALIGNMENT_BYTES << class;
+            let many: Vec<AlignedBuffer> =
+                (0..=KEPT_BYTES_PER_CLASS / len).map(|_| AlignedBuffer::of_len(len)).collect();
+            drop(many);
+            let kept = KEPT[class].lock().len() * len;
+            assert!(kept <= KEPT_BYTES_PER_CLASS && KEPT_BYTES.load(Ordering::Relaxed) <= KEPT_BUFFER_BYTES_MAX);
+            assert!(class > 0 || kept > 0, "nothing is kept");
+        }
     }
 
     #[test]

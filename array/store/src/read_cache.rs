@@ -7,10 +7,9 @@
 //! What is dropped for something new is what nobody has asked for since the last round (CLOCK), so that reading or writing much once does not drive
 //! out what is read all the time.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use lunshadow_lun::AlignedBuffer;
+use rustc_hash::FxHashMap;
 
 use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry};
@@ -18,6 +17,8 @@ use crate::sync::Mutex;
 
 /// How many users can look at the same time without waiting for each other.
 const SHARDS: usize = 64;
+/// How many neighbours are in the same shard, so that they are found together.
+const NEIGHBOURS: u64 = 16;
 /// What a block here takes besides its content: its slot, its place in the table, and what shares the content.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -30,7 +31,7 @@ pub(crate) struct ReadCache {
 #[derive(Default)]
 struct Shard {
     /// The slot of each block.
-    places: HashMap<u64, usize>,
+    places: FxHashMap<u64, usize>,
     slots: Vec<Slot>,
     /// The slot that is looked at next when one is needed.
     hand: usize,
@@ -54,12 +55,8 @@ impl ReadCache {
     }
 
     fn shard(&self, block: u64) -> Option<&Mutex<Shard>> {
-        let number = block.checked_rem(self.shards.len().try_into().ok()?)?;
+        let number = (block / NEIGHBOURS).checked_rem(self.shards.len().try_into().ok()?)?;
         self.shards.get(usize::try_from(number).ok()?)
-    }
-
-    fn get(&self, entry: Entry) -> Option<Bytes> {
-        self.shard(entry.block())?.lock().get(entry.block())
     }
 
     /// The content of consecutive blocks of a LUN, if all of it is here.
@@ -70,17 +67,23 @@ impl ReadCache {
         if let [entry] = entries
             && !entry.is_unmapped()
         {
-            return self.get(*entry);
+            return self.shard(entry.block())?.lock().get(entry.block()).cloned();
         }
         // Where the last block is missing, the others need not be gathered.
-        let last = entries.iter().rfind(|entry| !entry.is_unmapped())?;
-        self.get(*last)?;
+        let last = entries.iter().rfind(|entry| !entry.is_unmapped())?.block();
+        self.shard(last)?.lock().get(last)?;
         let mut content = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
-        for (entry, block) in entries.iter().zip(content.chunks_exact_mut(BLOCK_BYTES)) {
-            if entry.is_unmapped() {
-                block.fill(0);
-            } else {
-                block.copy_from_slice(&self.get(*entry)?);
+        let mut rest = &mut content[..];
+        for run in entries.chunk_by(are_together) {
+            let (part, others) = rest.split_at_mut(run.len() * BLOCK_BYTES);
+            rest = others;
+            if run[0].is_unmapped() {
+                part.fill(0);
+                continue;
+            }
+            let mut shard = self.shard(run[0].block())?.lock();
+            for (entry, block) in run.iter().zip(part.chunks_exact_mut(BLOCK_BYTES)) {
+                block.copy_from_slice(shard.get(entry.block())?);
             }
         }
         Some(content.freeze())
@@ -95,11 +98,17 @@ impl ReadCache {
             && !entry.is_unmapped()
             && content.len() == BLOCK_BYTES
         {
-            return self.put(entry.block(), content.clone());
+            if let Some(shard) = self.shard(entry.block()) {
+                shard.lock().put(entry.block(), content.clone());
+            }
+            return;
         }
-        for (entry, block) in entries.iter().zip(content.chunks_exact(BLOCK_BYTES)) {
-            if !entry.is_unmapped() {
-                self.put(entry.block(), copy_of(block));
+        let mut rest = &content[..];
+        for run in entries.chunk_by(are_together) {
+            let (part, others) = rest.split_at(rest.len().min(run.len() * BLOCK_BYTES));
+            rest = others;
+            if !run[0].is_unmapped() {
+                self.put_together(run.iter().map(|entry| entry.block()).zip(part.chunks_exact(BLOCK_BYTES)));
             }
         }
     }
@@ -110,8 +119,10 @@ impl ReadCache {
             return;
         }
         for part in parts {
-            for (block, content) in (part.offset_bytes / BLOCK_LEN..).zip(part.data.chunks_exact(BLOCK_BYTES)) {
-                self.put(block, copy_of(content));
+            let mut blocks = (part.offset_bytes / BLOCK_LEN..).zip(part.data.chunks_exact(BLOCK_BYTES)).peekable();
+            while let Some((first, _)) = blocks.peek() {
+                let end = (first / NEIGHBOURS + 1) * NEIGHBOURS;
+                self.put_together(std::iter::from_fn(|| blocks.next_if(|(block, _)| *block < end)));
             }
         }
     }
@@ -140,23 +151,29 @@ impl ReadCache {
         }
     }
 
-    fn put(&self, block: u64, content: Bytes) {
-        if let Some(shard) = self.shard(block) {
-            shard.lock().put(block, content);
-        }
+    /// Keeps blocks that are all of one shard.
+    fn put_together<'a>(&self, blocks: impl Iterator<Item = (u64, &'a [u8])>) {
+        let mut blocks = blocks.peekable();
+        let Some(shard) = blocks.peek().and_then(|(first, _)| self.shard(*first)) else { return };
+        let mut shard = shard.lock();
+        // In memory of their own: a part of something larger would keep all of that.
+        blocks.for_each(|(block, content)| shard.put(block, AlignedBuffer::copy_of(content).freeze()));
     }
 }
 
-/// The content in memory of its own: a part of something larger would keep all of that.
-fn copy_of(block: &[u8]) -> Bytes {
-    AlignedBuffer::copy_of(block).freeze()
+/// Whether two entries are of holes, or of blocks in the same shard.
+fn are_together(one: &Entry, other: &Entry) -> bool {
+    match (one.is_unmapped(), other.is_unmapped()) {
+        (false, false) => one.block() / NEIGHBOURS == other.block() / NEIGHBOURS,
+        (is_hole, other_is_hole) => is_hole && other_is_hole,
+    }
 }
 
 impl Shard {
-    fn get(&mut self, block: u64) -> Option<Bytes> {
+    fn get(&mut self, block: u64) -> Option<&Bytes> {
         let slot = &mut self.slots[*self.places.get(&block)?];
         slot.is_wanted = true;
-        Some(slot.content.clone())
+        Some(&slot.content)
     }
 
     fn put(&mut self, block: u64, content: Bytes) {
@@ -196,6 +213,8 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -239,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_outlives_what_is_not() {
         let cache = cache();
-        let block = |number: u64| 1 + number * SHARDS as u64;
+        let block = |number: u64| (1 + number * SHARDS as u64) * NEIGHBOURS;
         write(&cache, block(0), 1);
         for number in 1..1000 {
             assert_eq!(read(&cache, &[block(0)]), Some(vec![1]), "after {number}");
@@ -273,7 +292,7 @@ mod tests {
             let mut medium = HashMap::new();
             for (kind, number, value) in steps {
                 // All in three shards.
-                let block = number / 3 * SHARDS as u64 + number % 3;
+                let block = (number / 3 * SHARDS as u64 + number % 3) * NEIGHBOURS;
                 let step = match kind {
                     0 => Step::Write(block, value),
                     1 => Step::Keep(block),
