@@ -14,10 +14,10 @@ use crate::space::Purpose;
 use crate::state::{PageError, Shared};
 use crate::views::LeafOf;
 
-/// Chooses the regions, for a leaf that found no room. False if that cannot help.
-pub(crate) fn begin(shared: &Shared, leaf: LeafOf) -> bool {
+/// Chooses the regions, for a leaf that found no room, if that can help.
+pub(crate) fn begin(shared: &Shared, leaf: LeafOf) {
     if !shared.scattered.may_clear() {
-        return false;
+        return;
     }
     let chosen = shared.with_pages(|state, faults| {
         if !state.has_room_for_order(0) {
@@ -27,15 +27,9 @@ pub(crate) fn begin(shared: &Shared, leaf: LeafOf) -> bool {
         pages.space.keep_sparse_clear(&mut pages.cache, faults)
     });
     match chosen {
-        Ok(true) => {
-            shared.scattered.begin_clearing(leaf);
-            true
-        }
-        Ok(false) => false,
-        Err(error) => {
-            tracing::info!(error = %error, "scattered data stays where it is");
-            false
-        }
+        Ok(true) => shared.scattered.begin_clearing(leaf),
+        Ok(false) => {}
+        Err(error) => tracing::info!(error = %error, "scattered data stays where it is"),
     }
 }
 

@@ -25,6 +25,7 @@ struct Scattered {
     media: SimMedia,
     pool: StorePool,
     lun: LunHandle,
+    length: BlockCount,
     tags: Vec<u8>,
     random: SmallRng,
 }
@@ -36,10 +37,15 @@ impl Scattered {
     }
 
     async fn on(media: SimMedia, pool: StorePool, seed: u64) -> Self {
-        let lun = pool.create(LunId::random(), LENGTH).await.unwrap();
-        let random = SmallRng::seed_from_u64(seed);
-        let mut this = Self { media, pool, lun, tags: vec![0; usize::try_from(BLOCKS).unwrap()], random };
-        this.overwrite(0..BLOCKS).await;
+        Self::of_length(media, pool, seed, LENGTH).await
+    }
+
+    async fn of_length(media: SimMedia, pool: StorePool, seed: u64, length: BlockCount) -> Self {
+        let lun = pool.create(LunId::random(), length).await.unwrap();
+        let blocks = length.0.div_ceil(8);
+        let (tags, random) = (vec![0; usize::try_from(blocks).unwrap()], SmallRng::seed_from_u64(seed));
+        let mut this = Self { media, pool, lun, length, tags, random };
+        this.overwrite(0..blocks).await;
         this
     }
 
@@ -47,10 +53,21 @@ impl Scattered {
     async fn overwrite(&mut self, blocks: std::ops::Range<u64>) {
         let mut blocks: Vec<u64> = blocks.collect();
         blocks.shuffle(&mut self.random);
+        self.write_each(blocks).await;
+    }
+
+    /// Writes blocks that are drawn anew each time, as a database does: some are written often, and some are left for long.
+    async fn overwrite_any(&mut self, count: usize) {
+        let blocks = self.length.0.div_ceil(8);
+        let drawn = (0..count).map(|_| self.random.random_range(0..blocks)).collect();
+        self.write_each(drawn).await;
+    }
+
+    async fn write_each(&mut self, blocks: Vec<u64>) {
         for block in blocks {
             let tag = self.random.random_range(1..=255);
             self.tags[usize::try_from(block).unwrap()] = tag;
-            let sectors = usize::try_from((LENGTH.0 - block * 8).min(8)).unwrap();
+            let sectors = usize::try_from((self.length.0 - block * 8).min(8)).unwrap();
             self.lun.write(Lba(block * 8), Bytes::from(vec![tag; sectors * 512])).await.unwrap();
         }
     }
@@ -63,7 +80,7 @@ impl Scattered {
             counter.fetch_add(usize::from(matches!(attempt, Attempt::Read { .. })), Ordering::Relaxed);
             None
         });
-        let content = lun.read(Lba(0), LENGTH).await.unwrap();
+        let content = lun.read(Lba(0), self.length).await.unwrap();
         self.media.fail_no_more();
         for (block, (bytes, tag)) in content.chunks(4096).zip(&self.tags).enumerate() {
             assert!(bytes.iter().all(|byte| byte == tag), "block {block}");
@@ -98,14 +115,14 @@ async fn scattered_data_is_put_in_order_and_stays_what_it_is() {
 
     // It is durable as everything else.
     scattered.lun.flush().await.unwrap();
-    let Scattered { media, pool, lun, tags, random } = scattered;
+    let Scattered { media, pool, lun, length, tags, random } = scattered;
     let id = lun.id();
     drop((pool, lun));
     assert_clean(&media.image(), "after a move");
     let media = SimMedia::with(media.image());
     let pool = StorePool::open_on(media.clone(), &small_config(4096)).unwrap();
     let lun = pool.open(id).unwrap();
-    let again = Scattered { media, pool, lun, tags, random };
+    let again = Scattered { media, pool, lun, length, tags, random };
     assert!(again.read(&again.lun).await < 20, "a few pages of the map are read, too");
 }
 
@@ -113,14 +130,14 @@ async fn scattered_data_is_put_in_order_and_stays_what_it_is() {
 async fn a_long_read_finds_what_is_scattered() {
     let scattered = Scattered::new(2).await;
     scattered.pool.close().await.unwrap();
-    let Scattered { media, pool, lun, tags, random } = scattered;
+    let Scattered { media, pool, lun, length, tags, random } = scattered;
     let id = lun.id();
     drop((pool, lun));
     // What was remembered is forgotten.
     let media = SimMedia::with(media.image());
     let pool = StorePool::open_on(media.clone(), &small_config(4096)).unwrap();
     let lun = pool.open(id).unwrap();
-    let again = Scattered { media, pool, lun, tags, random };
+    let again = Scattered { media, pool, lun, length, tags, random };
     again.pool.wait_defragmented().await.unwrap();
     assert!(again.read(&again.lun).await > 900);
     again.pool.wait_defragmented().await.unwrap();
@@ -146,15 +163,17 @@ async fn it_happens_by_itself_when_nobody_has_written_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_run_is_free_one_is_made() {
-    for seed in 10..14 {
-        let mut scattered = Scattered::new(seed).await;
+    // More than a quarter of the pool.
+    let blocks = 4 * 512;
+    for seed in 10..13 {
+        let (media, pool) = small_pool(4096);
+        let mut scattered = Scattered::of_length(media, pool, seed, BlockCount(blocks * 8)).await;
         // The free blocks lie as scattered as the data does.
-        for _ in 0..8 {
-            scattered.overwrite(0..BLOCKS).await;
-        }
+        scattered.overwrite_any(30_000).await;
         let used_bytes = scattered.used_bytes().await;
         scattered.pool.wait_defragmented().await.unwrap();
         let after = scattered.read(&scattered.lun).await;
+        // As good as in order: four leaves. If no region is cleared, nothing is.
         assert!(after <= 40, "seed {seed}: {after} pieces");
         assert_eq!(scattered.used_bytes().await, used_bytes, "seed {seed}");
         scattered.pool.close().await.unwrap();
