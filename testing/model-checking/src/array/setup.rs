@@ -123,9 +123,10 @@ impl Setup {
     }
 }
 
-/// A runtime of one thread, whose time stands still unless everything waits.
+/// A runtime of one thread, whose time stands still unless everything waits. Calls that may block run one after another, so that what
+/// comes of two of them comes in the same order each time.
 pub(super) fn runtime() -> Runtime {
-    let built = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let built = Builder::new_current_thread().enable_time().start_paused(true).max_blocking_threads(1).build();
     built.expect("a runtime of one thread without I/O needs nothing that can be missing")
 }
 

@@ -142,9 +142,10 @@ first column's, in brackets the least and the greatest.
 
 * tgtd has a file on the file system below, written once before: *rdwr* through the page cache, so that what it reads comes from memory and what it \
 writes goes there, *aio* with direct I/O. Lunshadow is `lunshadow serve` with a pool on a file (`--preallocate`) and its defaults: direct I/O, checksums of \
-everything, and a control service.
-* The sequential loads come after the random writes, without a rest: those have scattered what Lunshadow reads in order then, and not what tgtd does, which \
-writes in place.
+everything, a control service, and an eighth of the machine's memory for data that was read or written lately, into which all of the LUN fits. Without that \
+(`--read-cache 0`) each read goes to the disk, as those of *aio* do.
+* The sequential loads come after the random writes, without a rest: those have scattered what Lunshadow reads in order then from the disk, and not what tgtd \
+does, which writes in place.
 * *Flushed* is a SYNCHRONIZE CACHE behind each write. Eight sessions have that many requests in flight each, all on the same LUN.
 * With a shadow copy every second: `lunshadow shadow create` while the load runs for {sessions_s:.1} s, beside the same load without.
 * Instructions are counted by callgrind over {COMMANDS} commands, in user space, all threads together; what the kernel does for them is not in it. They do \

@@ -22,16 +22,19 @@ pub(super) enum Kind {
     TgtdReadWrite,
     TgtdAio,
     Lunshadow,
+    /// Without memory for data, as tgtd is with direct I/O.
+    LunshadowDirect,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::TgtdReadWrite, Self::TgtdAio, Self::Lunshadow];
+    pub(super) const ALL: [Self; 4] = [Self::TgtdReadWrite, Self::TgtdAio, Self::Lunshadow, Self::LunshadowDirect];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::TgtdReadWrite => "tgtd, rdwr",
             Self::TgtdAio => "tgtd, aio",
             Self::Lunshadow => "Lunshadow",
+            Self::LunshadowDirect => "Lunshadow, no read cache",
         }
     }
 
@@ -40,21 +43,24 @@ impl Kind {
         let process = match self {
             Self::TgtdReadWrite => Process::Tgtd(Tgtd::start(folder, &under, Backing::ReadWrite, place.lun_bytes)?),
             Self::TgtdAio => Process::Tgtd(Tgtd::start(folder, &under, Backing::Aio, place.lun_bytes)?),
-            Self::Lunshadow => Process::Lunshadow(ours(place, folder, under)?),
+            Self::Lunshadow => Process::Lunshadow(ours(place, folder, under, &[])?),
+            Self::LunshadowDirect => Process::Lunshadow(ours(place, folder, under, &["--read-cache", "0"])?),
         };
         Ok(Served { process, fio: place.fio.clone(), lun_bytes: place.lun_bytes })
     }
 }
 
-/// The real daemon, with the defaults of `lunshadow serve`.
-fn ours(place: &Place, folder: &Path, under: Vec<OsString>) -> anyhow::Result<Daemon> {
+/// The real daemon, with the defaults of `lunshadow serve` but for some options.
+fn ours(place: &Place, folder: &Path, under: Vec<OsString>, options: &[&'static str]) -> anyhow::Result<Daemon> {
     let capacity = format!("{}MiB", (place.lun_bytes * CAPACITY_LUNS) >> 20);
     let options = ["--size", &capacity, "--preallocate"];
     let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, 1)?;
+    let mut options = options.to_vec();
     if !under.is_empty() {
         // valgrind does not bring back what is done by io_uring.
-        daemon.run_under(under, vec!["--io", "threads"]);
+        options.extend(["--io", "threads"]);
     }
+    daemon.run_under(under, options);
     daemon.start()?;
     daemon.ask(&["host", "add", HOST, "--iqn", fio::INITIATOR])?;
     daemon.new_lun(LUN, &format!("{}MiB", place.lun_bytes >> 20), HOST)?;
