@@ -161,6 +161,14 @@ fn text(status: &Status) -> String {
     );
     let (mapped, provisioned) = (bytes(pool.mapped_bytes), bytes(pool.provisioned_bytes));
     text += &format!("   LUNs hold {mapped} of the {provisioned} that they promise; what they share counts for each\n");
+    let cache = pool.read_cache;
+    if cache.limit_bytes > 0 {
+        let (kept, limit, reads) = (bytes(cache.kept_bytes), bytes(cache.limit_bytes), cache.hits + cache.misses);
+        text += &format!(
+            "   {kept} of data in memory, {limit} at most; {} of {reads} reads found theirs there\n",
+            cache.hits
+        );
+    }
     if let Some(scrub) = scrub {
         text += &pool_scrub::text(scrub);
         text.push('\n');

@@ -23,6 +23,7 @@ impl<P: PoolCare> Catalog<P> {
         let (usage, low_bytes) = (pool.usage(), pool.low_bytes());
         PoolStatus {
             io_engine: pool.io_engine(),
+            read_cache: pool.read_cache(),
             capacity_bytes: usage.capacity_bytes,
             used_bytes: usage.used_bytes,
             free_bytes: usage.capacity_bytes.saturating_sub(usage.used_bytes),

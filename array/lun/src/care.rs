@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::num::NonZeroU64;
 
-use crate::{BlockCount, Lba, LunId, Outcome, Pool};
+use crate::{BlockCount, Lba, LunId, Outcome, Pool, ReadCacheStatus};
 
 /// Why a pool did not get more capacity. It goes on as it was.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,11 @@ pub enum ScrubError {
 pub trait PoolCare: Pool {
     /// By what means the pool reads and writes its medium, for people.
     fn io_engine(&self) -> String;
+
+    /// What the pool keeps of data in memory; nothing by default.
+    fn read_cache(&self) -> ReadCacheStatus {
+        ReadCacheStatus::default()
+    }
 
     /// From how little room on the pool's LUNs answer that it is low on space.
     fn low_bytes(&self) -> u64;

@@ -30,8 +30,8 @@ pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, Scru
 pub use copy::{Copier, CopyError, CopyStep, copy_blocks, write_sparse};
 pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
-    ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ShadowSetId, VENDOR, identity_of,
-    lun_named_by,
+    ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ReadCacheStatus, ShadowSetId, VENDOR,
+    identity_of, lun_named_by,
 };
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use lunshadow_lun::{
     AlignedBuffer, BlockCount, CommitError, EnlargeError, LunHandle, LunId, LunSummary, Outcome, Pool, PoolCare,
-    PoolError, PoolUsage, RevertPair, ScrubError, ScrubOptions, ScrubReport, ShadowMember, ShadowSetId,
+    PoolError, PoolUsage, ReadCacheStatus, RevertPair, ScrubError, ScrubOptions, ScrubReport, ShadowMember,
+    ShadowSetId,
 };
 
 use tokio::time::Instant;
@@ -514,6 +515,10 @@ impl Pool for StorePool {
 impl PoolCare for StorePool {
     fn io_engine(&self) -> String {
         Self::io_engine(self)
+    }
+
+    fn read_cache(&self) -> ReadCacheStatus {
+        self.shared.read_cache.status()
     }
 
     fn low_bytes(&self) -> u64 {

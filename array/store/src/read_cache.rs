@@ -8,7 +8,7 @@
 //! out what is read all the time.
 
 use bytes::Bytes;
-use lunshadow_lun::AlignedBuffer;
+use lunshadow_lun::{AlignedBuffer, ReadCacheStatus};
 use rustc_hash::FxHashMap;
 
 use crate::media::WritePart;
@@ -30,6 +30,8 @@ pub(crate) struct ReadCache {
 
 #[derive(Default)]
 struct Shard {
+    hits: u64,
+    misses: u64,
     /// The slot of each block.
     places: FxHashMap<u64, usize>,
     slots: Vec<Slot>,
@@ -54,6 +56,19 @@ impl ReadCache {
         Self { shards: (0..shards).map(|_| Mutex::new(Shard { limit, ..Shard::default() })).collect() }
     }
 
+    /// How large it is, and of what use.
+    pub(crate) fn status(&self) -> ReadCacheStatus {
+        let mut status = ReadCacheStatus::default();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            status.limit_bytes += number(shard.limit) * (BLOCK_LEN + OVERHEAD_BYTES);
+            status.kept_bytes += number(shard.slots.len()) * BLOCK_LEN;
+            status.hits += shard.hits;
+            status.misses += shard.misses;
+        }
+        status
+    }
+
     fn shard(&self, block: u64) -> Option<&Mutex<Shard>> {
         let number = (block / NEIGHBOURS).checked_rem(self.shards.len().try_into().ok()?)?;
         self.shards.get(usize::try_from(number).ok()?)
@@ -67,10 +82,19 @@ impl ReadCache {
         if let [entry] = entries
             && !entry.is_unmapped()
         {
-            return self.shard(entry.block())?.lock().get(entry.block()).cloned();
+            let mut shard = self.shard(entry.block())?.lock();
+            let content = shard.get(entry.block()).cloned();
+            shard.count(content.is_some());
+            return content;
         }
         // Where the last block is missing, the others need not be gathered.
         let last = entries.iter().rfind(|entry| !entry.is_unmapped())?.block();
+        let content = self.gather(entries, last);
+        self.shard(last)?.lock().count(content.is_some());
+        content
+    }
+
+    fn gather(&self, entries: &[Entry], last: u64) -> Option<Bytes> {
         self.shard(last)?.lock().get(last)?;
         let mut content = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
         let mut rest = &mut content[..];
@@ -147,7 +171,8 @@ impl ReadCache {
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            *shard = Shard { limit: shard.limit, ..Shard::default() };
+            let Shard { limit, hits, misses, .. } = *shard;
+            *shard = Shard { limit, hits, misses, ..Shard::default() };
         }
     }
 
@@ -169,7 +194,17 @@ fn are_together(one: &Entry, other: &Entry) -> bool {
     }
 }
 
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 impl Shard {
+    /// A read has found everything, or not.
+    fn count(&mut self, is_hit: bool) {
+        self.hits += u64::from(is_hit);
+        self.misses += u64::from(!is_hit);
+    }
+
     fn get(&mut self, block: u64) -> Option<&Bytes> {
         let slot = &mut self.slots[*self.places.get(&block)?];
         slot.is_wanted = true;
@@ -249,6 +284,8 @@ mod tests {
         assert_eq!(read(&cache, &[5, 6, 9]), None);
         assert_eq!(read(&cache, &[9, 5]), None);
         assert_eq!(read(&cache, &[0, 0]), None, "that needs no cache");
+        let ReadCacheStatus { kept_bytes, hits, misses, .. } = cache.status();
+        assert_eq!((kept_bytes, hits, misses), (2 * BLOCK_LEN, 2, 2));
         cache.overwritten(&[WritePart { offset_bytes: 6 * BLOCK_LEN, data: &content(0) }]);
         assert_eq!((read(&cache, &[5]), read(&cache, &[6])), (Some(vec![7]), None));
         cache.clear();

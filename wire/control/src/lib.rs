@@ -21,8 +21,8 @@ pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
 pub use pool::{
     CapacityRequest, CopiesAnswer, CopyPhase, CopyRequest, CopyState, LunBlocks, PoolLevel, PoolLun, PoolLunKind,
-    PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, RevertRequest, ScrubAnswer, ScrubPhase, ScrubRequest,
-    ScrubState,
+    PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, ReadCacheStatus, RevertRequest, ScrubAnswer,
+    ScrubPhase, ScrubRequest, ScrubState,
 };
 pub use problem::ProblemCode;
 pub use resources::{

@@ -17,6 +17,19 @@ pub enum PoolLevel {
     Full,
 }
 
+/// What a pool keeps of data in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReadCacheStatus {
+    /// How much it may take, in bytes; 0 if nothing is kept.
+    pub limit_bytes: u64,
+    /// How much data it holds, in bytes.
+    pub kept_bytes: u64,
+    /// How many reads it has answered since the pool was opened.
+    pub hits: u64,
+    /// How many it has not.
+    pub misses: u64,
+}
+
 /// Where a pool's space is, in bytes.
 ///
 /// `used_bytes` is the sum of `own_bytes`, `map_bytes`, `data_bytes` and `freed_bytes`; `capacity_bytes` is that and `free_bytes`.
@@ -24,6 +37,8 @@ pub enum PoolLevel {
 pub struct PoolStatus {
     /// By what means the pool reads and writes its medium.
     pub io_engine: String,
+    /// What it keeps of data in memory.
+    pub read_cache: ReadCacheStatus,
     /// What the pool may use in all.
     pub capacity_bytes: u64,
     /// What is in use, including what is being given back.
