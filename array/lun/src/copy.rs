@@ -35,13 +35,16 @@ pub struct CopyStep {
 }
 
 /// A copy under way. The LUN that it goes to is expected to be empty where it has not been yet: what is not mapped, and what is zeros, is
-/// passed over. The LUN that it comes from should not change meanwhile; a shadow LUN that nobody sees does not.
+/// passed over; or, if the copy [catches up](Self::catching_up), to hold an older content. The LUN that it comes from should not change
+/// meanwhile; a shadow LUN that nobody sees does not.
 ///
 /// The copier keeps no time and no record. Whoever drives it decides how fast it is, and where it goes on after a restart.
 #[derive(Debug)]
 pub struct Copier {
     from: LunHandle,
     to: LunHandle,
+    /// What the LUN that is copied to holds where the copy has not been yet, if that is not zeros.
+    base: Option<LunHandle>,
     at: Lba,
     end: Lba,
 }
@@ -51,7 +54,14 @@ impl Copier {
     #[must_use]
     pub fn new(from: LunHandle, to: LunHandle, at: Lba) -> Self {
         let end = Lba(from.block_count().0.min(to.block_count().0));
-        Self { from, to, at, end }
+        Self { from, to, base: None, at, end }
+    }
+
+    /// A copy to a LUN that holds all that `base` does, an earlier content of the LUN that is copied. Only what has changed since is copied,
+    /// as far as storage [can tell](LunHandle::compare).
+    #[must_use]
+    pub fn catching_up(from: LunHandle, base: LunHandle, to: LunHandle) -> Self {
+        Self { base: Some(base), ..Self::new(from, to, Lba(0)) }
     }
 
     /// What is before this has been copied, durably once the LUN that it went to was flushed.
@@ -68,14 +78,30 @@ impl Copier {
         if self.at >= self.end {
             return Ok(None);
         }
-        let rest = BlockCount(self.end.0 - self.at.0);
+        let mut rest = BlockCount(self.end.0 - self.at.0);
+        if let Some(base) = &self.base {
+            let compared = self.from.compare(self.at, rest, base).await.map_err(CopyError::Read)?;
+            if compared.same {
+                self.at = Lba(self.at.0 + compared.count.0);
+                return Ok(Some(CopyStep { passed: compared.count, read_bytes: 0, written_bytes: 0 }));
+            }
+            rest = compared.count;
+        }
         let extent = self.from.extent(self.at, rest).await.map_err(CopyError::Read)?;
         let mut step = CopyStep { passed: extent.count, read_bytes: 0, written_bytes: 0 };
         if extent.mapped {
             step.passed = BlockCount(extent.count.0.min(STEP_BLOCKS));
             let data = self.from.read(self.at, step.passed).await.map_err(CopyError::Read)?;
             step.read_bytes = step.passed.bytes();
-            step.written_bytes = write_sparse(&self.to, self.at, &data).await.map_err(CopyError::Write)?;
+            if self.base.is_some() {
+                // Zeros too: there may be something else.
+                step.written_bytes = step.read_bytes;
+                self.to.write(self.at, data).await.map_err(CopyError::Write)?;
+            } else {
+                step.written_bytes = write_sparse(&self.to, self.at, &data).await.map_err(CopyError::Write)?;
+            }
+        } else if self.base.is_some() {
+            self.to.discard(self.at, extent.count).await.map_err(CopyError::Write)?;
         }
         self.at = Lba(self.at.0 + step.passed.0);
         Ok(Some(step))

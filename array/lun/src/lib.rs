@@ -28,7 +28,7 @@ pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
 pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, ScrubReport};
 pub use copy::{Copier, CopyError, CopyStep, copy_blocks, write_sparse};
-pub use lun::{Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
+pub use lun::{Comparison, Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
     ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ReadCacheStatus, ShadowSetId, VENDOR,
     identity_of, lun_named_by,

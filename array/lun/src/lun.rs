@@ -129,6 +129,23 @@ pub trait Lun: Send + Sync + 'static {
     ) -> impl Future<Output = Result<BlockCount, LunError>> + Send {
         std::future::ready(Ok(BlockCount(0)))
     }
+
+    /// Whether the block at `at` is what `base` holds there, for certain and without reading either, and for how many blocks from there on
+    /// the answer is the same: all of them, or the first of them; never more than `count`, which is at least 1. What lies beyond the end of
+    /// `base` counts as zeros there.
+    ///
+    /// Storage that shares blocks knows; any other says that all may differ.
+    fn compare(
+        &self,
+        at: Lba,
+        count: BlockCount,
+        _base: &LunHandle,
+    ) -> impl Future<Output = Result<Comparison, LunError>> + Send {
+        let size = self.block_count();
+        let fits = at.checked_add(count).is_some_and(|end| end.0 <= size.0);
+        let comparison = Comparison { count, same: false };
+        std::future::ready(if fits { Ok(comparison) } else { Err(LunError::OutOfRange { at, count, size }) })
+    }
 }
 
 /// Room, in bytes.
@@ -149,6 +166,15 @@ pub struct Extent {
     pub count: BlockCount,
     /// Whether they have space of their own. Those that have none read as zeros.
     pub mapped: bool,
+}
+
+/// Blocks of a LUN, compared with those of another at the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comparison {
+    /// How many they are, at least 1.
+    pub count: BlockCount,
+    /// Whether both hold the same there. They may even if it is not known.
+    pub same: bool,
 }
 
 /// How much room there is for what a LUN has not written yet. The target tells initiators when it changes (SBC-4 4.7.3.7).
@@ -179,6 +205,7 @@ trait DynLun: Send + Sync {
     fn wipe_unused(&self) -> LunFuture<'_, ()>;
     fn pin(&self) -> LunFuture<'_, Option<LunHandle>>;
     fn share<'a>(&'a self, at: Lba, from: &'a LunHandle, from_at: Lba, count: BlockCount) -> LunFuture<'a, BlockCount>;
+    fn compare<'a>(&'a self, at: Lba, count: BlockCount, base: &'a LunHandle) -> LunFuture<'a, Comparison>;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -221,6 +248,9 @@ impl<L: Lun> DynLun for L {
     }
     fn share<'a>(&'a self, at: Lba, from: &'a LunHandle, from_at: Lba, count: BlockCount) -> LunFuture<'a, BlockCount> {
         Box::pin(Lun::share(self, at, from, from_at, count))
+    }
+    fn compare<'a>(&'a self, at: Lba, count: BlockCount, base: &'a LunHandle) -> LunFuture<'a, Comparison> {
+        Box::pin(Lun::compare(self, at, count, base))
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -352,6 +382,14 @@ impl LunHandle {
     /// As for writing, and as for reading `from`.
     pub async fn share(&self, at: Lba, from: &Self, from_at: Lba, count: BlockCount) -> Result<BlockCount, LunError> {
         self.lun.share(at, from, from_at, count).await
+    }
+
+    /// See [`Lun::compare`].
+    ///
+    /// # Errors
+    /// As for reading this LUN.
+    pub async fn compare(&self, at: Lba, count: BlockCount, base: &Self) -> Result<Comparison, LunError> {
+        self.lun.compare(at, count, base).await
     }
 
     /// The LUN itself, if it is of this kind: how storage knows its own.

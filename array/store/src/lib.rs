@@ -28,6 +28,7 @@ mod check;
 mod checkpoint;
 mod clearing;
 mod commit;
+mod comparing;
 mod defragment;
 mod enlarge;
 mod epochs;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lunshadow_lun::{
-    AlignedBuffer, BlockCount, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunUsage, SpaceLevel,
+    AlignedBuffer, BlockCount, Comparison, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunUsage,
+    SpaceLevel,
 };
 
 use crate::changes::{LeafPlace, Updated};
@@ -427,6 +428,11 @@ impl Lun for StoreLun {
     async fn share(&self, at: Lba, from: &LunHandle, from_at: Lba, count: BlockCount) -> Result<BlockCount, LunError> {
         let _request = self.shared.requests.begin();
         self.share_from(at, from, from_at, count).await
+    }
+
+    async fn compare(&self, at: Lba, count: BlockCount, base: &LunHandle) -> Result<Comparison, LunError> {
+        let _request = self.shared.requests.begin();
+        self.compare_with(at, count, base).await
     }
 }
 

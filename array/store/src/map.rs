@@ -73,6 +73,14 @@ impl Leaf {
     }
 }
 
+/// What a comparison of two maps found.
+pub(crate) enum Compared {
+    /// They are the same up to the leaf with this number.
+    SameUntil(u64),
+    /// Two leaves, which may have entries in common.
+    Leaves(Leaf, Leaf),
+}
+
 /// A page on the way from a root to a leaf.
 pub(crate) struct PathStep {
     pub(crate) page: PageRef,
@@ -176,6 +184,40 @@ impl Pages {
             }
         }
         Some(steps)
+    }
+
+    /// Compares two maps where `leaf` is: up to which leaf both have the same pages, or the leaf of both, which are different pages. `None` if a
+    /// fault was added.
+    pub(crate) fn compare(&mut self, one: &Tree, other: &Tree, leaf: u64, faults: &mut Faults) -> Option<Compared> {
+        let mut pages = [PageRef::UNMAPPED; 2];
+        for (page, tree) in pages.iter_mut().zip([one, other]) {
+            // What lies beyond a map is mapped nowhere.
+            *page = if leaf < tree.span().div_ceil(FANOUT_LEN) { tree.root } else { PageRef::UNMAPPED };
+        }
+        for level in (0..one.levels.max(other.levels)).rev() {
+            let are_here = [one.levels > level, other.levels > level];
+            // The check of a page that is still changing is not filled in; its place says which one it is.
+            if are_here == [true; 2] && pages[0].block() == pages[1].block() {
+                let span = entry_span(level + 1) / FANOUT_LEN;
+                return Some(Compared::SameUntil((leaf / span + 1) * span));
+            }
+            if level == 0 {
+                break;
+            }
+            for (page, is_here) in pages.iter_mut().zip(are_here) {
+                if is_here && !page.is_unmapped() {
+                    *page = self.page(*page, level, faults)?.child(place_in(level, leaf));
+                }
+            }
+        }
+        let [one, other] = pages.map(|page| (!page.is_unmapped()).then(|| self.page(page, 0, faults)));
+        let as_leaf = |page: Option<Option<Arc<Page>>>| {
+            Some(match page {
+                Some(page) => Leaf::Mapped(page?),
+                None => Leaf::HoleUntil(leaf + 1),
+            })
+        };
+        Some(Compared::Leaves(as_leaf(one)?, as_leaf(other)?))
     }
 
     /// Whether another LUN has the leaf, too, since it or a page above it has several references. `None` if a fault was added.

@@ -2,9 +2,12 @@
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, Pool as _, copy_blocks};
+use lunshadow_lun::{BlockCount, Copier, Lba, LunError, LunHandle, LunId, Pool as _, copy_blocks};
 
-use crate::{SMALL, Subject, blocks, expect, small_lun};
+use crate::{SMALL, Subject, blocks, capture, expect, small_lun};
+
+/// Enough for a map of several levels: 24 MiB, and a bit.
+const LARGE: BlockCount = BlockCount((24 << 11) + 5);
 
 /// What is pinned stays as it was, whatever becomes of its LUN, and cannot be changed.
 ///
@@ -81,6 +84,64 @@ pub async fn blocks_are_copied(subject: &impl Subject) -> Result<()> {
     let beyond = two.share(Lba(0), &one, Lba(SMALL.0 + 8), BlockCount(8)).await;
     ensure!(matches!(beyond, Ok(BlockCount(0)) | Err(LunError::OutOfRange { .. })), "shared from beyond: {beyond:?}");
     drop((one, two));
+    Ok(())
+}
+
+/// What a comparison calls the same is the same; and a copy that only takes what has changed since the last one is as good as a whole one,
+/// also when the LUN has grown.
+///
+/// # Errors
+/// The promise that was broken.
+pub async fn changes_are_found_and_copied(subject: &impl Subject) -> Result<()> {
+    let pool = subject.make().await?;
+    let lun = pool.create(LunId::random(), LARGE).await?;
+    let copy = pool.create(LunId::random(), LARGE).await?;
+    for at in (0..LARGE.0).step_by(3000) {
+        lun.write(Lba(at), blocks(1, at, 40)).await?;
+    }
+    let frozen = capture(&pool, &[lun.id()]).await?;
+    let mut base = pool.open(frozen[0])?;
+    let mut copier = Copier::new(base.clone(), copy.clone(), Lba(0));
+    while copier.step().await?.is_some() {}
+    expect(&copy, &base.read(Lba(0), LARGE).await?, "a whole copy").await?;
+
+    for (tag, grown) in [(2, LARGE), (3, BlockCount(LARGE.0 + 5000))] {
+        // Written anew, written where nothing was, discarded, written with zeros, and written with what was there.
+        lun.write(Lba(3000), blocks(tag, 3000, 11)).await?;
+        lun.write(Lba(LARGE.0 / 2), blocks(tag, 7, 100)).await?;
+        lun.discard(Lba(6000), BlockCount(64)).await?;
+        lun.write(Lba(9000), Bytes::from(vec![0; 20 * 512])).await?;
+        lun.write(Lba(12_000), blocks(1, 12_000, 8)).await?;
+        pool.grow(lun.id(), grown).await?;
+        lun.write(Lba(grown.0 - 9), blocks(tag, 1, 9)).await?;
+        let frozen = capture(&pool, &[lun.id()]).await?;
+        let now = pool.open(frozen[0])?;
+        same_means_same(&now, &base).await?;
+        pool.grow(copy.id(), grown).await?;
+        let mut copier = Copier::catching_up(now.clone(), base, copy.clone());
+        while copier.step().await?.is_some() {}
+        expect(&copy, &now.read(Lba(0), grown).await?, "a copy that has caught up").await?;
+        base = now;
+    }
+    let beyond = base.compare(Lba(base.block_count().0), BlockCount(1), &lun).await;
+    ensure!(matches!(beyond, Err(LunError::OutOfRange { .. })), "compared beyond the end: {beyond:?}");
+    Ok(())
+}
+
+/// Compares all of a LUN with a shorter or equal one.
+async fn same_means_same(lun: &LunHandle, base: &LunHandle) -> Result<()> {
+    let mut at = 0;
+    while at < lun.block_count().0 {
+        let rest = BlockCount(lun.block_count().0 - at);
+        let compared = lun.compare(Lba(at), rest, base).await?;
+        ensure!(compared.count.0 > 0 && compared.count <= rest, "compared {} of {rest}", compared.count);
+        let in_base = BlockCount(compared.count.0.min(base.block_count().0.saturating_sub(at)));
+        if compared.same && in_base.0 > 0 {
+            let (found, held) = (lun.read(Lba(at), in_base).await?, base.read(Lba(at), in_base).await?);
+            ensure!(found == held, "{} at {at} are called the same", compared.count);
+        }
+        at += compared.count.0;
+    }
     Ok(())
 }
 

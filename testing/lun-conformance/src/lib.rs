@@ -21,7 +21,7 @@ use lunshadow_lun::{BlockCount, Lba, LunHandle, LunId, Pool, ShadowMember, Shado
 /// What suites and subjects answer; libraries that run the suites need no dependency of their own for it.
 pub use anyhow::Result;
 pub use consistency::group_snapshots_are_prefixes;
-pub use copies::{blocks_are_copied, pinned_contents_stay};
+pub use copies::{blocks_are_copied, changes_are_found_and_copied, pinned_contents_stay};
 pub use data::{
     concurrent_writers_of_one_block_both_survive, data_is_read_as_it_was_written, discarded_blocks_are_zeros,
     requests_outside_a_lun_are_refused,
@@ -70,6 +70,7 @@ pub async fn run_all<S: Subject>(subject: &S) -> Result<()> {
     shadows_are_promoted(subject).await.context("promotion")?;
     pinned_contents_stay(subject).await.context("pinned contents")?;
     blocks_are_copied(subject).await.context("copies")?;
+    changes_are_found_and_copied(subject).await.context("changes")?;
     group_snapshots_are_prefixes(subject).await.context("group snapshots")
 }
 
