@@ -11,7 +11,7 @@ use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_catalog::{Catalog, CatalogError};
 use lunshadow_control::{
     HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ResyncId, ResyncPair, ResyncState,
-    ShadowSetId, ShadowTarget, ShadowUse,
+    ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
 };
 use lunshadow_lun::Pool;
 use tokio::runtime::Handle;
@@ -54,6 +54,10 @@ impl<P: Pool> Array for InProcessArray<P> {
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
         answer(self.runtime.block_on(self.catalog.prepare(self.host, set, luns)))
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        answer(self.runtime.block_on(self.catalog.prepare_as(kind, self.host, set, luns)))
     }
 
     fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError> {

@@ -130,8 +130,10 @@ impl<P: Pool> Catalog<P> {
         &self.inner.pool
     }
 
-    /// Lets go of what runs in the background; it goes on when the catalog is opened again. For before the pool is closed.
+    /// Lets go of what runs in the background; it goes on when the catalog is opened again. Only sets that full copies are being made for are
+    /// over. For before the pool is closed.
     pub async fn rest(&self) {
+        self.end_mirrors().await;
         self.inner.copies.pause().await;
         self.inner.scrubbing.stop(ScrubPhase::Running).await;
     }
@@ -224,11 +226,18 @@ impl<P: Pool> Inner<P> {
 
     /// Whether there is room in the pool for one more shadow LUN, and the pool takes changes as far as is known.
     pub(crate) fn check_room(&self) -> Result<(), CatalogError> {
+        self.check_room_for(0)
+    }
+
+    /// The same for shadow LUNs that take so much at once.
+    pub(crate) fn check_room_for(&self, bytes: u64) -> Result<(), CatalogError> {
         if self.read_only.load(Ordering::Relaxed) {
             return Err(CatalogError::PoolReadOnly);
         }
-        let usage = self.pool.usage();
-        if usage.capacity_bytes.saturating_sub(usage.used_bytes) < self.settings.limits.headroom_bytes {
+        let (usage, headroom_bytes) = (self.pool.usage(), self.settings.limits.headroom_bytes);
+        let is_full = usage.capacity_bytes.saturating_sub(usage.used_bytes) < headroom_bytes;
+        // What a pool keeps for itself is no room for data.
+        if is_full || (bytes > 0 && usage.available_bytes < headroom_bytes.saturating_add(bytes)) {
             return Err(CatalogError::OutOfSpace);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunshadow_control::{HostId, Outcome, ShadowSetId};
-use lunshadow_lun::{CommitError, Pool};
+use lunshadow_lun::Pool;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -71,7 +71,7 @@ impl<P: Pool> Catalog<P> {
     }
 }
 
-type PoolCommit = JoinHandle<Result<Outcome, CommitError>>;
+type PoolCommit = JoinHandle<Result<(), CatalogError>>;
 
 impl<P: Pool> Inner<P> {
     async fn commit(
@@ -84,20 +84,21 @@ impl<P: Pool> Inner<P> {
         let watchdog = arrived + (at_most + GRACE).min(COMMIT_WITHIN_MAX);
         // A task of its own: the pool may hang, and its answer is still wanted when nobody waits any more.
         let inner = Arc::clone(&self);
-        let mut pool_commit: PoolCommit = tokio::spawn(async move { inner.pool.commit(set, at_most).await });
+        let mut pool_commit: PoolCommit = tokio::spawn(async move { inner.commit_in_pool(set, at_most).await });
         match timeout_at(watchdog, &mut pool_commit).await {
-            Ok(answer) => self.settle(
-                set,
-                Ok(answer
-                    .map_err(|_| CatalogError::BrokenOff)
-                    .and_then(|answer| answer.map_err(|error| CatalogError::from_commit(set, error)))),
-            ),
+            Ok(answer) => self.settle(set, Ok(answer.unwrap_or(Err(CatalogError::BrokenOff)))),
             Err(_) => {
                 let result = self.settle(set, Err(CatalogError::DeadlinePassed { set, at_most }));
                 tokio::spawn(self.outlast(set, pool_commit));
                 result
             }
         }
+    }
+
+    /// Captures, and makes those shadow LUNs independent that are to be full copies.
+    async fn commit_in_pool(&self, set: ShadowSetId, at_most: Duration) -> Result<(), CatalogError> {
+        self.pool.commit(set, at_most).await.map_err(|error| CatalogError::from_commit(set, error))?;
+        self.split_mirrors(set).await
     }
 
     /// Moves an armed set on and answers its time, or `None` if it is committed. A second request waits for the first.
@@ -128,7 +129,7 @@ impl<P: Pool> Inner<P> {
     fn settle(
         self: &Arc<Self>,
         set: ShadowSetId,
-        answer: Result<Result<Outcome, CatalogError>, CatalogError>,
+        answer: Result<Result<(), CatalogError>, CatalogError>,
     ) -> Result<Outcome, CatalogError> {
         let mut state = self.state.lock();
         self.database.quiet.end(set);
@@ -142,7 +143,7 @@ impl<P: Pool> Inner<P> {
             return Err(aborted);
         }
         match answer.flatten() {
-            Ok(_) => {
+            Ok(()) => {
                 let now = self.settings.clock.now();
                 let lease = now.after(self.settings.leases.committed);
                 let began = found.commit_began.take().unwrap_or(now);
@@ -150,6 +151,9 @@ impl<P: Pool> Inner<P> {
                 found.committed_at_unix_ms = Some(self.settings.clock.unix_ms());
                 found.enter(SetState::Committed, Some(lease));
                 self.leases_changed.notify_one();
+                if !found.mirrors.is_empty() {
+                    tokio::spawn(async move { inner.drop_mirrors(set, None).await });
+                }
                 Ok(Outcome::Done)
             }
             Err(error) => {

@@ -232,6 +232,8 @@ impl<P: Pool> Inner<P> {
                 is_gone = false;
             }
         }
+        // Not before the shadow LUNs: as long as a mirror is there, a restart knows that they are not to be found again.
+        is_gone = is_gone && self.drop_mirrors(set, None).await;
         if let Some(found) = self.state.lock().sets.get_mut(&set) {
             found.clearing -= 1;
             found.cleared = is_gone && !found.in_pool_commit && found.preparing == 0;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunshadow_control::{ChapAccountsError, HostId, InitiatorName, LunId, ProblemCode, ResyncId, ShadowSetId};
-use lunshadow_lun::{BlockCount, CommitError, LunError, PoolError};
+use lunshadow_lun::{BlockCount, CommitError, CopyError, LunError, PoolError};
 
 use crate::{AbortReason, EnrolmentFault, Name, SetState};
 
@@ -119,6 +119,9 @@ pub enum CatalogError {
     /// What was imported did not become durable.
     #[error("what was imported did not become durable: {0}")]
     NotImported(#[source] Arc<LunError>),
+    /// The content of a LUN could not be copied.
+    #[error("the full copy of a LUN failed: {0}")]
+    NotCopied(#[source] Arc<CopyError>),
     /// LUNs do not get shorter.
     #[error("LUN {name} has {} bytes and cannot shrink to {}", has.bytes(), asked.bytes())]
     WouldShrink {
@@ -224,9 +227,12 @@ impl CatalogError {
             Self::UnsupportedSize(_) | Self::LimitReached { .. } => ProblemCode::LimitReached,
             Self::DeadlinePassed { .. } => ProblemCode::DeadlinePassed,
             Self::PoolReadOnly => ProblemCode::PoolReadOnly,
-            Self::NotImported(_) | Self::Medium(_) | Self::Database(_) | Self::Disagreement(_) | Self::BrokenOff => {
-                ProblemCode::Internal
-            }
+            Self::NotImported(_)
+            | Self::NotCopied(_)
+            | Self::Medium(_)
+            | Self::Database(_)
+            | Self::Disagreement(_)
+            | Self::BrokenOff => ProblemCode::Internal,
         }
     }
 
@@ -295,6 +301,7 @@ mod tests {
             (CatalogError::WouldOverwrite(name.clone()), ProblemCode::InUse),
             (CatalogError::ShadowOfAnother { name: name.clone(), shadow: lun }, ProblemCode::WrongRole),
             (CatalogError::NotImported(Arc::new(LunError::Poisoned)), ProblemCode::Internal),
+            (CatalogError::NotCopied(Arc::new(CopyError::Read(LunError::Gone))), ProblemCode::Internal),
             (CatalogError::HasShadows { name: name.clone(), count: 2 }, ProblemCode::WrongState),
             (CatalogError::InvalidChap(ChapAccountsError::Secret), ProblemCode::InvalidRequest),
             (

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::catalog::Inner;
+use crate::mirror::MirrorDoc;
 use crate::reconcile::delete;
 use crate::records::{Change, LunDoc, LunPhase};
 use crate::state::State;
@@ -25,6 +26,8 @@ pub(crate) enum WorkDoc {
     Import,
     /// An export, under the id of the shadow LUN that it reads.
     Export,
+    /// The mirror of a LUN of a shadow set, under the id of the LUN that it fills.
+    Mirror(MirrorDoc),
 }
 
 /// A full copy.
@@ -134,7 +137,8 @@ impl<P: Pool> Inner<P> {
     }
 }
 
-/// Decides about internal LUNs when a catalog is opened: copies go on, everything else is removed. Answers the copies.
+/// Decides about internal LUNs when a catalog is opened: copies go on, everything else is removed but for mirrors. Answers the copies and
+/// the mirrors.
 pub(crate) async fn reconcile<P: Pool>(
     pool: &P,
     in_pool: &BTreeMap<LunId, LunSummary>,
@@ -142,8 +146,8 @@ pub(crate) async fn reconcile<P: Pool>(
     luns: &mut Vec<(LunId, LunDoc)>,
     state: &mut State,
     changes: &mut Vec<Change>,
-) -> BTreeMap<LunId, CopyDoc> {
-    let mut copies = BTreeMap::new();
+) -> (BTreeMap<LunId, CopyDoc>, Vec<(LunId, MirrorDoc)>) {
+    let (mut copies, mut mirrors) = (BTreeMap::new(), Vec::new());
     for (key, doc) in work {
         let phase = luns.iter().find(|(lun, _)| *lun == key).map(|(_, doc)| doc.phase);
         let is_live = phase == Some(LunPhase::Live);
@@ -161,6 +165,11 @@ pub(crate) async fn reconcile<P: Pool>(
             WorkDoc::Copy(copy) => vec![key, copy.frozen],
             WorkDoc::Import if is_live => Vec::new(),
             WorkDoc::Import | WorkDoc::Export => vec![key],
+            // They are decided about when it is known what has become of their sets.
+            WorkDoc::Mirror(mirror) => {
+                mirrors.push((key, mirror));
+                continue;
+            }
         };
         let mut gone = true;
         for lun in &unneeded {
@@ -175,5 +184,5 @@ pub(crate) async fn reconcile<P: Pool>(
             changes.push(Change::DropLun(key));
         }
     }
-    copies
+    (copies, mirrors)
 }

@@ -44,6 +44,7 @@ mod internal;
 mod lease;
 mod luns;
 mod mapping;
+mod mirror;
 mod name;
 mod overview;
 mod pool_view;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use lunshadow_control::{HostId, LunId, LunRole, Outcome, ShadowSetId};
+use lunshadow_control::{HostId, LunId, LunRole, Outcome, ShadowKind, ShadowSetId};
 use lunshadow_lun::{Pool, ShadowMember};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -36,6 +36,20 @@ impl<P: Pool> Catalog<P> {
     /// `UnknownHost`, `UnknownLun`, `NotASource`, `UnknownSet` (another host's), `WrongState`, `SetAborted`, `OutOfSpace`, `LimitReached`,
     /// `PoolReadOnly`, `Medium`, `Database`. The set is then as it was before.
     pub async fn prepare(&self, host: HostId, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, CatalogError> {
+        self.prepare_as(ShadowKind::Sharing, host, set, luns).await
+    }
+
+    /// The same with shadow LUNs of a certain kind. [Full copies](ShadowKind::FullCopy) are filled as part of the preparation.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`]; `OutOfSpace` also for full copies that the pool has no room for, `NotCopied`.
+    pub async fn prepare_as(
+        &self,
+        kind: ShadowKind,
+        host: HostId,
+        set: ShadowSetId,
+        luns: &[LunId],
+    ) -> Result<Outcome, CatalogError> {
         let mut wanted = luns.to_vec();
         wanted.sort();
         wanted.dedup();
@@ -43,7 +57,7 @@ impl<P: Pool> Catalog<P> {
         inner.admit(host, set)?;
         let ticket = Ticket(Arc::new(AtomicU8::new(Ticket::WAITING)));
         let theirs = Ticket(Arc::clone(&ticket.0));
-        let mut work = tokio::spawn(async move { inner.prepare_in_turn(host, set, &wanted, &theirs).await });
+        let mut work = tokio::spawn(async move { inner.prepare_in_turn(kind, host, set, &wanted, &theirs).await });
         // Whether this call is answered with the result is decided once, by the ticket. It is left too if the caller goes away.
         let waiter = Waiter(&ticket);
         if let Ok(result) = timeout(PATIENCE, &mut work).await {
@@ -52,7 +66,8 @@ impl<P: Pool> Catalog<P> {
         if waiter.0.leave() { Ok(Outcome::Done) } else { work.await.unwrap_or(Err(CatalogError::BrokenOff)) }
     }
 
-    /// Waits until the preparation of a set is finished, at most for `at_most`. An abort ends the wait.
+    /// Waits until the preparation of a set is finished, at most for `at_most`. An abort ends the wait. Full copies are brought up to date
+    /// as part of it.
     ///
     /// # Errors
     /// `UnknownHost`, `UnknownSet`, `SetAborted`, or what the preparation failed with.
@@ -65,21 +80,32 @@ impl<P: Pool> Catalog<P> {
         let until = Instant::now() + at_most;
         let mut changed = self.inner.state.lock().set_of(host, set)?.changed.subscribe();
         loop {
+            let is_ready;
             {
                 let state = self.inner.state.lock();
                 let found = state.set_of(host, set)?;
                 if found.state == SetState::Aborted {
                     return Err(found.failure.clone().unwrap_or_else(|| found.aborted()));
                 }
-                if found.preparing == 0 {
-                    return Ok(Preparation::Ready);
-                }
+                is_ready = found.preparing == 0;
+            }
+            if is_ready && self.inner.catch_up(host, set)? {
+                return Ok(Preparation::Ready);
             }
             if timeout_at(until, changed.changed()).await.is_err() {
                 return Ok(Preparation::Running);
             }
         }
     }
+}
+
+/// Whether a set is over when a preparation of it is finished.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    No,
+    /// By its failure; with what has to be taken away from hosts.
+    Now(Vec<(HostId, u8)>),
+    Before,
 }
 
 /// Decides whether a preparation's caller still waits when it ends.
@@ -131,6 +157,7 @@ impl<P: Pool> Inner<P> {
 
     async fn prepare_in_turn(
         self: Arc<Self>,
+        kind: ShadowKind,
         host: HostId,
         set: ShadowSetId,
         wanted: &[LunId],
@@ -138,49 +165,77 @@ impl<P: Pool> Inner<P> {
     ) -> Result<Outcome, CatalogError> {
         let turn = self.state.lock().set_of(host, set).map(|found| Arc::clone(&found.turn))?;
         let turn = turn.lock().await;
-        let result = self.add_members(host, set, wanted).await;
+        let result = self.add_members(kind, host, set, wanted).await;
         let caller_waits = ticket.finish();
-        let (slots, is_over) = {
-            let mut state = self.state.lock();
-            let found = state.set_of_mut(host, set)?;
-            found.preparing -= 1;
-            found.joining.clear();
-            found.changed.send_replace(());
-            let is_over = found.state == SetState::Aborted;
-            match &result {
-                Err(error) if !caller_waits && !is_over => {
-                    found.failure = Some(error.clone());
-                    (Some(self.end_set(&mut state, set, AbortReason::PreparationFailed)), is_over)
-                }
-                Ok(_) | Err(_) if !is_over && found.members.is_empty() && found.preparing == 0 => {
-                    state.sets.remove(&set);
-                    (None, is_over)
-                }
-                Ok(_) | Err(_) => (None, is_over),
-            }
-        };
+        let ended = self.preparation_ended(host, set, &result, caller_waits);
         drop(turn);
-        if let Some(slots) = slots {
-            self.finish_end(set, slots).await?;
-        } else if is_over {
-            // It ended while the pool prepared, which may have come after the pool was told to forget it.
-            self.clear(set).await;
-        }
+        self.after_preparation(set, ended).await?;
         result
+    }
+
+    /// Takes note that a preparation is finished. One that failed after its caller has left ends the set.
+    pub(crate) fn preparation_ended(
+        &self,
+        host: HostId,
+        set: ShadowSetId,
+        result: &Result<Outcome, CatalogError>,
+        caller_waits: bool,
+    ) -> Result<Ended, CatalogError> {
+        let mut state = self.state.lock();
+        let found = state.set_of_mut(host, set)?;
+        found.preparing -= 1;
+        found.joining.clear();
+        found.changed.send_replace(());
+        match result {
+            _ if found.state == SetState::Aborted => Ok(Ended::Before),
+            Err(error) if !caller_waits => {
+                found.failure = Some(error.clone());
+                Ok(Ended::Now(self.end_set(&mut state, set, AbortReason::PreparationFailed)))
+            }
+            Ok(_) | Err(_) => {
+                if found.members.is_empty() && found.preparing == 0 {
+                    state.sets.remove(&set);
+                }
+                Ok(Ended::No)
+            }
+        }
+    }
+
+    /// What is left to do for a set that is over by then.
+    pub(crate) async fn after_preparation(
+        self: &Arc<Self>,
+        set: ShadowSetId,
+        ended: Result<Ended, CatalogError>,
+    ) -> Result<(), CatalogError> {
+        match ended? {
+            Ended::No => {}
+            Ended::Now(slots) => self.finish_end(set, slots).await?,
+            // The pool may have prepared it after it was told to forget it.
+            Ended::Before => self.clear(set).await,
+        }
+        Ok(())
     }
 
     async fn add_members(
         self: &Arc<Self>,
+        kind: ShadowKind,
         host: HostId,
         set: ShadowSetId,
         wanted: &[LunId],
     ) -> Result<Outcome, CatalogError> {
-        let joining = self.plan_members(&mut self.state.lock(), host, set, wanted)?;
+        let joining = self.plan_members(&mut self.state.lock(), kind, host, set, wanted)?;
         if joining.is_empty() {
             return Ok(Outcome::AlreadySo);
         }
-        let result = self.join(host, set, &joining).await;
+        let result = async {
+            if kind == ShadowKind::FullCopy {
+                self.fill_mirrors(set, &joining).await?;
+            }
+            self.join(host, set, &joining).await
+        };
+        let result = result.await;
         if result.is_err() {
+            self.drop_mirrors(set, Some(&joining)).await;
             let mut state = self.state.lock();
             joining.iter().for_each(|member| state.forget_id(member.shadow));
         }
@@ -191,6 +246,7 @@ impl<P: Pool> Inner<P> {
     fn plan_members(
         &self,
         state: &mut State,
+        kind: ShadowKind,
         host: HostId,
         set: ShadowSetId,
         wanted: &[LunId],
@@ -218,7 +274,8 @@ impl<P: Pool> Inner<P> {
             }
         }
         if !sources.is_empty() {
-            self.check_room()?;
+            let copied = if kind == ShadowKind::FullCopy { state.bytes_to_copy(&sources) } else { 0 };
+            self.check_room_for(copied)?;
         }
         let draw = |source| ShadowMember { source, shadow: state.draw_id(&*self.pool) };
         let joining: Vec<ShadowMember> = sources.into_iter().map(draw).collect();

@@ -6,6 +6,7 @@ use lunshadow_control::{LunId, ShadowSetId};
 use lunshadow_lun::{LunOrigin, LunSummary, Pool, PoolError};
 
 use crate::internal::{self, CopyDoc};
+use crate::mirror;
 use crate::records::{Change, Content, LunPhase, SetDoc};
 use crate::shadow_set::{AbortReason, SetState, ShadowSet};
 use crate::state::{Host, State};
@@ -22,7 +23,8 @@ pub(crate) async fn reconcile<P: Pool>(
     let mut state = State::default();
     let mut changes = Vec::new();
     let work = std::mem::take(&mut content.work);
-    let copies = internal::reconcile(pool, &in_pool, work, &mut content.luns, &mut state, &mut changes).await;
+    let (copies, mirrors) =
+        internal::reconcile(pool, &in_pool, work, &mut content.luns, &mut state, &mut changes).await;
     for (lun, doc) in content.luns {
         let exists = in_pool.contains_key(&lun);
         let doc = match doc.phase {
@@ -57,10 +59,11 @@ pub(crate) async fn reconcile<P: Pool>(
         state.know_id(lun);
         state.luns.insert(lun, doc);
     }
+    let unsplit = mirror::unsplit(&mirrors, |lun| in_pool.contains_key(&lun));
     for (set, doc) in content.sets {
         state.next_ended = state.next_ended.max(doc.ended.map_or(0, |ended| ended + 1));
         let stored = doc.state;
-        let entry = revive_set(pool, &in_pool, &mut state, settings, set, doc).await;
+        let entry = revive_set(pool, &in_pool, &mut state, settings, (set, doc, unsplit.contains(&set))).await;
         if entry.state != stored {
             changes.push(Change::PutSet(set, entry.to_doc()));
         }
@@ -70,6 +73,7 @@ pub(crate) async fn reconcile<P: Pool>(
         }
         state.sets.insert(set, entry);
     }
+    mirror::remove_all(pool, mirrors, &state, &mut changes).await;
     for (host, doc) in content.hosts {
         state.hosts.insert(host, Host { doc, mappings: BTreeMap::new() });
     }
@@ -86,14 +90,14 @@ pub(crate) async fn reconcile<P: Pool>(
     Ok((state, copies, changes))
 }
 
-/// Where a set stands after a restart. The pool forgets preparations, and commits all LUNs of a set or none.
+/// Where a set stands after a restart. The pool forgets preparations, and commits all LUNs of a set or none. A commit that had not come to
+/// its end, since the shadow LUNs had no blocks of their own yet, was not answered.
 async fn revive_set<P: Pool>(
     pool: &P,
     in_pool: &BTreeMap<LunId, LunSummary>,
     state: &mut State,
     settings: &Settings,
-    set: ShadowSetId,
-    doc: SetDoc,
+    (set, doc, is_unsplit): (ShadowSetId, SetDoc, bool),
 ) -> ShadowSet {
     let mut entry = ShadowSet::from_doc(set, doc);
     let origin = |lun: &LunId| in_pool.get(lun).map(|summary| summary.origin);
@@ -103,7 +107,7 @@ async fn revive_set<P: Pool>(
         SetState::Prepared | SetState::Armed | SetState::Committing | SetState::Committed => {
             let (left, gone): (Vec<_>, Vec<_>) =
                 entry.members.iter().map(|member| member.shadow).partition(|shadow| exists(shadow));
-            if !left.is_empty() && gone.is_empty() {
+            if !left.is_empty() && gone.is_empty() && !is_unsplit {
                 let lease = settings.clock.now().after(settings.leases.committed);
                 entry.enter(SetState::Committed, Some(lease));
                 tracing::warn!(%set, "a committed shadow set was found that nobody has kept; its lease begins anew");

@@ -1,5 +1,7 @@
 //! Finding LUNs by what a host sees of them.
 
+use std::collections::BTreeSet;
+
 use lunshadow_control::{
     Association, DesignatorKind, HostId, LunId, LunQuery, LunRecord, LunRole, identity_of, lun_named_by,
 };
@@ -30,9 +32,14 @@ impl<P: Pool> Catalog<P> {
                 // Shadow copies of shadow copies are not offered.
                 LunRole::Shadow { .. } => false,
             };
-            Some(LunRecord { lun, identity: identity_of(lun), role, can_shadow })
+            Some(LunRecord { lun, identity: identity_of(lun), role, can_shadow, can_copy: false })
         };
-        Ok(queries.iter().map(record).collect())
+        let mut records: Vec<Option<LunRecord>> = queries.iter().map(record).collect();
+        let copied: BTreeSet<LunId> = records.iter().flatten().filter(|it| it.can_shadow).map(|it| it.lun).collect();
+        if self.inner.check_room_for(state.bytes_to_copy(&copied)).is_ok() {
+            records.iter_mut().flatten().for_each(|record| record.can_copy = record.can_shadow);
+        }
+        Ok(records)
     }
 }
 

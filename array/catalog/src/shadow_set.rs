@@ -16,6 +16,7 @@ use lunshadow_lun::ShadowMember;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
+use crate::mirror::Mirror;
 use crate::records::SetDoc;
 use crate::{CatalogError, Moment};
 
@@ -95,6 +96,10 @@ pub(crate) struct ShadowSet {
     pub(crate) failure: Option<CatalogError>,
     /// INVARIANT: durable in the database before the set is armed; from the commit on it only shrinks, by releases.
     pub(crate) members: Vec<ShadowMember>,
+    /// Those that make full copies of shadow LUNs.
+    pub(crate) mirrors: Vec<Mirror>,
+    /// Whether the mirrors were brought up to date since the last of them was filled, or are being so.
+    pub(crate) is_caught_up: bool,
     /// What the preparation that is under way adds.
     pub(crate) joining: Vec<ShadowMember>,
     pub(crate) ever_mapped: bool,
@@ -132,6 +137,8 @@ impl ShadowSet {
             reason: None,
             failure: None,
             members: Vec::new(),
+            mirrors: Vec::new(),
+            is_caught_up: false,
             joining: Vec::new(),
             ever_mapped: false,
             lease: None,

@@ -105,6 +105,13 @@ impl State {
         counts
     }
 
+    /// How much full copies of LUNs take, with their maps.
+    pub(crate) fn bytes_to_copy<'a>(&self, luns: impl IntoIterator<Item = &'a LunId>) -> u64 {
+        let usages = luns.into_iter().filter_map(|lun| self.handles.get(lun)?.usage());
+        let mapped_bytes = usages.fold(0_u64, |sum, usage| sum.saturating_add(usage.mapped_bytes));
+        mapped_bytes.saturating_add(mapped_bytes / 64)
+    }
+
     /// Draws an id whose designators no other LUN has, and takes it.
     pub(crate) fn draw_id(&mut self, pool: &impl Pool) -> LunId {
         loop {

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use lunshadow_catalog::Preparation;
 use lunshadow_control::api::{
-    ArmRequest, EnrolAnswer, EnrolRequest, LunsRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, ResolveAnswer,
-    ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
+    ArmRequest, EnrolAnswer, EnrolRequest, LunsRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PrepareRequest,
+    ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
 };
 use lunshadow_control::{HostOverview, HostRecord, Outcome, ResyncId, ResyncState};
 use lunshadow_lun::Pool;
@@ -96,9 +96,10 @@ pub(crate) async fn prepare<P: Pool>(
     State(service): State<Shared<P>>,
     AskingHost(host): AskingHost,
     Path(set): Path<String>,
-    Body(request): Body<LunsRequest>,
+    Body(request): Body<PrepareRequest>,
 ) -> Answer<OutcomeAnswer> {
-    Ok(Json(OutcomeAnswer { outcome: service.catalog.prepare(host, set_id(&set)?, &request.luns).await? }))
+    let outcome = service.catalog.prepare_as(request.kind, host, set_id(&set)?, &request.luns).await?;
+    Ok(Json(OutcomeAnswer { outcome }))
 }
 
 pub(crate) async fn wait_prepared<P: Pool>(

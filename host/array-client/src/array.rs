@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lunshadow_control::{
     HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
-    ShadowSetId, ShadowTarget, ShadowUse,
+    ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
 };
 
 /// Why a request to an array did not succeed.
@@ -73,6 +73,22 @@ pub trait Array: Send + Sync {
     /// `UnknownLun`, `WrongState` (the set is armed or committed), `SetAborted`, `OutOfSpace`, `LimitReached`. The set is then as
     /// it was before.
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError>;
+
+    /// The same with shadow LUNs of a certain kind. The content of [full copies](ShadowKind::FullCopy) is copied as part of the preparation, which
+    /// can take long; [`wait_prepared`](Self::wait_prepared) waits for it. What is written to the LUNs between that and the commit is
+    /// copied by the commit.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare). An array that makes no full copies says so of each LUN (`can_copy`), and refuses them as `LimitReached`.
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        match kind {
+            ShadowKind::Sharing => self.prepare(set, luns),
+            ShadowKind::FullCopy => {
+                let detail = "it makes no shadow LUNs that are full copies".to_owned();
+                Err(ArrayError::Refused { code: ProblemCode::LimitReached, detail })
+            }
+        }
+    }
 
     /// Waits until the preparation of `set` is finished, at most for `at_most`. An abort from another thread ends the wait.
     ///

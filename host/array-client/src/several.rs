@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lunshadow_control::{
     HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
-    ShadowSetId, ShadowTarget, ShadowUse, identity_of,
+    ShadowKind, ShadowSetId, ShadowTarget, ShadowUse, identity_of,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -267,6 +267,10 @@ impl Array for SeveralArrays {
     }
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        self.prepare_as(ShadowKind::Sharing, set, luns)
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
         let array = self.one_array_of(luns)?;
         {
             let mut places = self.places.lock();
@@ -275,7 +279,7 @@ impl Array for SeveralArrays {
             }
             remember(&mut places.sets, set, &array.name);
         }
-        array.array.prepare(set, luns)
+        array.array.prepare_as(kind, set, luns)
     }
 
     fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError> {

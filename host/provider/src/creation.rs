@@ -10,7 +10,7 @@ use lunshadow_vss::{
 };
 
 use crate::journal::Occurrence;
-use crate::luns::{context_is_supported, shape_is_valid};
+use crate::luns::{kind_of, shape_is_valid};
 use crate::provider::shadow_set;
 use crate::{EventId, Provider};
 
@@ -44,16 +44,14 @@ impl Provider {
         }
         let transition = self.begin_sequence(set)?;
         self.settle();
-        if !context_is_supported(context) {
-            return Err(HResult::VSS_E_UNSUPPORTED_CONTEXT);
-        }
+        let kind = kind_of(context).ok_or(HResult::VSS_E_UNSUPPORTED_CONTEXT)?;
         if self.is_full_for(snapshot) {
             return Err(HResult::VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
         }
         let records = self.resolve(luns).map_err(|error| self.fail(METHOD, Some(set), error))?;
         let members: Option<BTreeSet<LunId>> = records.into_iter().map(|record| Some(record?.lun)).collect();
         let members: Vec<LunId> = members.ok_or(HResult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER)?.into_iter().collect();
-        let prepared = self.array.prepare(shadow_set(set), &members);
+        let prepared = self.array.prepare_as(kind, shadow_set(set), &members);
         {
             let mut creation = self.creation.lock();
             match &prepared {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lunshadow_array_client::ArrayError;
-use lunshadow_control::{LunId, LunRecord, LunRole, ProblemCode, ShadowUse};
+use lunshadow_control::{LunId, LunRecord, LunRole, ProblemCode, ShadowKind, ShadowUse};
 use lunshadow_vss::{
     Call, Context, DeviceName, HResult, LunInformation, LunStateChange, Method, SnapshotSetId, Verdict,
 };
@@ -20,10 +20,18 @@ pub(crate) fn shape_is_valid(devices: &[DeviceName], luns: &[LunInformation]) ->
     !luns.is_empty() && (devices.is_empty() || devices.len() == luns.len())
 }
 
-/// Shadow LUNs share with their source, so a full copy cannot be promised; client-accessible and file-share copies are not for hardware
-/// providers (P-29 to P-32). Bits that are not known are ignored.
-pub(crate) fn context_is_supported(context: Context) -> bool {
-    !context.intersects(Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE | Context::PLEX)
+/// What kind of shadow LUNs a context asks for: copies that share with their source unless it says that they must not (P-29, P-30). `None` for
+/// what cannot be: both at once, and client-accessible and file-share copies, which are not for hardware providers (P-32). Bits that are not
+/// known are ignored.
+pub(crate) fn kind_of(context: Context) -> Option<ShadowKind> {
+    if context.intersects(Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE) {
+        return None;
+    }
+    match (context.contains(Context::PLEX), context.contains(Context::DIFFERENTIAL)) {
+        (true, true) => None,
+        (true, false) => Some(ShadowKind::FullCopy),
+        (false, _) => Some(ShadowKind::Sharing),
+    }
 }
 
 /// What the LUNs of a call are to the array.
@@ -49,14 +57,15 @@ impl Provider {
         if !shape_is_valid(devices, luns) {
             return Err(HResult::E_INVALIDARG);
         }
-        if !context_is_supported(context) {
-            return Ok(false);
-        }
+        let Some(kind) = kind_of(context) else { return Ok(false) };
         let records = self.resolve(luns).unwrap_or_default();
         let supported = |record: &Option<LunRecord>| match record {
             // For a shadow LUN the question is whose it is (P-35).
             Some(LunRecord { role: LunRole::Shadow { .. }, .. }) => true,
-            Some(LunRecord { role: LunRole::Source, can_shadow, .. }) => *can_shadow,
+            Some(LunRecord { role: LunRole::Source, can_shadow, can_copy, .. }) => match kind {
+                ShadowKind::Sharing => *can_shadow,
+                ShadowKind::FullCopy => *can_shadow && *can_copy,
+            },
             None => false,
         };
         // A volume on two arrays would be refused later, when VSS cannot fall back any more.

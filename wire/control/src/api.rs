@@ -12,7 +12,7 @@
 //! | POST | [`MAP`], [`UNMAP`] | [`LunsRequest`] → [`OutcomesAnswer`] |
 //! | POST | [`NOTE_USE`] | [`NoteUseRequest`] → [`OutcomesAnswer`] |
 //! | POST | `/v1/luns/{lun}/release` | → [`OutcomeAnswer`] |
-//! | POST | `/v1/sets/{set}/prepare` | [`LunsRequest`] → [`OutcomeAnswer`] |
+//! | POST | `/v1/sets/{set}/prepare` | [`PrepareRequest`] → [`OutcomeAnswer`] |
 //! | POST | `/v1/sets/{set}/wait` | [`WaitRequest`] → [`WaitAnswer`] |
 //! | POST | `/v1/sets/{set}/open` | checks that the set can be armed → [`OutcomeAnswer`] |
 //! | POST | `/v1/sets/{set}/arm` | [`ArmRequest`] → [`OutcomeAnswer`] |
@@ -63,7 +63,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Fingerprint, HostRecord, InitiatorName, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncPair, Secret,
-    SetSummary, ShadowTarget, ShadowUse,
+    SetSummary, ShadowKind, ShadowTarget, ShadowUse,
 };
 
 /// Exchange of an enrolment token for a credential.
@@ -182,6 +182,17 @@ pub struct ResolveAnswer {
 pub struct LunsRequest {
     /// Their ids.
     pub luns: Vec<LunId>,
+}
+
+/// LUNs that are added to a shadow set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareRequest {
+    /// Their ids.
+    pub luns: Vec<LunId>,
+    /// What is made of them.
+    #[serde(default, skip_serializing_if = "ShadowKind::is_default")]
+    pub kind: ShadowKind,
 }
 
 /// See [`NOTE_USE`].

@@ -27,7 +27,7 @@ pub use pool::{
 pub use problem::ProblemCode;
 pub use resources::{
     Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,
-    LunRole, MappedLun, Outcome, ResyncPair, ResyncState, SetPhase, SetSummary, ShadowTarget, ShadowUse,
+    LunRole, MappedLun, Outcome, ResyncPair, ResyncState, SetPhase, SetSummary, ShadowKind, ShadowTarget, ShadowUse,
 };
 pub use transfer::{
     BlockContent, CONTENT_BYTES_MAX, CONTENT_MEDIA_TYPE, ContentExtent, ExportRequest, ExtentsAnswer, TransferAnswer,

@@ -15,8 +15,9 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::api::{
     AdminLunsAnswer, AdminSetsAnswer, ArmRequest, AssignedAnswer, DeleteLunRequest, EnrolAnswer, EnrolRequest,
     EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, LunsRequest, NewLunAnswer, NewLunRequest,
-    NewSetRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, PresentationRequest, Problem,
-    RenameRequest, ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer, WaitAnswer, WaitRequest,
+    NewSetRequest, NoteUseRequest, OutcomeAnswer, OutcomesAnswer, PROBLEM_MEDIA_TYPE, PrepareRequest,
+    PresentationRequest, Problem, RenameRequest, ResolveAnswer, ResolveRequest, ResyncRequest, TargetsAnswer,
+    WaitAnswer, WaitRequest,
 };
 use crate::{
     BlockContent, CONTENT_MEDIA_TYPE, CapacityRequest, ChapAccounts, CopiesAnswer, CopyRequest, CopyState,
@@ -135,7 +136,7 @@ operations! {
     Release: Post "/v1/luns/{lun}/release", Host, "Unmaps a shadow LUN from every host and deletes it",
         answers OutcomeAnswer;
     Prepare: Post "/v1/sets/{set}/prepare", Host, "Adds LUNs to a shadow set, which comes to be with the first",
-        takes LunsRequest, answers OutcomeAnswer;
+        takes PrepareRequest, answers OutcomeAnswer;
     WaitPrepared: Post "/v1/sets/{set}/wait", Host, "Waits until a set is prepared",
         takes WaitRequest, answers WaitAnswer;
     Open: Post "/v1/sets/{set}/open", Host, "Whether a set can be armed: the first request of the connection that carries the commit",

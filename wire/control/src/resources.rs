@@ -127,6 +127,28 @@ pub struct LunRecord {
     pub role: LunRole,
     /// Whether a shadow LUN of it could be made now: there is room, the limits are not reached, the pool takes writes.
     pub can_shadow: bool,
+    /// Whether that shadow LUN could be a full copy, together with those of the other LUNs that were asked about.
+    #[serde(default)]
+    pub can_copy: bool,
+}
+
+/// How a shadow LUN stands to the LUN that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShadowKind {
+    /// It shares all blocks that neither of them has changed.
+    #[default]
+    Sharing,
+    /// It shares nothing: all of its content is copied, before the commit is answered.
+    FullCopy,
+}
+
+impl ShadowKind {
+    /// Whether it is what is made if nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A shadow LUN of a committed set and what it was made from.

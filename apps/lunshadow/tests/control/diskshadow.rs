@@ -239,7 +239,6 @@ fn scripts_stop_in_one_line_and_leave_nothing_behind() -> anyhow::Result<()> {
             "set context clientaccessible\nadd volume E:",
             "line 2: no provider of this host makes client-accessible shadow copies",
         ),
-        ("set option plex\nadd volume E:", "line 2: no provider supports the volume"),
         ("add volume E: provider {00000000-0000-0000-0000-000000000001}", "line 1: no provider {00000000"),
         (
             "set option transportable\nset metadata D:\\a.cab\nadd volume E:\ncreate",

@@ -18,9 +18,9 @@ use crate::setup::{code, initiator, name, set};
 
 /// Records in memory, whose transactions can be held back.
 #[derive(Debug, Default)]
-struct HeldRecords {
+pub(crate) struct HeldRecords {
     content: Mutex<BTreeMap<RecordKey, Vec<u8>>>,
-    held: watch::Sender<bool>,
+    pub(crate) held: watch::Sender<bool>,
 }
 
 impl HeldRecords {
@@ -36,7 +36,7 @@ impl HeldRecords {
     }
 
     /// What a crash now would leave.
-    fn cut_off(&self) -> Arc<Self> {
+    pub(crate) fn cut_off(&self) -> Arc<Self> {
         Arc::new(Self { content: Mutex::new(self.content.lock().clone()), held: watch::Sender::new(false) })
     }
 }
@@ -66,7 +66,7 @@ struct Aborting {
     catalog: Arc<Catalog<FakePool>>,
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { clock: Arc::new(ManualClock::default()), ..Settings::default() }
 }
 

@@ -18,6 +18,8 @@ mod fake_pool;
 mod leases;
 #[cfg(test)]
 mod mapping;
+#[cfg(test)]
+mod mirrors;
 mod names;
 #[cfg(test)]
 mod random;

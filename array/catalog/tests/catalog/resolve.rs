@@ -25,7 +25,8 @@ async fn a_lun_is_found_by_each_of_its_names() {
         query(Some(&identity.serial), &[&port, t10, naa]),
     ];
     for found in array.catalog.resolve(array.host, &spellings).unwrap() {
-        let expected = LunRecord { lun, identity: identity.clone(), role: LunRole::Source, can_shadow: true };
+        let expected =
+            LunRecord { lun, identity: identity.clone(), role: LunRole::Source, can_shadow: true, can_copy: true };
         assert_eq!(found, Some(expected));
     }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    HOST, LUNS, LunsRequest, MAP, NOTE_USE, NoteUseRequest, OVERVIEW, OutcomeAnswer, OutcomesAnswer, RESOLVE, RESYNCS,
-    ResolveAnswer, ResolveRequest, ResyncRequest, SETS, TargetsAnswer, UNMAP, WaitAnswer, WaitRequest,
+    HOST, LUNS, LunsRequest, MAP, NOTE_USE, NoteUseRequest, OVERVIEW, OutcomeAnswer, OutcomesAnswer, PrepareRequest,
+    RESOLVE, RESYNCS, ResolveAnswer, ResolveRequest, ResyncRequest, SETS, TargetsAnswer, UNMAP, WaitAnswer,
+    WaitRequest,
 };
 use lunshadow_control::{
     HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
-    Secret, ShadowSetId, ShadowTarget, ShadowUse,
+    Secret, ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
 };
 use serde::Serialize;
 
@@ -80,7 +81,11 @@ impl Array for HttpsArray {
     }
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
-        let request = LunsRequest { luns: luns.to_vec() };
+        self.prepare_as(ShadowKind::Sharing, set, luns)
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        let request = PrepareRequest { luns: luns.to_vec(), kind };
         let answer: OutcomeAnswer = self.http.send(Verb::Post, &set_path(set, "prepare"), &request, Duration::ZERO)?;
         Ok(answer.outcome)
     }

@@ -60,7 +60,8 @@ impl Array for Small {
         drop(self.there()?);
         let find = |query: &LunQuery| {
             let lun: LunId = query.serial.as_deref()?.parse().ok()?;
-            let record = LunRecord { lun, identity: identity_of(lun), role: LunRole::Source, can_shadow: true };
+            let record =
+                LunRecord { lun, identity: identity_of(lun), role: LunRole::Source, can_shadow: true, can_copy: false };
             self.luns.contains(&lun).then_some(record)
         };
         Ok(queries.iter().map(find).collect())

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_control::{
     Association, DesignatorKind, HostId, HostOverview, HostRecord, LunId, LunQuery, LunRecord, LunRole, MappedLun,
-    Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowSetId, ShadowTarget, ShadowUse, identity_of,
-    lun_named_by,
+    Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
+    identity_of, lun_named_by,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
@@ -67,6 +67,8 @@ pub(crate) struct FakeSet {
     pub(crate) stage: Stage,
     /// Source to shadow.
     pub(crate) members: BTreeMap<LunId, LunId>,
+    /// The sources whose shadows are full copies.
+    pub(crate) copied: BTreeSet<LunId>,
 }
 
 /// All that the array has. Two ledgers are equal if nothing changed in between.
@@ -132,6 +134,8 @@ struct State {
     deaf_to_aborts: bool,
     waiting: usize,
     full: bool,
+    /// There is no room for full copies.
+    low: bool,
     commit_takes_ms: u64,
     next_shadow: u128,
     held: Option<(&'static str, Moment)>,
@@ -195,6 +199,10 @@ impl FakeArray {
     /// Whether a wait for a preparation goes on although the set is aborted.
     pub(crate) fn set_deaf_to_aborts(&self) {
         self.0.state.lock().deaf_to_aborts = true;
+    }
+
+    pub(crate) fn set_low(&self) {
+        self.0.state.lock().low = true;
     }
 
     pub(crate) fn set_full(&self) {
@@ -341,23 +349,36 @@ impl Array for FakeArray {
             let record = |query: &LunQuery| {
                 let lun = state.ledger.find(query)?;
                 let role = state.ledger.luns[&lun];
-                Some(LunRecord { lun, identity: identity_of(lun), role, can_shadow: !state.full })
+                Some(LunRecord {
+                    lun,
+                    identity: identity_of(lun),
+                    role,
+                    can_shadow: !state.full,
+                    can_copy: !state.full && !state.low,
+                })
             };
             Ok(queries.iter().map(record).collect())
         })
     }
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        self.prepare_as(ShadowKind::Sharing, set, luns)
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
         self.0.serve("prepare", |state| {
             if !luns.iter().all(|lun| state.ledger.luns.contains_key(lun)) {
                 return Err(refused(ProblemCode::UnknownLun));
             }
-            let fresh = || FakeSet { stage: Stage::Prepared, members: BTreeMap::new() };
+            let fresh = || FakeSet { stage: Stage::Prepared, members: BTreeMap::new(), copied: BTreeSet::new() };
             state.ledger.sets.entry(set).or_insert_with(fresh);
-            let members = match live(&mut state.ledger, set)? {
-                FakeSet { stage: Stage::Prepared, members } => members,
+            let (members, copied) = match live(&mut state.ledger, set)? {
+                FakeSet { stage: Stage::Prepared, members, copied } => (members, copied),
                 _ => return Err(refused(ProblemCode::WrongState)),
             };
+            if kind == ShadowKind::FullCopy {
+                copied.extend(luns);
+            }
             let before = members.len();
             for lun in luns {
                 members.entry(*lun).or_insert_with(|| {

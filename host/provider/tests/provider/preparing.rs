@@ -151,9 +151,26 @@ fn p_046_nothing_is_captured_before_the_commit() {
 }
 
 #[test]
+fn p_029_the_array_is_asked_for_the_kind_of_copy_that_the_context_says() {
+    for (context, is_copied) in [
+        (Context::CTX_BACKUP, false),
+        (Context::DIFFERENTIAL, false),
+        (Context::PLEX, true),
+        (Context::CTX_NAS_ROLLBACK | Context::PLEX | Context::TRANSPORTABLE, true),
+    ] {
+        let rig = Rig::new(1);
+        rig.begin_in(context, SET, 1, &luns(1)).expect("BeginPrepareSnapshot");
+        let ledger = rig.array.ledger();
+        let set = ledger.sets.values().next().expect("the set");
+        assert_eq!(set.copied.contains(&lun(1)), is_copied, "{context:?}");
+    }
+}
+
+#[test]
 fn p_047_contexts_and_luns_have_codes_of_their_own() {
     let rig = Rig::new(1);
-    for context in [Context::PLEX, Context::CTX_CLIENT_ACCESSIBLE, Context::FILE_SHARE] {
+    let both = Context::PLEX | Context::DIFFERENTIAL;
+    for context in [both, Context::CTX_CLIENT_ACCESSIBLE, Context::FILE_SHARE] {
         assert_eq!(rig.begin_in(context, SET, 1, &luns(1)), Err(HResult::VSS_E_UNSUPPORTED_CONTEXT), "{context:?}");
     }
     assert_eq!(rig.begin(SET, 1, &[lun(1), lun(9)]), Err(HResult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER));

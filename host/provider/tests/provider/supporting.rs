@@ -60,7 +60,9 @@ fn p_029_to_p_032_contexts_are_honoured_or_declined() {
     for context in [
         Context::CTX_BACKUP,
         Context::DIFFERENTIAL,
+        Context::PLEX,
         Context::TRANSPORTABLE,
+        Context::PLEX | Context::TRANSPORTABLE | Context::ROLLBACK_RECOVERY,
         Context::CTX_APP_ROLLBACK | Context::TRANSPORTABLE | Context::DIFFERENTIAL,
         Context::AUTORECOVER | Context::TXF_RECOVERY,
         Context::from_bits_retain(0x8000_0000),
@@ -68,7 +70,6 @@ fn p_029_to_p_032_contexts_are_honoured_or_declined() {
         assert_eq!(supported(context), Ok(true), "{context:?}");
     }
     for context in [
-        Context::PLEX,
         Context::PLEX | Context::DIFFERENTIAL,
         Context::CTX_CLIENT_ACCESSIBLE,
         Context::CTX_CLIENT_ACCESSIBLE_WRITERS,
@@ -76,6 +77,16 @@ fn p_029_to_p_032_contexts_are_honoured_or_declined() {
     ] {
         assert_eq!(supported(context), Ok(false), "{context:?}");
     }
+}
+
+#[test]
+fn p_029_a_full_copy_is_declined_without_room_for_it() {
+    let rig = Rig::new(1);
+    rig.array.set_low();
+    assert_eq!(rig.supports(Context::PLEX, &[view(lun(1))]), Ok(false));
+    assert_eq!(rig.supports(Context::DIFFERENTIAL, &[view(lun(1))]), Ok(true));
+    assert_eq!(rig.supports(Context::CTX_BACKUP, &[view(lun(1))]), Ok(true), "the default is what there is room for");
+    assert_eq!(rig.take_events(), []);
 }
 
 #[test]

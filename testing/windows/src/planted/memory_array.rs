@@ -168,7 +168,13 @@ impl Array for MemoryArray {
         self.change(|content| {
             let record = |query: &LunQuery| {
                 let lun = content.find(query)?;
-                Some(LunRecord { lun, identity: identity_of(lun), role: content.luns[&lun], can_shadow: true })
+                Some(LunRecord {
+                    lun,
+                    identity: identity_of(lun),
+                    role: content.luns[&lun],
+                    can_shadow: true,
+                    can_copy: false,
+                })
             };
             Ok(queries.iter().map(record).collect())
         })

@@ -99,8 +99,8 @@ fn p_041_p_047_what_is_not_supported_has_a_code_of_its_own() {
     let provider = server.provider();
     let (set, snapshot) = (Uuid::new_v4(), Uuid::new_v4());
     assert_eq!(begin(&provider, set, &[1]), OK);
-    let plex = Context::PLEX.bits().cast_signed();
-    let answer = provider.begin_prepare((set, snapshot), plex, &[DEVICE], &mut sources(&[2]));
+    let both = (Context::DIFFERENTIAL | Context::PLEX).bits().cast_signed();
+    let answer = provider.begin_prepare((set, snapshot), both, &[DEVICE], &mut sources(&[2]));
     assert_eq!(answer, HResult::VSS_E_UNSUPPORTED_CONTEXT);
     let answer = provider.begin_prepare((set, snapshot), 0, &[DEVICE], &mut array_of(&[foreign_lun()]));
     assert_eq!(answer, HResult::VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER);
