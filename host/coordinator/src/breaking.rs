@@ -17,6 +17,9 @@ pub enum BreakError {
     /// There is no such set on this host.
     #[error("there is no snapshot set {0} on this host")]
     NotFound(SnapshotSetId),
+    /// A copy of the set is one of a volume, and has no LUN that could live on.
+    #[error("the snapshot set {0} has copies that are none of LUNs")]
+    NotOfLuns(SnapshotSetId),
     /// Identities cannot be reverted and kept.
     #[error("the identities of disks can be reverted or kept, not both")]
     ContradictingOptions,
@@ -55,7 +58,7 @@ impl BreakError {
     pub const fn code(&self) -> HResult {
         match self {
             Self::NotFound(_) => HResult::VSS_E_OBJECT_NOT_FOUND,
-            Self::ContradictingOptions => HResult::E_INVALIDARG,
+            Self::ContradictingOptions | Self::NotOfLuns(_) => HResult::E_INVALIDARG,
             Self::ProviderNotRegistered(_) => HResult::VSS_E_PROVIDER_NOT_REGISTERED,
             Self::OriginalPresent { .. } | Self::Identity { .. } => HResult::VSS_E_BREAK_REVERT_ID_FAILED,
             Self::Provider(failure) => failure.code(),
@@ -109,6 +112,9 @@ fn luns_of(service: &Service, set: SnapshotSetId) -> Result<LunsByProvider, Brea
     let mut by_provider = LunsByProvider::new();
     for copy in copies {
         let seat = service.provider(copy.provider).ok_or(BreakError::ProviderNotRegistered(copy.provider))?;
+        if seat.software_kind().is_some() {
+            return Err(BreakError::NotOfLuns(set));
+        }
         let (_, luns) = by_provider.entry(copy.provider).or_insert_with(|| (seat, Vec::new()));
         for lun in copy.luns {
             if !luns.iter().any(|known| known.device == lun.device) {

@@ -9,7 +9,7 @@ use lunshadow_vss::{Context, DeviceName, LunInformation, LunStateChange, Snapsho
 use crate::document::{BackupDocument, DocumentLun, DocumentSnapshot};
 use crate::failure::{CreationError, CreationFailure};
 use crate::import::{Import, Target};
-use crate::platform::{VolumeLun, WriterEvent};
+use crate::platform::{ShadowVolume, VolumeLun, WriterEvent};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::requester::{Draft, DraftVolume};
 use crate::service::{Service, SnapshotProperties};
@@ -22,7 +22,7 @@ pub(crate) struct Creation<'a> {
     service: &'a Service,
     draft: &'a Draft,
     cancellation: &'a Cancellation,
-    /// Each provider of the set once, in the order of the volumes.
+    /// Each provider of the set once.
     participants: Vec<Arc<ProviderSeat>>,
     is_post_committed: bool,
     committed_at: SystemTime,
@@ -41,7 +41,7 @@ impl<'a> Creation<'a> {
             service,
             draft,
             cancellation,
-            participants,
+            participants: service.in_order(participants),
             is_post_committed: false,
             committed_at: SystemTime::UNIX_EPOCH,
             import: Import::default(),
@@ -58,7 +58,8 @@ impl<'a> Creation<'a> {
             Err(error) => {
                 tracing::warn!(set = %self.draft.set, %error, "a snapshot set failed");
                 self.abort();
-                Err(CreationFailure { error, unreclaimed: self.import.give_back(self.service, &self.participants) })
+                let participants = self.of_hardware();
+                Err(CreationFailure { error, unreclaimed: self.import.give_back(self.service, &participants) })
             }
         }
     }
@@ -69,21 +70,35 @@ impl<'a> Creation<'a> {
         self.cancellation.check()?;
         match self.service.settings.final_order {
             FinalOrder::Diagram => {
-                self.import.get_targets(&self.draft.volumes)?;
+                self.get_targets()?;
                 self.bring_in()?;
                 self.finish()
             }
             FinalOrder::Text => {
                 self.finish()?;
-                self.import.get_targets(&self.draft.volumes)?;
+                self.get_targets()?;
                 self.bring_in()
             }
         }
     }
 
+    /// Only hardware providers have LUNs that could arrive (section 4(j)).
+    fn of_hardware(&self) -> Vec<Arc<ProviderSeat>> {
+        self.participants.iter().filter(|seat| seat.software_kind().is_none()).cloned().collect()
+    }
+
+    fn get_targets(&mut self) -> Result<(), CreationError> {
+        let of_hardware = |volume: &&DraftVolume| volume.provider.software_kind().is_none();
+        self.import.get_targets(self.draft.volumes.iter().filter(of_hardware))
+    }
+
     /// A transportable set is not surfaced here: its document goes to whom imports it (section 4(b)).
     fn bring_in(&mut self) -> Result<(), CreationError> {
-        if self.is_transportable() { Ok(()) } else { self.import.bring_in(self.service, &self.participants) }
+        let participants = self.of_hardware();
+        if self.is_transportable() || participants.is_empty() {
+            return Ok(());
+        }
+        self.import.bring_in(self.service, &participants)
     }
 
     fn is_transportable(&self) -> bool {
@@ -135,6 +150,8 @@ impl<'a> Creation<'a> {
         let suppressed = Context::NO_AUTORECOVERY | Context::TRANSPORTABLE;
         let is_recovered = context.intersects(recovery) && !context.intersects(suppressed);
         self.each(|seat, set| seat.pre_final_commit_snapshots(set))?;
+        let volumes = if is_recovered { self.shadow_volumes() } else { Vec::new() };
+        let window = RecoveryWindow::open(self.service, self.draft.set, &volumes)?;
         if is_recovered {
             self.tell_state_change(LunStateChange::NOTIFY_LUN_PRE_RECOVERY)?;
         }
@@ -144,10 +161,21 @@ impl<'a> Creation<'a> {
             let told = self.service.recorder.phase(Phase::WritersPostSnapshot, tell);
             told.map_err(|source| CreationError::Writer { event, source })?;
         }
+        drop(window);
         if is_recovered {
             self.tell_state_change(LunStateChange::NOTIFY_LUN_POST_RECOVERY)?;
         }
         self.each(|seat, set| seat.post_final_commit_snapshots(set))
+    }
+
+    /// The shadow copies that have arrived. Where the final calls come first, that is none.
+    fn shadow_volumes(&self) -> Vec<ShadowVolume> {
+        let surfaced = |volume: &DraftVolume| {
+            let luns = self.import.shadow_luns(volume.provider.id(), &volume.luns)?;
+            let disks = luns.into_iter().map(|lun| (lun.device, lun.extents)).collect();
+            Some(ShadowVolume { volume: volume.volume.clone(), disks })
+        };
+        self.draft.volumes.iter().filter_map(surfaced).collect()
     }
 
     /// Tells each provider about its own LUNs. Where the final calls come first, no target is known yet, and nothing is told.
@@ -183,13 +211,15 @@ impl<'a> Creation<'a> {
 
     fn properties(&self, volume: &DraftVolume) -> SnapshotProperties {
         let surfaced = if self.is_transportable() { Context::NOT_SURFACED } else { Context::empty() };
+        let is_hardware = volume.provider.software_kind().is_none();
+        let assisted = if is_hardware { Context::HARDWARE_ASSISTED } else { Context::empty() };
         SnapshotProperties {
             snapshot: volume.snapshot,
             set: self.draft.set,
             snapshot_count: self.draft.volumes.len(),
             volume: volume.volume.clone(),
             provider: volume.provider.id(),
-            attributes: self.draft.context | Context::HARDWARE_ASSISTED | surfaced,
+            attributes: self.draft.context | assisted | surfaced,
             created: self.committed_at,
             luns: self.import.shadow_luns(volume.provider.id(), &volume.luns).unwrap_or_default(),
         }
@@ -219,6 +249,32 @@ impl<'a> Creation<'a> {
             context: self.draft.context,
             created_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             snapshots: self.draft.volumes.iter().map(of_volume).collect(),
+        }
+    }
+}
+
+/// The time in which writers may change the shadow copies. It ends when this is dropped, whatever happens in between.
+struct RecoveryWindow<'a> {
+    service: &'a Service,
+    set: SnapshotSetId,
+    is_open: bool,
+}
+
+impl<'a> RecoveryWindow<'a> {
+    /// Opens it, if there is anything to change.
+    fn open(service: &'a Service, set: SnapshotSetId, volumes: &[ShadowVolume]) -> Result<Self, CreationError> {
+        let is_open = !volumes.is_empty();
+        if is_open {
+            service.platform.begin_recovery(set, volumes).map_err(CreationError::Recovery)?;
+        }
+        Ok(Self { service, set, is_open })
+    }
+}
+
+impl Drop for RecoveryWindow<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.service.platform.end_recovery(self.set);
         }
     }
 }

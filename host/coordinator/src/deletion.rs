@@ -59,6 +59,7 @@ fn delete_copy(service: &Service, copy: &SnapshotProperties) -> Result<(), Delet
         others.flat_map(|other| &other.luns).map(|lun| lun.device.clone()).collect()
     };
     if let Some(seat) = service.provider(copy.provider) {
+        seat.delete_snapshot(copy.snapshot)?;
         for lun in copy.luns.iter().filter(|lun| !in_use.contains(&lun.device)) {
             empty_lun(service, &seat, &lun.device, &lun.shadow)?;
             forget_lun(service, copy.snapshot, lun);
@@ -97,7 +98,8 @@ pub(crate) fn empty_lun(
         // that it announced itself, and answers success if there is nothing left to do.
         return Ok(seat.on_lun_empty(None, shadow)?);
     };
-    let filled = seat.fill_in_lun_info(device, &seen).filter(|filled| filled.match_level(shadow).is_some());
+    let filled = seat.fill_in_lun_info(device, &service.settings.as_seen(&seen), service.settings.fill_mode)?;
+    let filled = filled.filter(|filled| service.settings.match_mode.level(shadow, filled).is_some());
     let lun = filled.ok_or_else(|| DeletionError::NotRecognised(device.clone()))?;
     Ok(seat.on_lun_empty(Some(device), &lun)?)
 }

@@ -131,6 +131,9 @@ pub enum CreationError {
         /// The disk that arrived.
         device: DeviceName,
     },
+    /// The shadow copies could not be made writable for the writers.
+    #[error("the writers cannot be given the shadow copies")]
+    Recovery(#[source] PlatformError),
     /// A shadow disk could not be given an identity of its own.
     #[error("the disk {device} cannot be given a signature of its own")]
     Identity {
@@ -157,6 +160,7 @@ impl CreationError {
             Self::Flags(_) | Self::Hold(HoldError::Flush(_)) | Self::Rescan(_) => HResult::VSS_E_UNEXPECTED,
             Self::MissingDisk { .. } => HResult::VSS_E_MISSING_DISK,
             Self::MissingVolume { .. } => HResult::VSS_E_MISSING_HIDDEN_VOLUME,
+            Self::Recovery(_) => HResult::VSS_E_AUTORECOVERY_FAILED,
             Self::Identity { .. } => HResult::VSS_E_CANNOT_REVERT_DISKID,
         }
     }

@@ -1,10 +1,14 @@
 //! The arrival of the shadow LUNs on this host: steps 4.11 to 4.14 of section 4(a), matching by section 5.3.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunshadow_vss::{DeviceName, LunInformation, MatchLevel, Method, ProviderId};
+use lunshadow_vss::{
+    BusType, DeviceName, DiskSignature, LUN_INFORMATION_VERSION, LunInformation, MatchLevel, Method, ProviderId,
+    StorageIdentifier,
+};
 
 use crate::creation::serial_of;
 use crate::deletion::empty_lun;
@@ -13,7 +17,7 @@ use crate::platform::{DiskExtent, HostDisk, PlatformError, VolumeLun};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::requester::DraftVolume;
 use crate::service::{Service, ShadowLun};
-use crate::settings::LocateArray;
+use crate::settings::{LocateArray, MatchMode};
 use crate::timeline::{Activity, Ending, Phase};
 
 /// The shadow LUNs of one set, as far as they are known and here.
@@ -42,6 +46,24 @@ pub(crate) struct Arrival {
     pub(crate) match_level: MatchLevel,
 }
 
+/// Why it cannot be known what has arrived.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArrivalError {
+    #[error(transparent)]
+    Rescan(#[from] PlatformError),
+    #[error(transparent)]
+    Provider(#[from] ProviderFailure),
+}
+
+impl From<ArrivalError> for CreationError {
+    fn from(error: ArrivalError) -> Self {
+        match error {
+            ArrivalError::Rescan(error) => Self::Rescan(error),
+            ArrivalError::Provider(failure) => Self::Provider(failure),
+        }
+    }
+}
+
 struct Expected {
     target: Target,
     arrival: Option<Arrival>,
@@ -59,7 +81,10 @@ struct Search {
 
 impl Import {
     /// Step 4.11.
-    pub(crate) fn get_targets(&mut self, volumes: &[DraftVolume]) -> Result<(), CreationError> {
+    pub(crate) fn get_targets<'a>(
+        &mut self,
+        volumes: impl Iterator<Item = &'a DraftVolume>,
+    ) -> Result<(), CreationError> {
         for volume in volumes {
             let seat = &volume.provider;
             let shadows = seat.get_target_luns(&volume.devices(), &volume.sources(), &volume.volume.0)?;
@@ -111,7 +136,7 @@ impl Import {
         self.locate(service, participants, before)?;
         let timeout = service.settings.arrival_timeout;
         let began = service.recorder.begin();
-        let result = self.await_disks(service, participants).map_err(CreationError::Rescan).and_then(|()| {
+        let result = self.await_disks(service, participants).map_err(CreationError::from).and_then(|()| {
             let missing = self.expected.iter().find(|expected| expected.arrival.is_none());
             missing.map_or(Ok(()), |missing| Err(missing.error(timeout)))
         });
@@ -215,7 +240,8 @@ impl Import {
         &mut self,
         service: &Service,
         participants: &[Arc<ProviderSeat>],
-    ) -> Result<(), PlatformError> {
+    ) -> Result<(), ArrivalError> {
+        show_foreign_disks(service, participants)?;
         let until = service.clock.now() + service.settings.arrival_timeout;
         loop {
             self.look(service, participants)?;
@@ -228,15 +254,18 @@ impl Import {
     }
 
     /// Looks once for the targets that are not there yet, if any can be there.
-    fn look(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), PlatformError> {
+    fn look(&mut self, service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), ArrivalError> {
         let Self { expected, search: Some(search), .. } = self else { return Ok(()) };
         if expected.iter().all(|expected| expected.arrival.is_some()) {
             return Ok(());
         }
         for disk in rescan(service)?.iter().filter(|disk| !search.before.contains(&disk.device)) {
-            let owner = search.owners.entry(disk.device.clone()).or_insert_with(|| recognise(disk, participants));
+            let owner = match search.owners.entry(disk.device.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(recognise(service, disk, participants)?),
+            };
             if let Some((provider, filled)) = owner {
-                match_disk(expected, disk, *provider, filled);
+                match_disk(service.settings.match_mode, expected, disk, (*provider, filled));
             }
         }
         Ok(())
@@ -278,12 +307,17 @@ impl Expected {
 }
 
 /// Matches one disk against the targets that are still missing, the surest match first.
-fn match_disk(expected: &mut [Expected], disk: &HostDisk, provider: ProviderId, filled: &LunInformation) {
+fn match_disk(
+    mode: MatchMode,
+    expected: &mut [Expected],
+    disk: &HostDisk,
+    (provider, filled): (ProviderId, &LunInformation),
+) {
     if expected.iter().filter_map(|it| it.arrival.as_ref()).any(|arrival| arrival.device == disk.device) {
         return;
     }
     let missing = expected.iter_mut().filter(|it| it.arrival.is_none() && it.target.provider.id() == provider);
-    let by_level = missing.filter_map(|it| Some((it.target.shadow.match_level(filled)?, it)));
+    let by_level = missing.filter_map(|it| Some((mode.level(&it.target.shadow, filled)?, it)));
     let Some((match_level, expected)) = by_level.min_by_key(|(level, _)| *level) else { return };
     if expected.target.has_its_volumes_on(disk) {
         expected.arrival = Some(Arrival { device: disk.device.clone(), match_level });
@@ -293,14 +327,54 @@ fn match_disk(expected: &mut [Expected], disk: &HostDisk, provider: ProviderId, 
 }
 
 /// Asks every provider of the set, as VSS does for every disk that arrives, whosever it is.
-fn recognise(disk: &HostDisk, participants: &[Arc<ProviderSeat>]) -> Option<(ProviderId, LunInformation)> {
+fn recognise(
+    service: &Service,
+    disk: &HostDisk,
+    participants: &[Arc<ProviderSeat>],
+) -> Result<Option<(ProviderId, LunInformation)>, ProviderFailure> {
+    let (seen, mode) = (service.settings.as_seen(&disk.lun), service.settings.fill_mode);
     let mut owner = None;
     for seat in participants {
-        if let Some(filled) = seat.fill_in_lun_info(&disk.device, &disk.lun) {
+        if let Some(filled) = seat.fill_in_lun_info(&disk.device, &seen, mode)? {
             owner = owner.or(Some((seat.id(), filled)));
         }
     }
-    owner
+    Ok(owner)
+}
+
+/// Disks of somebody else that arrive at the same time, as many as the settings want. What a provider says of them changes nothing: no
+/// target matches them.
+fn show_foreign_disks(service: &Service, participants: &[Arc<ProviderSeat>]) -> Result<(), ProviderFailure> {
+    for number in 0..service.settings.fill_extra {
+        let device = DeviceName(format!(r"\\?\ForeignDrive{number}"));
+        for seat in participants {
+            seat.fill_in_lun_info(&device, &foreign_lun(number), service.settings.fill_mode)?;
+        }
+    }
+    Ok(())
+}
+
+fn foreign_lun(number: usize) -> LunInformation {
+    let serial = format!("FOREIGN-{number}");
+    LunInformation {
+        version: LUN_INFORMATION_VERSION,
+        device_type: 0,
+        device_type_modifier: 0,
+        command_queueing: true,
+        bus_type: BusType::SCSI,
+        vendor_id: Some("OTHERS".to_owned()),
+        product_id: Some("DISK".to_owned()),
+        product_revision: Some("1".to_owned()),
+        identifiers: vec![StorageIdentifier {
+            code_set: 2,
+            kind: StorageIdentifier::VENDOR_ID,
+            bytes: format!("OTHERS  {serial}").into_bytes(),
+        }],
+        serial_number: Some(serial),
+        disk_signature: DiskSignature::default(),
+        descriptor_version: 1,
+        interconnects: Vec::new(),
+    }
 }
 
 pub(crate) fn rescan(service: &Service) -> Result<Vec<HostDisk>, PlatformError> {

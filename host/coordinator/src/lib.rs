@@ -4,7 +4,7 @@
 //! a [`Platform`] that does what Windows does below VSS. A [`Requester`] is a backup program's side of it:
 //!
 //! ```text
-//!  Requester ──▶ Coordinator ──▶ HardwareProvider (one or more)
+//!  Requester ──▶ Coordinator ──▶ HardwareProvider, SoftwareProvider (one or more)
 //!                  │   └───────▶ Timeline (what happened when)
 //!                  ├──▶ Clock (the 10 s of the hold, the 60 s of the freeze)
 //!                  └──▶ Platform (volumes, writers, hold, flags, disks)
@@ -29,7 +29,9 @@ mod requester;
 mod service;
 mod settings;
 mod simulated_host;
+mod software_provider;
 mod sources;
+mod stand_in;
 mod timeline;
 mod transport;
 
@@ -39,16 +41,19 @@ pub use deletion::Deletion;
 pub use document::{BackupDocument, DocumentError, DocumentLun, DocumentSnapshot};
 pub use failure::{CreationError, CreationFailure, DeletionError, DeletionFailure, RequestError};
 pub use platform::{
-    DiskExtent, HoldError, HostDisk, Platform, PlatformError, VolumeLun, VolumeName, WriterError, WriterEvent,
+    DiskExtent, HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName, WriterError,
+    WriterEvent,
 };
 pub use provider_calls::{ProviderFailure, ProviderRegistration};
 pub use recovery::RecoveryError;
 pub use requester::{Requester, VOLUMES_PER_SET_MAX};
 pub use service::{Coordinator, ShadowLun, SnapshotProperties};
-pub use settings::{FinalOrder, LocateArray, Settings};
+pub use settings::{FillMode, FinalOrder, LocateArray, Mangling, MatchMode, Settings};
 pub use simulated_host::{
     AdapterDisk, AdapterFuture, ApplicationDisk, AttachedLun, GateCounts, HostAdapter, HostVolume, IscsiAdapter,
     SimulatedHost, Writer,
 };
+pub use software_provider::{SoftwareKind, SoftwareProvider, SoftwareRegistration};
+pub use stand_in::{StandInFault, StandInProvider};
 pub use timeline::{Activity, Ending, Entry, Phase, Timeline, TimelineObserver, Window};
 pub use transport::{ImportError, ImportedSet};

@@ -54,6 +54,15 @@ pub struct HostDisk {
     pub volumes: Vec<DiskExtent>,
 }
 
+/// A shadow copy on the disks that it arrived as.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShadowVolume {
+    /// The volume that it is a copy of.
+    pub volume: VolumeName,
+    /// Where it lies on the shadow disks, as its original lies on the originals.
+    pub disks: Vec<(DeviceName, Vec<DiskExtent>)>,
+}
+
 /// What writers are told (the writers' side of section 4(a) of the contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum WriterEvent {
@@ -218,6 +227,23 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// [`PlatformError`]. Some disks may be free of them then.
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError>;
+
+    /// Whether a writer will change the shadow copies before they are final (auto-recovery, section 4(h)).
+    fn writers_recover(&self) -> bool {
+        false
+    }
+
+    /// Lets applications write to the volumes of the shadow disks of a set, and tells writers where these are, until
+    /// [`end_recovery`](Self::end_recovery). At any other time shadow copies are read-only.
+    ///
+    /// # Errors
+    /// [`PlatformError::UnknownDisk`]. Nothing is writable then.
+    fn begin_recovery(&self, _set: SnapshotSetId, _volumes: &[ShadowVolume]) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    /// Makes the shadow copies of a set read-only again.
+    fn end_recovery(&self, _set: SnapshotSetId) {}
 
     /// Dismounts the volumes of a disk that will go away. A disk that is not there is dismounted.
     fn dismount(&self, device: &DeviceName);

@@ -8,6 +8,9 @@ use lunshadow_vss::{
     SnapshotId, SnapshotSetId, translate,
 };
 
+use crate::platform::VolumeName;
+use crate::settings::FillMode;
+use crate::software_provider::{SoftwareKind, SoftwareProvider, SoftwareRegistration};
 use crate::timeline::{Activity, Ending, Recorder};
 
 /// What a provider is registered with.
@@ -69,28 +72,65 @@ impl ProviderFailure {
 
 /// A registered provider, loaded when it is first needed.
 pub(crate) struct ProviderSeat {
-    registration: ProviderRegistration,
+    id: ProviderId,
+    name: String,
+    backend: Backend,
     loaded: Mutex<bool>,
     recorder: Arc<Recorder>,
 }
 
+/// Who does the work.
+enum Backend {
+    Hardware(Arc<dyn HardwareProvider>),
+    Software(SoftwareKind, Arc<dyn SoftwareProvider>),
+}
+
 impl ProviderSeat {
     pub(crate) fn new(registration: ProviderRegistration, recorder: Arc<Recorder>) -> Self {
-        Self { registration, loaded: Mutex::new(false), recorder }
+        let ProviderRegistration { id, name, provider } = registration;
+        Self { id, name, backend: Backend::Hardware(provider), loaded: Mutex::new(false), recorder }
     }
 
-    pub(crate) fn registration(&self) -> &ProviderRegistration {
-        &self.registration
+    pub(crate) fn of_software(registration: SoftwareRegistration, recorder: Arc<Recorder>) -> Self {
+        let SoftwareRegistration { id, name, kind, provider } = registration;
+        Self { id, name, backend: Backend::Software(kind, provider), loaded: Mutex::new(false), recorder }
+    }
+
+    /// What it was registered with; `None` for a provider of volume copies.
+    pub(crate) fn registration(&self) -> Option<ProviderRegistration> {
+        match &self.backend {
+            Backend::Hardware(provider) => {
+                Some(ProviderRegistration { id: self.id, name: self.name.clone(), provider: Arc::clone(provider) })
+            }
+            Backend::Software(..) => None,
+        }
     }
 
     pub(crate) fn id(&self) -> ProviderId {
-        self.registration.id
+        self.id
+    }
+
+    /// Its kind, if it copies volumes and not LUNs. Hardware providers are chosen before the others (section 1.4).
+    pub(crate) fn software_kind(&self) -> Option<SoftwareKind> {
+        match &self.backend {
+            Backend::Hardware(_) => None,
+            Backend::Software(kind, _) => Some(*kind),
+        }
+    }
+
+    /// Whether a context is for providers of its kind: what is client-accessible is the system provider's alone, and only LUNs can be
+    /// transported (sections 1.4 and 4(b)).
+    pub(crate) fn is_meant_by(&self, context: Context) -> bool {
+        let is_system = self.software_kind() == Some(SoftwareKind::System);
+        let is_hardware = self.software_kind().is_none();
+        (is_system || !context.contains(Context::CLIENT_ACCESSIBLE))
+            && (is_hardware || !context.contains(Context::TRANSPORTABLE))
     }
 
     /// Loads the provider unless it is.
     pub(crate) fn load(&self) -> Result<(), ProviderFailure> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*loaded {
+        if !*loaded && self.software_kind().is_none() {
             self.call(Method::OnLoad, "", |provider| provider.on_load())?;
             *loaded = true;
         }
@@ -113,13 +153,18 @@ impl ProviderSeat {
         context: Context,
         devices: &[DeviceName],
         luns: &mut [LunInformation],
-        volume: &str,
+        volume: &VolumeName,
     ) -> Result<bool, ProviderFailure> {
+        if let Backend::Software(_, provider) = &self.backend {
+            let run = || Ok(provider.is_volume_supported(context, volume));
+            return self.record(Method::AreLunsSupported, "IsVolumeSupported", &volume.0, run, yes_or_no);
+        }
+        let volume = &volume.0;
         self.call_and_say(
             Method::AreLunsSupported,
             volume,
             |provider| provider.are_luns_supported(context, devices, luns),
-            |&supported| if supported { "yes" } else { "no" },
+            yes_or_no,
         )
     }
 
@@ -129,40 +174,72 @@ impl ProviderSeat {
         context: Context,
         devices: &[DeviceName],
         luns: &mut [LunInformation],
-        volume: &str,
+        volume: &VolumeName,
     ) -> Result<(), ProviderFailure> {
-        self.call(Method::BeginPrepareSnapshot, volume, |provider| {
-            provider.begin_prepare_snapshot(set, snapshot, context, devices, luns)
-        })
+        let run = || match &self.backend {
+            Backend::Hardware(provider) => provider.begin_prepare_snapshot(set, snapshot, context, devices, luns),
+            Backend::Software(_, provider) => provider.begin_prepare_snapshot(set, snapshot, context, volume),
+        };
+        let method = Method::BeginPrepareSnapshot;
+        self.record(method, method.name(), &volume.0, run, |()| "")
     }
 
     pub(crate) fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.call(Method::EndPrepareSnapshots, "", |provider| provider.end_prepare_snapshots(set))
+        self.step(
+            Method::EndPrepareSnapshots,
+            |provider| provider.end_prepare_snapshots(set),
+            |provider| provider.end_prepare_snapshots(set),
+        )
     }
 
     pub(crate) fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.call(Method::PreCommitSnapshots, "", |provider| provider.pre_commit_snapshots(set))
+        self.step(
+            Method::PreCommitSnapshots,
+            |provider| provider.pre_commit_snapshots(set),
+            |provider| provider.pre_commit_snapshots(set),
+        )
     }
 
     pub(crate) fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.call(Method::CommitSnapshots, "", |provider| provider.commit_snapshots(set))
+        self.step(
+            Method::CommitSnapshots,
+            |provider| provider.commit_snapshots(set),
+            |provider| provider.commit_snapshots(set),
+        )
     }
 
     pub(crate) fn post_commit_snapshots(&self, set: SnapshotSetId, count: i32) -> Result<(), ProviderFailure> {
-        self.call(Method::PostCommitSnapshots, "", |provider| provider.post_commit_snapshots(set, count))
+        self.step(
+            Method::PostCommitSnapshots,
+            |provider| provider.post_commit_snapshots(set, count),
+            |provider| provider.post_commit_snapshots(set, count),
+        )
     }
 
     pub(crate) fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.call(Method::PreFinalCommitSnapshots, "", |provider| provider.pre_final_commit_snapshots(set))
+        self.step(
+            Method::PreFinalCommitSnapshots,
+            |provider| provider.pre_final_commit_snapshots(set),
+            |provider| provider.pre_final_commit_snapshots(set),
+        )
     }
 
     pub(crate) fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.call(Method::PostFinalCommitSnapshots, "", |provider| provider.post_final_commit_snapshots(set))
+        self.step(
+            Method::PostFinalCommitSnapshots,
+            |provider| provider.post_final_commit_snapshots(set),
+            |provider| provider.post_final_commit_snapshots(set),
+        )
     }
 
     /// Delivers an abort. Nobody is left who could act on its failure, so that is only recorded.
     pub(crate) fn abort_snapshots(&self, set: SnapshotSetId) {
-        if let Err(failure) = self.call(Method::AbortSnapshots, "", |provider| provider.abort_snapshots(set)) {
+        let aborted = self.step(
+            Method::AbortSnapshots,
+            |provider| provider.abort_snapshots(set),
+            |provider| provider.abort_snapshots(set),
+        );
+        if let Err(failure) = aborted {
             tracing::warn!(%set, %failure, "a provider could not abort a snapshot set");
         }
     }
@@ -186,16 +263,28 @@ impl ProviderSeat {
         self.call(Method::LocateLuns, "", |provider| provider.locate_luns(shadows))
     }
 
-    /// Whether an arrived disk is this provider's, with its information completed if it is. VSS ignores the code, not the Boolean.
-    pub(crate) fn fill_in_lun_info(&self, device: &DeviceName, lun: &LunInformation) -> Option<LunInformation> {
+    /// Whether an arrived disk is this provider's, with its information completed if it is. Fails only where the code counts.
+    pub(crate) fn fill_in_lun_info(
+        &self,
+        device: &DeviceName,
+        lun: &LunInformation,
+        mode: FillMode,
+    ) -> Result<Option<LunInformation>, ProviderFailure> {
         let mut filled = lun.clone();
         let answer = self.call_and_say(
             Method::FillInLunInfo,
             &device.0,
-            |provider| Ok(provider.fill_in_lun_info(device, &mut filled).1),
+            |provider| match provider.fill_in_lun_info(device, &mut filled) {
+                (code, _) if mode == FillMode::Honoured && code.is_failure() => Err(code),
+                (_, mine) => Ok(mine),
+            },
             |&mine| if mine { "mine" } else { "not mine" },
         );
-        matches!(answer, Ok(true)).then_some(filled)
+        match answer {
+            Ok(mine) => Ok(mine.then_some(filled)),
+            Err(failure) if mode == FillMode::Honoured => Err(failure),
+            Err(_) => Ok(None),
+        }
     }
 
     pub(crate) fn on_lun_empty(
@@ -224,8 +313,14 @@ impl ProviderSeat {
         self.call(Method::ResyncLuns, "", |provider| provider.resync_luns(shadows, targets))
     }
 
+    /// Deletes a copy of a volume. Hardware providers have none.
+    pub(crate) fn delete_snapshot(&self, snapshot: SnapshotId) -> Result<(), ProviderFailure> {
+        let Backend::Software(_, provider) = &self.backend else { return Ok(()) };
+        self.record(Method::OnLunEmpty, "DeleteSnapshots", "", || provider.delete_snapshot(snapshot), |()| "")
+    }
+
     pub(crate) fn bad_answer(&self, method: Method, reason: &'static str) -> ProviderFailure {
-        ProviderFailure::BadAnswer { provider: self.registration.name.clone(), method, reason }
+        ProviderFailure::BadAnswer { provider: self.name.clone(), method, reason }
     }
 
     fn call<T>(
@@ -237,6 +332,7 @@ impl ProviderSeat {
         self.call_and_say(method, subject, run, |_| "")
     }
 
+    /// Calls a method of hardware providers.
     fn call_and_say<T>(
         &self,
         method: Method,
@@ -244,12 +340,40 @@ impl ProviderSeat {
         run: impl FnOnce(&dyn HardwareProvider) -> Result<T, HResult>,
         say: impl FnOnce(&T) -> &'static str,
     ) -> Result<T, ProviderFailure> {
-        let provider = &self.registration.name;
-        let activity =
-            Activity::Call { provider: provider.clone(), method: method.name(), subject: subject.to_owned() };
+        match &self.backend {
+            Backend::Hardware(provider) => self.record(method, method.name(), subject, || run(&**provider), say),
+            Backend::Software(..) => Err(self.bad_answer(method, "it copies volumes and knows no LUNs")),
+        }
+    }
+
+    /// Calls a method that all kinds of providers have.
+    fn step(
+        &self,
+        method: Method,
+        hardware: impl FnOnce(&dyn HardwareProvider) -> Result<(), HResult>,
+        software: impl FnOnce(&dyn SoftwareProvider) -> Result<(), HResult>,
+    ) -> Result<(), ProviderFailure> {
+        let run = || match &self.backend {
+            Backend::Hardware(provider) => hardware(&**provider),
+            Backend::Software(_, provider) => software(&**provider),
+        };
+        self.record(method, method.name(), "", run, |()| "")
+    }
+
+    /// Makes a call, with its entry in the timeline under the name that the method has there.
+    fn record<T>(
+        &self,
+        method: Method,
+        name: &'static str,
+        subject: &str,
+        run: impl FnOnce() -> Result<T, HResult>,
+        say: impl FnOnce(&T) -> &'static str,
+    ) -> Result<T, ProviderFailure> {
+        let provider = &self.name;
+        let activity = Activity::Call { provider: provider.clone(), method: name, subject: subject.to_owned() };
         let began = self.recorder.begin();
         // A provider is another program: what it leaves half-done when it panics is its own and cannot be seen from here.
-        let answer = catch_unwind(AssertUnwindSafe(|| run(&*self.registration.provider)));
+        let answer = catch_unwind(AssertUnwindSafe(run));
         let result = match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(answered)) => {
@@ -269,4 +393,8 @@ impl ProviderSeat {
         self.recorder.end(began, activity, ending);
         result
     }
+}
+
+fn yes_or_no(supported: &bool) -> &'static str {
+    if *supported { "yes" } else { "no" }
 }

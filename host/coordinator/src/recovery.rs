@@ -157,7 +157,7 @@ pub(crate) fn add(
     provider.load()?;
     let devices: Vec<_> = destinations.iter().map(|it| it.device.clone()).collect();
     let mut luns: Vec<_> = destinations.iter().map(|it| it.lun.clone()).collect();
-    if !provider.are_luns_supported(document.context, &devices, &mut luns, &copy.volume.0)? {
+    if !provider.are_luns_supported(document.context, &devices, &mut luns, &copy.volume)? {
         return Err(RecoveryError::NotSupported(first));
     }
     let pair = |(lun, destination): (&DocumentLun, VolumeLun)| Pair {

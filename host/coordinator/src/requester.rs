@@ -16,6 +16,7 @@ use crate::platform::{VolumeLun, VolumeName};
 use crate::provider_calls::ProviderSeat;
 use crate::recovery::{self, Recovery, RecoveryError};
 use crate::service::{Service, SnapshotProperties};
+use crate::software_provider::SoftwareKind;
 use crate::transport::{self, ImportError, ImportedSet};
 
 /// The most volumes that a set can have (section 7).
@@ -74,14 +75,21 @@ impl Requester {
 
     /// `SetContext`: once, before the first set. Without it the context is [`Context::CTX_BACKUP`].
     ///
-    /// Transportable copies end with a [`document`](Self::document) instead of an import; client-accessible copies and those of file
-    /// shares belong to other kinds of providers (section 1.4).
+    /// Transportable copies end with a [`document`](Self::document) instead of an import. Client-accessible copies are for the system provider,
+    /// if there is one; those of file shares belong to a kind of providers that is not known here (section 1.4).
     ///
     /// # Errors
     /// [`RequestError::BadState`] the second time, [`RequestError::UnsupportedContext`].
     pub fn set_context(&self, context: Context) -> Result<(), RequestError> {
-        let elsewhere = Context::CLIENT_ACCESSIBLE | Context::FILE_SHARE;
-        if context.intersects(elsewhere) || context.contains(Context::DIFFERENTIAL | Context::PLEX) {
+        let is_system = |seat: &Arc<ProviderSeat>| seat.software_kind() == Some(SoftwareKind::System);
+        let is_servable = if context.contains(Context::CLIENT_ACCESSIBLE) {
+            // Section 3.9: no attribute can be added to these.
+            let bare = [Context::CTX_CLIENT_ACCESSIBLE, Context::CTX_CLIENT_ACCESSIBLE_WRITERS];
+            bare.contains(&context) && self.service.state().providers.iter().any(is_system)
+        } else {
+            !context.contains(Context::FILE_SHARE) && !context.contains(Context::DIFFERENTIAL | Context::PLEX)
+        };
+        if !is_servable {
             return Err(RequestError::UnsupportedContext(context));
         }
         let mut state = self.state();
@@ -105,7 +113,12 @@ impl Requester {
         }
         shared.in_progress = Some(set);
         drop(shared);
-        let context = *state.context.get_or_insert(Context::CTX_BACKUP);
+        let mut context = *state.context.get_or_insert(Context::CTX_BACKUP);
+        // VSS asks for it on behalf of writers (section 3.9); copies that are not surfaced here cannot be changed here.
+        let suppressed = Context::NO_WRITERS | Context::NO_AUTORECOVERY | Context::TRANSPORTABLE;
+        if !context.intersects(suppressed) && self.service.platform.writers_recover() {
+            context |= Context::AUTORECOVER;
+        }
         state.draft = Some(Draft { set, context, volumes: Vec::new() });
         self.cancellation.reset();
         Ok(set)
@@ -142,7 +155,7 @@ impl Requester {
         let (provider, mut infos) = self.choose_provider(draft.context, volume, &luns, wanted)?;
         let snapshot = SnapshotId(Uuid::new_v4());
         let devices: Vec<_> = luns.iter().map(|lun| lun.device.clone()).collect();
-        provider.begin_prepare_snapshot((draft.set, snapshot), draft.context, &devices, &mut infos, &volume.0)?;
+        provider.begin_prepare_snapshot((draft.set, snapshot), draft.context, &devices, &mut infos, volume)?;
         let luns = luns.into_iter().zip(infos).map(|(lun, info)| VolumeLun { lun: info, ..lun }).collect();
         draft.volumes.push(DraftVolume { snapshot, volume: volume.clone(), provider, luns });
         Ok(snapshot)
@@ -279,7 +292,7 @@ impl Requester {
     ) -> Result<(Arc<ProviderSeat>, Vec<LunInformation>), RequestError> {
         let candidates = match wanted {
             Some(id) => vec![self.service.provider(id).ok_or(RequestError::ProviderNotRegistered(id))?],
-            None => self.service.state().providers.clone(),
+            None => self.service.in_order(self.service.state().providers.clone()),
         };
         let devices: Vec<_> = luns.iter().map(|lun| lun.device.clone()).collect();
         let mut chosen = None;
@@ -287,8 +300,8 @@ impl Requester {
         for provider in candidates {
             provider.load()?;
             let mut infos: Vec<_> = luns.iter().map(|lun| lun.lun.clone()).collect();
-            let supported = provider.are_luns_supported(context, &devices, &mut infos, &volume.0)?;
-            if supported && chosen.is_none() {
+            let supported = provider.are_luns_supported(context, &devices, &mut infos, volume)?;
+            if supported && provider.is_meant_by(context) && chosen.is_none() {
                 chosen = Some((provider, infos));
             }
         }

@@ -12,6 +12,7 @@ use crate::platform::{DiskExtent, HostDisk, Platform, PlatformError, VolumeName}
 use crate::provider_calls::{ProviderRegistration, ProviderSeat};
 use crate::requester::Requester;
 use crate::settings::Settings;
+use crate::software_provider::SoftwareRegistration;
 use crate::timeline::{Recorder, Timeline, TimelineObserver};
 
 /// Plays the Volume Shadow Copy Service of one machine. Clones are the same coordinator.
@@ -67,24 +68,36 @@ impl Coordinator {
         Self { service: Arc::new(Service { platform, clock, settings, recorder, state, deletion, import }) }
     }
 
-    /// Registers a provider. Providers are asked for their support of a volume in the order of their registration.
+    /// Registers a hardware provider. Providers are asked for their support of a volume in the order of their registration, unless
+    /// [`Settings::order_of_providers`] says otherwise.
     ///
     /// # Errors
     /// [`RequestError::ProviderAlreadyRegistered`].
     pub fn register_provider(&self, registration: ProviderRegistration) -> Result<(), RequestError> {
+        self.seat(ProviderSeat::new(registration, Arc::clone(&self.service.recorder)))
+    }
+
+    /// Registers a software provider or the system provider. They get the volumes that no hardware provider takes (section 1.4).
+    ///
+    /// # Errors
+    /// [`RequestError::ProviderAlreadyRegistered`].
+    pub fn register_software_provider(&self, registration: SoftwareRegistration) -> Result<(), RequestError> {
+        self.seat(ProviderSeat::of_software(registration, Arc::clone(&self.service.recorder)))
+    }
+
+    fn seat(&self, seat: ProviderSeat) -> Result<(), RequestError> {
         let mut state = self.service.state();
-        if state.providers.iter().any(|seat| seat.id() == registration.id) {
-            return Err(RequestError::ProviderAlreadyRegistered(registration.id));
+        if state.providers.iter().any(|other| other.id() == seat.id()) {
+            return Err(RequestError::ProviderAlreadyRegistered(seat.id()));
         }
-        let seat = ProviderSeat::new(registration, Arc::clone(&self.service.recorder));
         state.providers.push(Arc::new(seat));
         Ok(())
     }
 
-    /// The registered providers, in the order of their registration.
+    /// The registered hardware providers, in the order of their registration.
     #[must_use]
     pub fn providers(&self) -> Vec<ProviderRegistration> {
-        self.service.state().providers.iter().map(|seat| seat.registration().clone()).collect()
+        self.service.state().providers.iter().filter_map(|seat| seat.registration()).collect()
     }
 
     /// Unloads all providers, as an idle or stopping service does. Answers whether all agreed; a forced one has to.
@@ -177,6 +190,15 @@ impl Service {
     /// The state, for a moment: never while a provider or the platform is called.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts providers in the order in which they are asked and called: hardware providers, software providers, the system provider (section
+    /// 1.4), and those of one kind as the settings say.
+    pub(crate) fn in_order(&self, mut providers: Vec<Arc<ProviderSeat>>) -> Vec<Arc<ProviderSeat>> {
+        let wanted = &self.settings.order_of_providers;
+        let place = |id: ProviderId| wanted.iter().position(|other| *other == id).unwrap_or(wanted.len());
+        providers.sort_by_key(|seat| (seat.software_kind(), place(seat.id())));
+        providers
     }
 
     pub(crate) fn provider(&self, id: ProviderId) -> Option<Arc<ProviderSeat>> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use lunshadow_vss::{Context, DeviceName, DiskSignature, HResult, Method, ProviderId, SnapshotId};
 
 use crate::document::{BackupDocument, DocumentSnapshot};
-use crate::import::{Import, new_identity, rescan};
+use crate::import::{ArrivalError, Import, new_identity, rescan};
 use crate::platform::PlatformError;
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::service::{Service, SnapshotProperties};
@@ -85,6 +85,15 @@ impl ImportError {
     }
 }
 
+impl From<ArrivalError> for ImportError {
+    fn from(error: ArrivalError) -> Self {
+        match error {
+            ArrivalError::Rescan(error) => Self::Rescan(error),
+            ArrivalError::Provider(failure) => Self::Provider(failure),
+        }
+    }
+}
+
 /// Imports what of the document is not here yet.
 pub(crate) fn import(service: &Service, document: &BackupDocument) -> Result<ImportedSet, ImportError> {
     if !document.context.contains(Context::TRANSPORTABLE) {
@@ -132,7 +141,7 @@ pub(crate) fn import(service: &Service, document: &BackupDocument) -> Result<Imp
 
 fn arrive(service: &Service, import: &mut Import, participants: &[Arc<ProviderSeat>]) -> Result<(), ImportError> {
     let began = service.recorder.begin();
-    let result = import.await_disks(service, participants).map_err(ImportError::Rescan);
+    let result = import.await_disks(service, participants).map_err(ImportError::from);
     let missing = import.targets().count() - import.arrivals().count();
     let ending = match &result {
         Ok(()) if missing == 0 => Ending::answered(import.levels()),

@@ -138,6 +138,8 @@ codes! {
     VSS_E_MISSING_DISK = 0x8004_23F8, "VSS_E_MISSING_DISK";
     /// An expected hidden volume did not arrive.
     VSS_E_MISSING_HIDDEN_VOLUME = 0x8004_23F9, "VSS_E_MISSING_HIDDEN_VOLUME";
+    /// Writers could not be given the shadow copies to recover them.
+    VSS_E_AUTORECOVERY_FAILED = 0x8004_23FB, "VSS_E_AUTORECOVERY_FAILED";
     /// The document is not one of a transportable set.
     VSS_E_NONTRANSPORTABLE_BCD = 0x8004_23FD, "VSS_E_NONTRANSPORTABLE_BCD";
     /// The disk signature or GPT id could not be set.

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::AdapterDisk;
 use super::gate::WriteGate;
+use super::protection::Protection;
 use crate::disk::DiskIo;
 
 /// The most that is transferred by one command.
@@ -21,6 +22,7 @@ pub struct ApplicationDisk {
     pub(super) device: DeviceName,
     pub(super) disk: Arc<dyn AdapterDisk>,
     pub(super) gate: Arc<WriteGate>,
+    pub(super) protection: Arc<Protection>,
 }
 
 impl ApplicationDisk {
@@ -47,8 +49,9 @@ impl ApplicationDisk {
     /// Writes whole blocks of 512 bytes, once the gate is open.
     ///
     /// # Errors
-    /// What the disk or the way to it failed with.
+    /// [`io::ErrorKind::ReadOnlyFilesystem`] for a shadow copy, unless writers recover it just now; what the disk or the way to it failed with.
     pub async fn write_at(&self, offset_bytes: u64, data: Bytes) -> io::Result<()> {
+        self.protection.check_writable(&self.device)?;
         let _passage = self.gate.pass(&self.device).await;
         self.disk.write_at(offset_bytes, data).await
     }

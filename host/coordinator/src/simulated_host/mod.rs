@@ -12,6 +12,7 @@ mod adapter;
 mod application;
 mod gate;
 mod iscsi;
+mod protection;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,10 +31,13 @@ pub use gate::GateCounts;
 pub use iscsi::IscsiAdapter;
 pub use volume::HostVolume;
 
-use crate::disk::{self, DiskError, DiskIo, DiskLayout, SavedFlags};
-use crate::platform::{HoldError, HostDisk, Platform, PlatformError, VolumeLun, VolumeName, WriterError, WriterEvent};
+use crate::disk::{self, DiskError, DiskIo, DiskLayout, SavedFlags, ShadowFlags};
+use crate::platform::{
+    HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName, WriterError, WriterEvent,
+};
 use application::BlockingDisk;
 use gate::WriteGate;
+use protection::Protection;
 
 /// An application that takes part in the creation of shadow copies.
 pub trait Writer: Send + Sync {
@@ -42,6 +46,11 @@ pub trait Writer: Send + Sync {
     /// # Errors
     /// If the writer cannot do its part. After `Thaw` and `Abort` it is running again in any case.
     fn on_event(&self, set: SnapshotSetId, event: WriterEvent) -> Result<(), WriterError>;
+
+    /// Whether it will change shadow copies in `PostSnapshot`, as a component that is recovered from backups says (section 4(h)).
+    fn recovers(&self) -> bool {
+        false
+    }
 }
 
 /// The host.
@@ -49,6 +58,7 @@ pub struct SimulatedHost {
     adapter: Arc<dyn HostAdapter>,
     runtime: Handle,
     gate: Arc<WriteGate>,
+    protection: Arc<Protection>,
     state: Mutex<State>,
 }
 
@@ -78,7 +88,7 @@ impl SimulatedHost {
     /// # Errors
     /// [`PlatformError::Storage`].
     pub fn new(adapter: Arc<dyn HostAdapter>, runtime: Handle) -> Result<Self, PlatformError> {
-        let host = Self { adapter, runtime, gate: Arc::default(), state: Mutex::default() };
+        let host = Self { adapter, runtime, gate: Arc::default(), protection: Arc::default(), state: Mutex::default() };
         host.look_for_disks()?;
         Ok(host)
     }
@@ -124,7 +134,14 @@ impl SimulatedHost {
     /// [`PlatformError::UnknownDisk`].
     pub fn application_disk(&self, device: &DeviceName) -> Result<ApplicationDisk, PlatformError> {
         let disk = self.find(device)?;
-        Ok(ApplicationDisk { device: disk.device, disk: disk.disk, gate: Arc::clone(&self.gate) })
+        let (gate, protection) = (Arc::clone(&self.gate), Arc::clone(&self.protection));
+        Ok(ApplicationDisk { device: disk.device, disk: disk.disk, gate, protection })
+    }
+
+    /// The shadow copies of a set that writers may change now, as a writer learns of them in `PostSnapshot` (`GetSnapshotDeviceName`).
+    #[must_use]
+    pub fn recovering(&self, set: SnapshotSetId) -> Vec<ShadowVolume> {
+        self.protection.recovering(set)
     }
 
     /// The disk that is the LUN of this serial number.
@@ -191,6 +208,7 @@ impl SimulatedHost {
 
     fn describe(&self, disk: &Disk) -> Result<HostDisk, PlatformError> {
         let layout = self.layout_of(disk)?;
+        self.note_protection(disk);
         let volumes = volume::volumes_of(&disk.device, &disk.lun, &layout);
         Ok(HostDisk {
             device: disk.device.clone(),
@@ -198,6 +216,13 @@ impl SimulatedHost {
             len_bytes: layout.len_bytes,
             volumes: volumes.into_iter().map(|volume| volume.extent).collect(),
         })
+    }
+
+    /// The mark of a shadow copy makes its volumes read-only, but not those of a source that only has it for the time of a commit.
+    fn note_protection(&self, disk: &Disk) {
+        let is_source = self.state().flagged.contains_key(&disk.device);
+        let flags = disk::read_shadow_flags(&self.blocking(disk)).unwrap_or(ShadowFlags::empty());
+        self.protection.note(&disk.device, !is_source && flags.contains(ShadowFlags::READ_ONLY));
     }
 
     fn find(&self, device: &DeviceName) -> Result<Disk, PlatformError> {
@@ -332,8 +357,25 @@ impl Platform for SimulatedHost {
         for device in devices {
             let disk = self.find(device)?;
             disk::remove_shadow_flags(&self.blocking(&disk)).map_err(|error| disk_error(device, error))?;
+            self.protection.note(device, false);
         }
         Ok(())
+    }
+
+    fn writers_recover(&self) -> bool {
+        self.state().writers.iter().any(|writer| writer.recovers())
+    }
+
+    fn begin_recovery(&self, set: SnapshotSetId, volumes: &[ShadowVolume]) -> Result<(), PlatformError> {
+        for (device, _) in volumes.iter().flat_map(|volume| &volume.disks) {
+            self.find(device)?;
+        }
+        self.protection.begin_recovery(set, volumes);
+        Ok(())
+    }
+
+    fn end_recovery(&self, set: SnapshotSetId) {
+        self.protection.end_recovery(set);
     }
 
     fn dismount(&self, device: &DeviceName) {

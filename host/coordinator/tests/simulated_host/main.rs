@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_coordinator::disk::{FileSystemKind, PartitionTable, ShadowFlags, read_layout, read_shadow_flags};
 use lunshadow_coordinator::{
-    HoldError, Platform, PlatformError, SimulatedHost, VolumeName, Writer, WriterError, WriterEvent,
+    HoldError, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeName, Writer, WriterError, WriterEvent,
 };
 use lunshadow_vss::{BusType, DeviceName, SnapshotSetId, StorageIdentifier};
 use memory::{MemoryAdapter, MemoryLun, sample_lun};
@@ -241,4 +241,37 @@ fn every_writer_hears_of_every_event_and_the_first_failure_counts() {
     for writer in &writers {
         assert_eq!(*writer.heard.lock().unwrap(), [WriterEvent::Freeze]);
     }
+}
+
+#[test]
+fn applications_write_to_a_shadow_copy_only_while_writers_recover_it() {
+    let rig = rig();
+    // A copy that was made while its source had the flags.
+    let source = [rig.device("a")];
+    rig.host.set_shadow_flags(&source).unwrap();
+    rig.adapter.put(3, MemoryLun { serial: "copy".into(), ..rig.adapter.lun(1).copy() });
+    rig.host.rescan().unwrap();
+    let write = |serial| {
+        let disk = rig.host.application_disk(&rig.device(serial)).unwrap();
+        let written = rig.runtime.block_on(disk.write_at(1 << 20, Bytes::from_static(&[7; 512])));
+        written.map_err(|error| error.kind())
+    };
+    assert_eq!(write("a"), Ok(()), "a source has the flags for a moment only");
+    assert_eq!(write("copy"), Err(std::io::ErrorKind::ReadOnlyFilesystem));
+    rig.host.clear_shadow_flags(&source).unwrap();
+
+    let copy = rig.device("copy");
+    let volume = ShadowVolume { volume: rig.volume("a"), disks: vec![(copy.clone(), Vec::new())] };
+    rig.host.begin_recovery(set_id(), std::slice::from_ref(&volume)).unwrap();
+    assert_eq!(rig.host.recovering(set_id()), std::slice::from_ref(&volume));
+    assert_eq!(write("copy"), Ok(()));
+    rig.host.end_recovery(set_id());
+    assert_eq!(write("copy"), Err(std::io::ErrorKind::ReadOnlyFilesystem));
+    assert!(rig.host.recovering(set_id()).is_empty());
+    let gone = ShadowVolume { disks: vec![(DeviceName("gone".into()), Vec::new())], ..volume };
+    assert!(matches!(rig.host.begin_recovery(set_id(), &[gone]), Err(PlatformError::UnknownDisk(_))));
+
+    // A copy that is made an ordinary disk is one for applications too.
+    rig.host.remove_shadow_flags(&[copy]).unwrap();
+    assert_eq!(write("copy"), Ok(()));
 }

@@ -4,6 +4,10 @@
 mod adoption;
 mod clocks;
 mod failures;
+mod knobs;
+mod providers;
+mod recovery;
 mod requests;
 mod sequence;
 mod support;
+mod transport;

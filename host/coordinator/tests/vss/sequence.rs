@@ -1,6 +1,6 @@
 //! The order of calls in a successful life of a set: sections 4(a), 4(e), 4(j) and 4(k) of the contract.
 
-use crate::support::{Reaction, Stage, device, volume};
+use crate::support::{HostStep, Reaction, Stage, device, volume};
 use lunshadow_coordinator::{Activity, Deletion, FinalOrder, LocateArray, Phase, Settings, Window};
 use lunshadow_vss::{Context, HResult, MatchLevel, Method};
 
@@ -89,18 +89,57 @@ fn without_writers_there_are_no_writer_events_and_no_freeze() {
 
 #[test]
 fn recovery_is_told_around_the_writers_post_snapshot() {
-    let stage = Stage::new(Settings::default());
-    let requester = stage.prepared(Context::ROLLBACK_RECOVERY);
-    requester.do_snapshot_set().unwrap();
-    let lines = stage.journal.lines();
-    let expected = [
-        "P.PreFinalCommitSnapshots",
-        "P.OnLunStateChange [P-L1,P-L2] 0x200",
-        "writers PostSnapshot",
-        "P.OnLunStateChange [P-L1,P-L2] 0x400",
-        "P.PostFinalCommitSnapshots",
-    ];
-    assert_eq!(lines[lines.len() - expected.len()..], expected);
+    // The requester's wish, and a writer's.
+    for (context, writers_recover) in [(Context::ROLLBACK_RECOVERY, false), (Context::CTX_BACKUP, true)] {
+        let stage = Stage::new(Settings::default());
+        stage.host.state().writers_recover = writers_recover;
+        let requester = stage.prepared(context);
+        let copies = requester.do_snapshot_set().unwrap();
+        assert_eq!(copies[0].attributes.contains(Context::AUTORECOVER), writers_recover);
+        let lines = stage.journal.lines();
+        let expected = [
+            "P.PreFinalCommitSnapshots",
+            "writable P-L1,P-L1,P-L2",
+            "P.OnLunStateChange [P-L1,P-L2] 0x200",
+            "writers PostSnapshot",
+            "read-only",
+            "P.OnLunStateChange [P-L1,P-L2] 0x400",
+            "P.PostFinalCommitSnapshots",
+        ];
+        assert_eq!(lines[lines.len() - expected.len()..], expected);
+    }
+}
+
+#[test]
+fn what_suppresses_recovery_gives_writers_nothing() {
+    for (context, order) in [
+        (Context::CTX_BACKUP | Context::NO_AUTORECOVERY | Context::ROLLBACK_RECOVERY, FinalOrder::Diagram),
+        (Context::CTX_FILE_SHARE_BACKUP, FinalOrder::Diagram),
+        (Context::TRANSPORTABLE, FinalOrder::Diagram),
+        // Nothing has arrived yet that could be changed.
+        (Context::CTX_BACKUP, FinalOrder::Text),
+    ] {
+        let stage = Stage::new(Settings { final_order: order, ..Settings::default() });
+        stage.host.state().writers_recover = true;
+        stage.prepared(context).do_snapshot_set().unwrap();
+        assert_eq!(stage.journal.lines().iter().filter(|line| line.starts_with("writable")).count(), 0, "{context:?}");
+        assert_eq!(stage.journal.count("read-only"), 0, "{context:?}");
+    }
+}
+
+#[test]
+fn a_recovery_that_fails_leaves_nothing_writable() {
+    for (step, code, closes) in [
+        (HostStep::Recovery, HResult::VSS_E_AUTORECOVERY_FAILED, 0),
+        (HostStep::POST_SNAPSHOT, HResult::VSS_E_WRITERERROR_NONRETRYABLE, 1),
+    ] {
+        let stage = Stage::new(Settings::default());
+        stage.host.fail_at(step);
+        let failure = stage.prepared(Context::TXF_RECOVERY).do_snapshot_set().unwrap_err();
+        assert_eq!(failure.code(), code);
+        assert_eq!(stage.journal.count("read-only"), closes);
+        assert!(stage.provider.state().shadows.is_empty());
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lunshadow_coordinator::{
-    DiskExtent, HoldError, HostDisk, ManualClock, Platform, PlatformError, VolumeLun, VolumeName, WriterError,
-    WriterEvent,
+    DiskExtent, HoldError, HostDisk, ManualClock, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName,
+    WriterError, WriterEvent,
 };
 use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
 
@@ -25,6 +25,7 @@ pub(crate) enum HostStep {
     NewIdentity,
     Signature,
     RemoveFlags,
+    Recovery,
 }
 
 impl HostStep {
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) failing: BTreeSet<HostStep>,
     /// What passes on the clock while the flush runs.
     pub(crate) flush_takes: Duration,
+    /// Whether a writer wants to change shadow copies.
+    pub(crate) writers_recover: bool,
     /// Disks that arrive when the host next waits for a change.
     pub(crate) arriving_late: Vec<HostDisk>,
 }
@@ -195,6 +198,20 @@ impl Platform for FakeHost {
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
         self.journal.note(format!("remove flags {}", names(devices)));
         if self.fails(HostStep::RemoveFlags) { Err(self.disk_failure()) } else { Ok(()) }
+    }
+
+    fn writers_recover(&self) -> bool {
+        self.state().writers_recover
+    }
+
+    fn begin_recovery(&self, _set: SnapshotSetId, volumes: &[ShadowVolume]) -> Result<(), PlatformError> {
+        let disks: Vec<_> = volumes.iter().flat_map(|volume| &volume.disks).map(|(disk, _)| disk.clone()).collect();
+        self.journal.note(format!("writable {}", names(&disks)));
+        if self.fails(HostStep::Recovery) { Err(self.disk_failure()) } else { Ok(()) }
+    }
+
+    fn end_recovery(&self, _set: SnapshotSetId) {
+        self.journal.note("read-only");
     }
 
     fn dismount(&self, device: &DeviceName) {

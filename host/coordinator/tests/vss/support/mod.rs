@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use lunshadow_coordinator::{
     Clock, Coordinator, CreationFailure, ManualClock, ProviderRegistration, Requester, Settings, SnapshotProperties,
-    VolumeName,
+    StandInProvider, VolumeName,
 };
 use lunshadow_vss::{
     BusType, Context, DeviceName, DiskSignature, LUN_INFORMATION_VERSION, LunInformation, ProviderId, StorageIdentifier,
@@ -15,7 +15,7 @@ use lunshadow_vss::{
 use uuid::Uuid;
 
 pub(crate) use host::{FakeHost, HostStep};
-pub(crate) use provider::{Reaction, ScriptedProvider};
+pub(crate) use provider::{Reaction, Resync, ScriptedProvider};
 
 /// What happened, in order.
 #[derive(Default)]
@@ -101,6 +101,13 @@ impl Stage {
 fn register(coordinator: &Coordinator, id: u128, provider: &Arc<ScriptedProvider>) {
     let registration =
         ProviderRegistration { id: provider_id(id), name: provider.name.to_owned(), provider: provider.clone() };
+    coordinator.register_provider(registration).unwrap();
+}
+
+/// Registers a stand-in as a hardware provider.
+pub(crate) fn register_stand_in(coordinator: &Coordinator, id: u128, provider: &Arc<StandInProvider>) {
+    let registration =
+        ProviderRegistration { id: provider_id(id), name: "stand-in".to_owned(), provider: provider.clone() };
     coordinator.register_provider(registration).unwrap();
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lunshadow_coordinator::HostDisk;
 use lunshadow_vss::{
-    Async, BusType, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, SnapshotId,
-    SnapshotSetId,
+    Async, AsyncStatus, BusType, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange,
+    Method, SnapshotId, SnapshotSetId,
 };
 
 use super::{FakeHost, Journal, device, lun};
@@ -24,6 +24,55 @@ pub(crate) enum Reaction {
     Also(Arc<dyn Fn() + Send + Sync>),
     /// Does its duty, and then answers a code all the same.
     ComplyButAnswer(HResult),
+}
+
+/// How a resync goes: how often it is still under way when it is asked, and how it ends then.
+pub(crate) struct Resync {
+    pub(crate) pending: usize,
+    pub(crate) end: AsyncStatus,
+    /// Whether it stops when it is told to.
+    pub(crate) is_cancellable: bool,
+    /// What happens when it is asked for the first time.
+    pub(crate) at_first: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Resync {
+    pub(crate) fn ending(end: AsyncStatus) -> Self {
+        Self { pending: 0, end, is_cancellable: true, at_first: None }
+    }
+}
+
+struct ScriptedAsync {
+    journal: Arc<Journal>,
+    resync: Mutex<Resync>,
+}
+
+impl Async for ScriptedAsync {
+    fn query_status(&self) -> AsyncStatus {
+        let mut resync = self.resync.lock().unwrap();
+        if let Some(act) = resync.at_first.take() {
+            act();
+        }
+        if resync.pending == 0 {
+            return resync.end;
+        }
+        resync.pending -= 1;
+        AsyncStatus::Pending
+    }
+
+    fn cancel(&self) -> AsyncStatus {
+        self.journal.note("cancel");
+        let mut resync = self.resync.lock().unwrap();
+        if resync.is_cancellable && resync.pending > 0 {
+            (resync.pending, resync.end) = (0, AsyncStatus::Cancelled);
+        }
+        if resync.pending == 0 { resync.end } else { AsyncStatus::Pending }
+    }
+
+    fn wait(&self, at_most: Option<std::time::Duration>) -> AsyncStatus {
+        self.journal.note(format!("wait {at_most:?}"));
+        AsyncStatus::Pending
+    }
 }
 
 pub(crate) struct ScriptedProvider {
@@ -49,6 +98,8 @@ pub(crate) struct State {
     pub(crate) mangle: Option<fn(&mut HostDisk)>,
     /// Changes what `GetTargetLuns` answers.
     pub(crate) bend_targets: Option<fn(&mut Vec<LunInformation>)>,
+    /// How the next resync goes.
+    pub(crate) resync: Option<Resync>,
     /// Whether `FillInLunInfo` leaves the host's view as it is.
     pub(crate) fills_in_nothing: bool,
 }
@@ -171,6 +222,9 @@ impl HardwareProvider for ScriptedProvider {
                     mangle(&mut disk);
                 }
                 let mut host = self.host.state();
+                if host.disks.iter().any(|there| there.device == disk.device) {
+                    continue;
+                }
                 if state.late.contains(&disk.device.0) {
                     host.arriving_late.push(disk);
                 } else if !state.lost.contains(&disk.device.0) {
@@ -239,8 +293,11 @@ impl HardwareProvider for ScriptedProvider {
         self.perform(Method::OnLunStateChange, &subject, |_| ())
     }
 
-    fn resync_luns(&self, _: &[LunInformation], _: &[LunInformation]) -> Result<Box<dyn Async>, HResult> {
-        Err(HResult::VSS_E_PROVIDER_VETO)
+    fn resync_luns(&self, from: &[LunInformation], to: &[LunInformation]) -> Result<Box<dyn Async>, HResult> {
+        self.perform(Method::ResyncLuns, &format!("{} to{}", subject(from), subject(to)), |state| {
+            let resync = state.resync.take().unwrap_or_else(|| Resync::ending(AsyncStatus::Finished));
+            Box::new(ScriptedAsync { journal: self.journal.clone(), resync: Mutex::new(resync) }) as Box<dyn Async>
+        })
     }
 
     fn on_reuse_luns(&self, _: &[LunInformation], _: &[LunInformation]) -> Result<(), HResult> {
