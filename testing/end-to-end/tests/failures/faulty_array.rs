@@ -7,7 +7,7 @@ use std::time::Duration;
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_control::{
     HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
-    ShadowSetId, ShadowTarget, ShadowUse,
+    ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
 };
 
 use crate::plan::Plan;
@@ -64,8 +64,17 @@ pub(crate) struct ArrayScript {
     pub(crate) plan: Plan<Request, ArrayError>,
     /// Preparations do not end until the set is aborted.
     pub(crate) prepares_for_ever: AtomicBool,
+    /// No request is answered, as if the array had crashed or the way to it were gone.
+    pub(crate) is_down: AtomicBool,
     /// How often somebody has waited for a preparation.
     pub(crate) waits: AtomicUsize,
+}
+
+impl ArrayScript {
+    /// Carries out a request, with what goes wrong.
+    fn run<T>(&self, request: &Request, call: impl FnOnce() -> Result<T, ArrayError>) -> Result<T, ArrayError> {
+        if self.is_down.load(Ordering::SeqCst) { Err(unreachable()) } else { self.plan.run(request, call) }
+    }
 }
 
 pub(crate) struct FaultyArray<A> {
@@ -75,20 +84,24 @@ pub(crate) struct FaultyArray<A> {
 
 impl<A: Array> Array for FaultyArray<A> {
     fn who_am_i(&self) -> Result<HostRecord, ArrayError> {
-        self.script.plan.run(&Request::WhoAmI, || self.array.who_am_i())
+        self.script.run(&Request::WhoAmI, || self.array.who_am_i())
     }
 
     fn resolve(&self, queries: &[LunQuery]) -> Result<Vec<Option<LunRecord>>, ArrayError> {
-        self.script.plan.run(&Request::Resolve, || self.array.resolve(queries))
+        self.script.run(&Request::Resolve, || self.array.resolve(queries))
     }
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
-        self.script.plan.run(&Request::Prepare, || self.array.prepare(set, luns))
+        self.script.run(&Request::Prepare, || self.array.prepare(set, luns))
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        self.script.run(&Request::Prepare, || self.array.prepare_as(kind, set, luns))
     }
 
     fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError> {
         self.script.waits.fetch_add(1, Ordering::SeqCst);
-        self.script.plan.run(&Request::WaitPrepared, || {
+        self.script.run(&Request::WaitPrepared, || {
             let preparation = self.array.wait_prepared(set, at_most)?;
             let endless = self.script.prepares_for_ever.load(Ordering::SeqCst);
             Ok(if endless { Preparation::Running } else { preparation })
@@ -96,38 +109,38 @@ impl<A: Array> Array for FaultyArray<A> {
     }
 
     fn open_commit_channel(&self, set: ShadowSetId) -> Result<Box<dyn CommitChannel>, ArrayError> {
-        self.script.plan.run(&Request::OpenCommitChannel, || {
+        self.script.run(&Request::OpenCommitChannel, || {
             let channel = self.array.open_commit_channel(set)?;
             Ok(Box::new(FaultyChannel { channel, script: Arc::clone(&self.script) }) as Box<dyn CommitChannel>)
         })
     }
 
     fn keep(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
-        self.script.plan.run(&Request::Keep, || self.array.keep(set))
+        self.script.run(&Request::Keep, || self.array.keep(set))
     }
 
     fn abort(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
-        self.script.plan.run(&Request::Abort, || self.array.abort(set))
+        self.script.run(&Request::Abort, || self.array.abort(set))
     }
 
     fn withdraw(&self, set: ShadowSetId) -> Result<Outcome, ArrayError> {
-        self.script.plan.run(&Request::Withdraw, || self.array.withdraw(set))
+        self.script.run(&Request::Withdraw, || self.array.withdraw(set))
     }
 
     fn targets(&self, set: ShadowSetId) -> Result<Vec<ShadowTarget>, ArrayError> {
-        self.script.plan.run(&Request::Targets, || self.array.targets(set))
+        self.script.run(&Request::Targets, || self.array.targets(set))
     }
 
     fn map(&self, luns: &[LunId]) -> Result<Vec<Outcome>, ArrayError> {
-        self.script.plan.run(&Request::Map, || self.array.map(luns))
+        self.script.run(&Request::Map, || self.array.map(luns))
     }
 
     fn unmap(&self, luns: &[LunId]) -> Result<Vec<Outcome>, ArrayError> {
-        self.script.plan.run(&Request::Unmap, || self.array.unmap(luns))
+        self.script.run(&Request::Unmap, || self.array.unmap(luns))
     }
 
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
-        self.script.plan.run(&Request::Release, || self.array.release(shadow))
+        self.script.run(&Request::Release, || self.array.release(shadow))
     }
 
     fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
@@ -158,10 +171,10 @@ struct FaultyChannel {
 
 impl CommitChannel for FaultyChannel {
     fn arm(&mut self, commit_at_most: Duration) -> Result<(), ArrayError> {
-        self.script.plan.run(&Request::Arm, || self.channel.arm(commit_at_most))
+        self.script.run(&Request::Arm, || self.channel.arm(commit_at_most))
     }
 
     fn commit(&mut self) -> Result<(), ArrayError> {
-        self.script.plan.run(&Request::Commit, || self.channel.commit())
+        self.script.run(&Request::Commit, || self.channel.commit())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lunshadow_coordinator::{
-    HoldError, HostDisk, Platform, PlatformError, SimulatedHost, VolumeLun, VolumeName, Writer, WriterError,
-    WriterEvent,
+    HoldError, HostDisk, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeLun, VolumeName, Writer,
+    WriterError, WriterEvent,
 };
 use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
 
@@ -123,6 +123,18 @@ impl Platform for FaultyHost {
 
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
         self.host.remove_shadow_flags(devices)
+    }
+
+    fn writers_recover(&self) -> bool {
+        self.host.writers_recover()
+    }
+
+    fn begin_recovery(&self, set: SnapshotSetId, volumes: &[ShadowVolume]) -> Result<(), PlatformError> {
+        self.host.begin_recovery(set, volumes)
+    }
+
+    fn end_recovery(&self, set: SnapshotSetId) {
+        self.host.end_recovery(set);
     }
 
     fn dismount(&self, device: &DeviceName) {

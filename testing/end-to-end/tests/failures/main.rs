@@ -7,9 +7,11 @@
 
 mod array_faults;
 mod crashes;
+mod cuts;
 mod faulty_array;
 mod faulty_host;
 mod faulty_provider;
 mod plan;
+mod recovery;
 mod rig;
 mod rows;

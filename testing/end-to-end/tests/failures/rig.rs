@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(60);
 const LEN_BYTES: [u64; 2] = [16 << 20, 1 << 20];
 
 /// Where the tests' application writes: on the sample disk between the last partition and the second copy of the table.
-const RECORD_AT_BYTES: [u64; 2] = [(16 << 20) - (512 << 10), 0];
+pub(crate) const RECORD_AT_BYTES: [u64; 2] = [(16 << 20) - (512 << 10), 0];
 
 pub(crate) struct Rig {
     pub(crate) runtime: Runtime,

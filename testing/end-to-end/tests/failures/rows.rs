@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use lunshadow_catalog::SetState;
 use lunshadow_control::ProblemCode;
-use lunshadow_coordinator::{CreationError, Settings, WriterEvent};
+use lunshadow_coordinator::{CreationError, Mangling, MatchMode, Settings, StandInFault, StandInProvider, WriterEvent};
 use lunshadow_provider::EventId;
-use lunshadow_vss::{HResult, Method};
+use lunshadow_vss::{HResult, MatchLevel, Method};
 
 use crate::faulty_array::{Request, refused, unreachable};
 use crate::faulty_host::Step;
-use crate::faulty_provider::ForeignProvider;
 use crate::plan::Fault;
 use crate::rig::Rig;
 
@@ -123,7 +122,8 @@ fn another_providers_failed_commit_undoes_ours() {
     for method in [Method::EndPrepareSnapshots, Method::PreCommitSnapshots, Method::CommitSnapshots] {
         let rig = Rig::new();
         // A LUN that this provider may not see is the other's: the provider declines it.
-        let foreign = ForeignProvider { serial_number: rig.luns[1].id.to_string(), fails_in: method };
+        let foreign = StandInProvider::taking([rig.luns[1].id.to_string()]);
+        foreign.fail_in(method, StandInFault::Answer(VETO));
         rig.register("Foreign", 2, Arc::new(foreign));
         let requester = rig.coordinator.requester();
         let set = requester.start_snapshot_set().unwrap();
@@ -337,4 +337,25 @@ fn a_deletion_that_fails_can_be_repeated() {
     assert_eq!(rig.shadows().len(), 1, "the answer was lost, the LUN was deleted");
     assert_eq!(requester.delete_snapshots(deletion).unwrap(), 2, "a disk that is gone is no obstacle");
     rig.assert_nothing_is_left(set, "a deletion");
+}
+
+#[test]
+fn what_a_hosts_storage_stack_makes_of_descriptions_is_made_up_for() {
+    let mut manglings: Vec<Vec<Mangling>> = Mangling::ALL.iter().map(|mangling| vec![*mangling]).collect();
+    manglings.push(vec![Mangling::Uppercase, Mangling::Padding, Mangling::MoreIdentifiers, Mangling::AnotherBus]);
+    manglings.push(vec![Mangling::Uppercase, Mangling::Padding, Mangling::NoIdentifiers]);
+    for mangle in manglings {
+        let rig = Rig::with_settings(Settings {
+            mangle: mangle.clone(),
+            fill_extra: 2,
+            match_mode: MatchMode::AllFields,
+            ..Settings::default()
+        });
+        let (requester, set, result) = rig.create();
+        let copies = result.unwrap_or_else(|failure| panic!("{mangle:?}: {:?}", failure.error));
+        let mut levels = copies.iter().flat_map(|copy| &copy.luns).map(|lun| lun.match_level);
+        assert!(levels.all(|level| level == MatchLevel::Strict), "{mangle:?}");
+        assert_eq!(requester.release().unwrap(), 2, "{mangle:?}");
+        rig.assert_array_is_clean(set, &format!("{mangle:?}"));
+    }
 }
