@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use lunshadow_array_client::{ArrayError, CommitChannel, Preparation};
 use lunshadow_control::{LunId, ProblemCode};
 use lunshadow_vss::{
-    Call, Context, DeviceName, HResult, LunInformation, Method, ShadowLuns, SnapshotId, SnapshotSetId, SnapshotState,
-    Transition, Verdict,
+    Call, Context, DeviceName, HResult, Lifecycle, LunInformation, Method, ShadowLuns, SnapshotId, SnapshotSetId,
+    SnapshotState, Transition, Verdict,
 };
 
 use crate::journal::Occurrence;
@@ -96,13 +96,42 @@ impl Provider {
             self.journal.resume();
         }
         match verdict {
-            Verdict::Proceed(transition) => Ok(transition),
+            Verdict::Proceed(transition) => {
+                if before.current().is_none() {
+                    self.forget_earlier(set)?;
+                }
+                Ok(transition)
+            }
             Verdict::DiscardFirst { discarded, luns, transition } => {
                 self.end_silently(Method::BeginPrepareSnapshot, discarded, before.state(), luns);
                 Ok(transition)
             }
             _ => Err(self.out_of_order(Method::BeginPrepareSnapshot, set, verdict, Removal::Now)),
         }
+    }
+
+    /// What a process before this one has prepared for the set is not known here, and VSS may have been told that it failed: its shadow LUNs
+    /// would have nobody to delete them. A set that survives the process that began it is over.
+    fn forget_earlier(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        const METHOD: Method = Method::BeginPrepareSnapshot;
+        let outcome = if *self.unforgotten.lock() == Some(set) {
+            Err(self.veto(EventId::SetAborted, METHOD, Some(set), None))
+        } else {
+            match self.array.abort(shadow_set(set)) {
+                Ok(_) => Ok(()),
+                // One that is kept is not prepared either.
+                Err(error) if error.code() == Some(ProblemCode::WrongState) => Ok(()),
+                Err(error) => {
+                    // A request that was not answered may be carried out later, when the set would be committed.
+                    *self.unforgotten.lock() = Some(set);
+                    Err(self.fail(METHOD, Some(set), error))
+                }
+            }
+        };
+        if outcome.is_err() {
+            self.creation.lock().lifecycle = Lifecycle::default();
+        }
+        outcome
     }
 
     /// Ends a set that VSS has dropped without a word.

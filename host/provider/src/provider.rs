@@ -77,6 +77,8 @@ pub struct Provider {
     pub(crate) owed: Mutex<VecDeque<SnapshotSetId>>,
     /// Sets that the array was asked to keep and whose answer did not come, or came too late to count.
     pub(crate) doubtful: Mutex<BTreeSet<SnapshotSetId>>,
+    /// The set whose earlier preparation the array did not confirm to have forgotten. It is not begun any more.
+    pub(crate) unforgotten: Mutex<Option<SnapshotSetId>>,
     /// How many LUNs are being deleted right now.
     pub(crate) deletions: Arc<AtomicUsize>,
     /// How many resyncs are being followed.
@@ -121,6 +123,7 @@ impl fmt::Debug for Provider {
             .field("listed", &creation.listed)
             .field("owed", &*self.owed.lock())
             .field("doubtful", &*self.doubtful.lock())
+            .field("unforgotten", &*self.unforgotten.lock())
             .finish_non_exhaustive()
     }
 }
@@ -150,6 +153,7 @@ impl Provider {
             creation: Mutex::default(),
             owed: Mutex::new(VecDeque::with_capacity(OWED_AT_MOST)),
             doubtful: Mutex::default(),
+            unforgotten: Mutex::default(),
             deletions: Arc::default(),
             resyncs: Arc::default(),
         }

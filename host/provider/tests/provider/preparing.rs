@@ -20,7 +20,8 @@ fn p_037_begin_prepare_does_not_wait_for_the_preparation() {
     let rig = Rig::new(1);
     rig.array.set_preparing(true);
     rig.begin(SET, 1, &luns(1)).unwrap();
-    assert_eq!(rig.array.take_calls(), ["resolve", "prepare"]);
+    // The first set of a process first ends what an earlier one may have begun of it.
+    assert_eq!(rig.array.take_calls(), ["abort", "resolve", "prepare"]);
 }
 
 #[test]
@@ -227,4 +228,18 @@ impl Rig {
             self.step(SET, step).unwrap();
         }
     }
+}
+
+#[test]
+fn what_an_earlier_process_has_prepared_is_not_committed_with_the_rest() {
+    let first = Rig::new(2);
+    first.begin(SET, 1, &[lun(1)]).expect("BeginPrepareSnapshot");
+    // The process ends before VSS hears of its success; the next volume comes to another one.
+    let next = Rig::on(first.array.clone());
+    next.array.fail("abort", Fault::Unreachable);
+    assert_eq!(next.begin(SET, 2, &[lun(2)]), Err(HResult::VSS_E_PROVIDER_VETO));
+    assert_eq!(next.begin(SET, 2, &[lun(2)]), Err(HResult::VSS_E_PROVIDER_VETO), "the set is over");
+    assert_eq!(next.array.ledger().unfinished(), [shadow_set(SET)], "the array's lease ends it");
+    next.create(NEXT_SET, &luns(2), Until::Created);
+    assert_eq!(next.array.ledger().shadows().len(), 2);
 }
