@@ -15,28 +15,6 @@ use lunshadow_control::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use uuid::Uuid;
 
-/// The requests that can fail.
-pub(crate) const REQUESTS: [&str; 18] = [
-    "resolve",
-    "prepare",
-    "wait_prepared",
-    "open_commit_channel",
-    "arm",
-    "commit",
-    "keep",
-    "abort",
-    "withdraw",
-    "targets",
-    "map",
-    "unmap",
-    "release",
-    "note_use",
-    "start_resync",
-    "resync_state",
-    "cancel_resync",
-    "overview",
-];
-
 /// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -182,7 +160,7 @@ impl FakeArray {
     }
 
     pub(crate) fn fail_times(&self, request: &'static str, fault: Fault, times: usize) {
-        assert!(REQUESTS.contains(&request) || request == "who_am_i");
+        assert!(crate::faults::REQUESTS.contains(&request) || request == "who_am_i");
         self.0.state.lock().faults.insert(request, (fault, times));
     }
 

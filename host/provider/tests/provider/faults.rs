@@ -3,8 +3,30 @@
 use lunshadow_control::ProblemCode;
 use lunshadow_vss::{Context, HResult, HardwareProvider, LunStateChange, Method, is_legal};
 
-use crate::fake_array::{Fault, REQUESTS};
+use crate::fake_array::Fault;
 use crate::rig::{NEXT_SET, Rig, SET, Until, luns, view, views};
+
+/// The requests that can fail.
+pub(crate) const REQUESTS: [&str; 18] = [
+    "resolve",
+    "prepare",
+    "wait_prepared",
+    "open_commit_channel",
+    "arm",
+    "commit",
+    "keep",
+    "abort",
+    "withdraw",
+    "targets",
+    "map",
+    "unmap",
+    "release",
+    "note_use",
+    "start_resync",
+    "resync_state",
+    "cancel_resync",
+    "overview",
+];
 
 /// All problems. The match makes a new code fail to compile here until it is listed.
 fn faults() -> Vec<Fault> {

@@ -8,7 +8,8 @@ use lunshadow_vss::{HResult, HardwareProvider, Method, SnapshotSetId, SnapshotSt
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::fake_array::{Fault, REQUESTS, Stage};
+use crate::fake_array::{Fault, Stage};
+use crate::faults::REQUESTS;
 use crate::rig::{Rig, Until, lun, luns, shadow_set, view};
 
 #[derive(Clone, Debug)]
