@@ -15,6 +15,8 @@ mod transfer;
 pub use access::{Access, Readiness};
 pub use table::CommandForm;
 
+use std::ops::RangeInclusive;
+
 use crate::{
     DefectForm, DefectRequest, FieldPointer, ModeForm, OperationCodes, ReservationKind, ReserveInAction,
     ReserveOutAction, SanitizeAction, SelectReport, SenseFormat,
@@ -412,8 +414,23 @@ pub enum Power {
     Eject,
     /// LOEJ=1, START=1.
     Load,
-    /// A POWER CONDITION other than 0, which then decides.
+    /// A POWER CONDITION other than 0, which then decides. Only those that are defined.
     Condition(u8),
+}
+
+impl Power {
+    /// The POWER CONDITION MODIFIERs that a POWER CONDITION has: `None` for 0 and for one that is reserved or obsolete.
+    const fn modifiers_of(condition: u8) -> Option<RangeInclusive<u8>> {
+        match condition {
+            // ACTIVE, LU_CONTROL.
+            1 | 7 => Some(0..=0),
+            // IDLE, FORCE_IDLE_0: a, b, c.
+            2 | 0xa => Some(0..=2),
+            // STANDBY, FORCE_STANDBY_0: z, y.
+            3 | 0xb => Some(0..=1),
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong with a CDB: the device server answers ILLEGAL REQUEST with the additional sense code of the same name.

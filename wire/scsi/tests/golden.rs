@@ -114,6 +114,25 @@ fn forms_that_a_command_lacks_are_widened() {
 }
 
 #[test]
+fn power_conditions_are_those_that_are_defined() {
+    // ACTIVE, IDLE, STANDBY, LU_CONTROL, FORCE_IDLE_0, FORCE_STANDBY_0, with how many modifiers each.
+    let defined = [(1, 1), (2, 3), (3, 2), (7, 1), (0xa, 3), (0xb, 2)];
+    for condition in 1..16_u8 {
+        let modifiers = defined.iter().find(|(defined, _)| *defined == condition).map_or(0, |(_, count)| *count);
+        for modifier in 0..16_u8 {
+            // LOEJ does not count.
+            let parsed = Command::parse(&[0x1b, 0, 0, modifier, condition << 4 | 2, 0]);
+            let expected = match modifiers {
+                0 => Err(CdbError::InvalidField(FieldPointer::bit(4, 7))),
+                count if modifier >= count => Err(CdbError::InvalidField(FieldPointer::bit(3, 3))),
+                _ => Ok(Command::StartStopUnit { power: Power::Condition(condition), immediate: false }),
+            };
+            assert_eq!(parsed, expected, "condition {condition}, modifier {modifier}");
+        }
+    }
+}
+
+#[test]
 fn malformed_cdbs_name_the_field() {
     let byte = |byte| Err(CdbError::InvalidField(FieldPointer::byte(byte)));
     let bit = |byte, bit| Err(CdbError::InvalidField(FieldPointer::bit(byte, bit)));

@@ -33,7 +33,9 @@ impl Operation {
             Power::Stop => Kind::Flush,
             Power::Eject if disk.lun.presentation().removable => Kind::Tray { to: Move::Eject, nexus, nexuses },
             Power::Load if disk.lun.presentation().removable => Kind::Tray { to: Move::Load, nexus, nexuses },
-            Power::Eject | Power::Load | Power::Condition(_) => return Err(invalid_field(4)),
+            // The unit is as ready in all of them as in ACTIVE, and there are no timers. START and LOEJ do not count then.
+            Power::Condition(_) => Kind::Nothing,
+            Power::Eject | Power::Load => return Err(invalid_field(4)),
         };
         Ok(Self { disk, kind })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lunshadow_lun::{Presentation, PresentationCell};
 use lunshadow_scsi::{
     AdditionalSense, BlockRange, Command, LunAddress, ModeData, ModeForm, Power, Sense, SenseFormat, SenseKey,
-    StandardInquiry, Status, UnmapRange, page_code,
+    StandardInquiry, Status, UnmapRange, opcode, page_code,
 };
 use lunshadow_target::{Completion, Nexus};
 
@@ -109,6 +109,24 @@ async fn an_ejected_medium_is_out_of_sight_until_it_is_loaded() {
     // Nothing was loaded that was not out.
     assert_eq!(shared.one(LOAD).await, Completion::good());
     assert_eq!(shared.two(TUR).await, Completion::good());
+}
+
+#[tokio::test]
+async fn power_conditions_move_no_medium() {
+    for presentation in [Presentation::default(), REMOVABLE] {
+        let shared = Shared::new(presentation).await;
+        for condition in [1, 2, 3, 7, 10, 11] {
+            // With LOEJ, which would eject it otherwise.
+            let cdb = [opcode::START_STOP_UNIT, 1, 0, 0, condition << 4 | 2, 0];
+            let completion = shared.bench.run_cdb(LunAddress::peripheral(DISK), &cdb, Bytes::new()).await;
+            assert_eq!(completion, Completion::good(), "condition {condition}");
+            assert_eq!((shared.one(TUR).await, shared.two(TUR).await), (Completion::good(), Completion::good()));
+        }
+        let reserved = [opcode::START_STOP_UNIT, 1, 0, 0, 0x42, 0];
+        let completion = shared.bench.run_cdb(LunAddress::peripheral(DISK), &reserved, Bytes::new()).await;
+        assert_eq!(completion, invalid_field(lunshadow_scsi::FieldPointer::bit(4, 7)));
+        assert_eq!(shared.one(TUR).await, Completion::good());
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,11 @@ fn start_stop_unit(cdb: &[u8]) -> Result<Command, CdbError> {
         (0, 1) => Power::Start,
         (0, 2) => Power::Eject,
         (0, _) => Power::Load,
-        (condition, _) => Power::Condition(condition),
+        (condition, _) => match Power::modifiers_of(condition) {
+            None => return Err(invalid_bit(4, 7)),
+            Some(modifiers) if !modifiers.contains(&(cdb.modifier & 0x0f)) => return Err(invalid_bit(3, 3)),
+            Some(_) => Power::Condition(condition),
+        },
     };
     Ok(Command::StartStopUnit { power, immediate: cdb.immed & 1 != 0 })
 }
