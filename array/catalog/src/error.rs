@@ -108,6 +108,12 @@ pub enum CatalogError {
     /// Hosts see the LUN that would get another content.
     #[error("LUN {0} is mapped to a host, which would see its content change; unmap it first, or say --force")]
     WouldOverwrite(Name),
+    /// Nobody may change the LUN.
+    #[error("LUN {0} is write protected; say `lunshadow lun protect {0} --off` first")]
+    WriteProtected(Name),
+    /// A sanitize operation on the LUN runs or has failed: other content would undo it.
+    #[error("LUN {0} is being sanitized, or that has failed; wait until it is done, or repeat SANITIZE")]
+    BeingSanitized(Name),
     /// The shadow LUN is not one of the LUN.
     #[error("shadow LUN {shadow} is not one of LUN {name}")]
     ShadowOfAnother {
@@ -216,6 +222,8 @@ impl CatalogError {
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
             | Self::NotReady(_)
+            | Self::WriteProtected(_)
+            | Self::BeingSanitized(_)
             | Self::SeenByHosts(_)
             | Self::Mapped(_)
             | Self::HasShadows { .. }
@@ -299,6 +307,8 @@ mod tests {
             (CatalogError::NotASource(lun), ProblemCode::WrongRole),
             (CatalogError::Mapped(name.clone()), ProblemCode::WrongState),
             (CatalogError::WouldOverwrite(name.clone()), ProblemCode::InUse),
+            (CatalogError::WriteProtected(name.clone()), ProblemCode::WrongState),
+            (CatalogError::BeingSanitized(name.clone()), ProblemCode::WrongState),
             (CatalogError::ShadowOfAnother { name: name.clone(), shadow: lun }, ProblemCode::WrongRole),
             (CatalogError::NotImported(Arc::new(LunError::Poisoned)), ProblemCode::Internal),
             (CatalogError::NotCopied(Arc::new(CopyError::Read(LunError::Gone))), ProblemCode::Internal),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunshadow_control::{HostId, LunId, LunRole, ResyncId, ResyncPair, ResyncState};
-use lunshadow_lun::{Pool, RevertPair};
+use lunshadow_lun::{Pool, RevertPair, UnitRecord};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -51,7 +51,8 @@ impl<P: Pool> Catalog<P> {
     /// Begins a resync, or answers how the one of that id stands.
     ///
     /// # Errors
-    /// `UnknownHost`, `UnknownLun`, `NotAShadow`, `NotASource`, `WrongState` (the shadow's set), `InUse`, `DuplicateTarget`.
+    /// `UnknownHost`, `UnknownLun`, `NotAShadow`, `NotASource`, `WrongState` (the shadow's set), `InUse`, `DuplicateTarget`,
+    /// `WriteProtected`, `BeingSanitized`.
     pub async fn start_resync(
         &self,
         host: HostId,
@@ -63,7 +64,7 @@ impl<P: Pool> Catalog<P> {
             if let Some(found) = resyncs.find(host, resync) {
                 return Ok(found.state.borrow().clone());
             }
-            check(&self.inner.state.lock(), host, pairs)?;
+            self.inner.check_resync(host, pairs)?;
             resyncs.add(host, resync);
         }
         tokio::spawn(Arc::clone(&self.inner).run_resync(host, resync, pairs.to_vec()));
@@ -135,8 +136,27 @@ impl<P: Pool> Inner<P> {
 
     async fn revert(&self, host: HostId, pairs: &[ResyncPair]) -> Result<(), CatalogError> {
         // Things may have changed while the resync waited for its turn.
-        check(&self.state.lock(), host, pairs)?;
+        self.check_resync(host, pairs)?;
         self.revert_all(pairs).await
+    }
+
+    fn check_resync(&self, host: HostId, pairs: &[ResyncPair]) -> Result<(), CatalogError> {
+        let state = self.state.lock();
+        check(&state, host, pairs)?;
+        pairs.iter().try_for_each(|pair| self.check_overwritable(&state, pair.target))
+    }
+
+    /// Whether a LUN may get other content: nobody is to change one that is protected, and what a sanitize operation has erased must not come back.
+    /// With `source_luns` held it stays so.
+    pub(crate) fn check_overwritable(&self, state: &State, lun: LunId) -> Result<(), CatalogError> {
+        let doc = state.luns.get(&lun).ok_or(CatalogError::UnknownLun(lun))?;
+        if doc.presentation().write_protected {
+            return Err(CatalogError::WriteProtected(doc.name.clone()));
+        }
+        if self.unit_records.has(lun, UnitRecord::Sanitize) {
+            return Err(CatalogError::BeingSanitized(doc.name.clone()));
+        }
+        Ok(())
     }
 
     /// Gives LUNs the content of shadow LUNs, which the caller has looked at.

@@ -31,7 +31,7 @@ impl<P: Pool> Catalog<P> {
     ///
     /// # Errors
     /// `UnknownLun`, `NotASource`, `NotAShadow`, `ShadowOfAnother`, `WrongState` or `SetAborted` (the shadow's set), `WouldOverwrite` while
-    /// hosts see the LUN, unless it is to happen by `force`; `OutOfSpace`, `PoolReadOnly`, `Medium`, `Database`.
+    /// hosts see the LUN, unless it is to happen by `force`; `WriteProtected`, `BeingSanitized`, `OutOfSpace`, `PoolReadOnly`, `Medium`, `Database`.
     pub async fn revert_lun(&self, lun: LunId, shadow: LunId, force: bool) -> Result<(), CatalogError> {
         let inner = Arc::clone(&self.inner);
         self.complete(async move {
@@ -63,6 +63,6 @@ impl<P: Pool> Inner<P> {
         if !force && !state.slots_of(lun).is_empty() {
             return Err(CatalogError::WouldOverwrite(name));
         }
-        Ok(())
+        self.check_overwritable(&state, lun)
     }
 }

@@ -28,6 +28,11 @@ impl UnitRecords {
         Self(RwLock::new(known.into_iter().map(|(lun, record, bytes)| ((lun, record), bytes)).collect()))
     }
 
+    /// Whether there is such a record.
+    pub(crate) fn has(&self, lun: LunId, record: UnitRecord) -> bool {
+        self.0.read().contains_key(&(lun, record))
+    }
+
     /// A LUN is gone, and its id does not come back.
     pub(crate) fn forget(&self, lun: LunId) {
         self.0.write().retain(|(of, _), _| *of != lun);
@@ -61,6 +66,9 @@ impl<P: Pool> UnitStore for Catalog<P> {
 impl<P: Pool> Inner<P> {
     /// The target brings the changes of one record one after the other.
     async fn keep_unit_record(&self, lun: LunId, record: UnitRecord, bytes: Option<Bytes>) -> Result<(), CatalogError> {
+        // A sanitize operation begins before the LUN gets other content, or after it: see `Inner::check_overwritable`.
+        let begins_sanitizing = record == UnitRecord::Sanitize && bytes.is_some();
+        let _source_luns = if begins_sanitizing { Some(self.source_luns.lock().await) } else { None };
         self.write(vec![Change::SetUnitRecord(lun, record, bytes.clone())]).await?;
         let mut kept = self.unit_records.0.write();
         match bytes {

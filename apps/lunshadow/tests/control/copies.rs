@@ -130,6 +130,10 @@ fn a_lun_is_reverted_to_its_own_shadow_only_and_under_hosts_only_by_force() -> a
     ensure!(mapped.contains("LUN data is mapped to a host") && mapped.contains("--force"), "{mapped}");
     let foreign = service.admin_refused(&["lun", "revert", "data", "--to", &shadows[1], "--force"])?;
     ensure!(foreign.contains("is not one of LUN data"), "{foreign}");
+    service.admin(&["lun", "protect", "data"])?;
+    let protected = service.admin_refused(&["lun", "revert", "data", "--to", &shadows[0], "--force"])?;
+    ensure!(protected.contains("LUN data is write protected") && protected.contains("--off"), "{protected}");
+    service.admin(&["lun", "protect", "data", "--off"])?;
     ensure!(runtime.block_on(bytes_of(&service, 1, 4))? == [2, 2, 2, 1]);
     service.admin(&["lun", "revert", "data", "--to", &shadows[0], "--force"])?;
     ensure!(runtime.block_on(bytes_of(&service, 1, 7))? == [1, 1, 1, 1, 1, 1, 0]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lunshadow_control::{LunId, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState, ShadowUse};
-use lunshadow_lun::BlockCount;
+use lunshadow_lun::{BlockCount, LunMap, UnitRecord};
 use uuid::Uuid;
 
 use crate::fake_pool::Fault;
@@ -69,6 +69,61 @@ async fn what_a_host_may_not_do_is_refused_before_anything_happens() {
     assert_eq!(code(array.catalog.resync_state(host, resync(9), LONG).await), ProblemCode::UnknownSet);
     let unmapped = array.catalog.create_lun(name("unmapped"), BlockCount(8)).await.unwrap().id;
     assert_eq!(start(host, vec![pair(shadow, unmapped)]).await, ProblemCode::UnknownLun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lun_that_is_protected_or_being_sanitized_keeps_its_content() {
+    let array = TestArray::new().await;
+    let set = array.kept(1).await;
+    let targets = array.catalog.targets(array.host, set).unwrap();
+    let (shadow, target) = (targets[0].shadow, targets[0].source);
+    let other = pair(targets[1].shadow, targets[1].source);
+    let store = array.catalog.unit_store().expect("the catalog keeps records");
+    for sanitized in [false, true] {
+        if sanitized {
+            store.keep(target, UnitRecord::Sanitize, Some("a record".into())).await.unwrap();
+        } else {
+            array.catalog.present_lun(target, None, Some(true)).await.unwrap();
+        }
+        let expected = if sanitized { "is being sanitized" } else { "is write protected" };
+        // All of a resync or nothing of it.
+        let pairs = [other, pair(shadow, target)];
+        for refused in [
+            array.catalog.start_resync(array.host, resync(7), &pairs).await.unwrap_err(),
+            array.catalog.revert_lun(target, shadow, true).await.unwrap_err(),
+        ] {
+            assert_eq!(refused.code(), ProblemCode::WrongState);
+            assert!(refused.to_string().contains(expected), "{refused}");
+        }
+        if sanitized {
+            store.keep(target, UnitRecord::Sanitize, None).await.unwrap();
+        } else {
+            array.catalog.present_lun(target, None, Some(false)).await.unwrap();
+        }
+    }
+    assert!(array.pool.reverted().is_empty());
+    array.catalog.revert_lun(target, shadow, true).await.unwrap();
+    assert_eq!(array.pool.reverted(), [(shadow, target)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_begins_to_be_sanitized_while_its_resync_waits_gets_no_other_content() {
+    let (array, shadows) = array().await;
+    array.pool.switch(|faults| faults.revert_hangs = true);
+    let pairs = [1, 0].map(|place| pair(shadows[place], array.sources[place]));
+    array.catalog.start_resync(array.host, resync(1), &pairs[..1]).await.unwrap();
+    array.pool.wait_revert_begun(1).await;
+    // They wait in this order for the first one.
+    let store = array.catalog.unit_store().expect("the catalog keeps records");
+    let mut sanitize = store.keep(array.sources[0], UnitRecord::Sanitize, Some("a record".into()));
+    let waits = tokio::time::timeout(Duration::from_millis(10), &mut sanitize).await;
+    assert!(waits.is_err(), "it does not begin while LUNs get other content");
+    array.catalog.start_resync(array.host, resync(2), &pairs[1..]).await.unwrap();
+    array.pool.switch(|faults| faults.revert_hangs = false);
+    sanitize.await.unwrap();
+    let ended = array.catalog.resync_state(array.host, resync(2), LONG).await.unwrap();
+    assert!(matches!(ended, ResyncState::Failed { code: ProblemCode::WrongState, .. }), "{ended:?}");
+    assert_eq!(array.pool.reverted(), [(shadows[1], array.sources[1])]);
 }
 
 #[tokio::test(start_paused = true)]
