@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{BlockCount, Lba, LunId, Presentation, PresentationCell};
+use crate::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunId, PHYSICAL_BLOCK_BYTES, Presentation, PresentationCell};
 
 /// Why a request to a LUN failed. Each variant is one SCSI answer; `array/target` has the table.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum LunError {
 /// The data of one LUN.
 ///
 /// The implementation checks every range, since only it knows the size at the moment of the request; callers need not. Requests
-/// run concurrently. A write that has not been answered yet may be seen or not seen, physical block by physical block; one that has been
+/// run concurrently. A write that has not been answered yet may be seen or not seen, as far as [`Lun::atomic_blocks`] goes whole; one that has been
 /// answered is seen by every later read and is part of every later snapshot. It survives a crash once a [`Lun::flush`] that began
 /// after the answer has been answered.
 pub trait Lun: Send + Sync + 'static {
@@ -64,6 +64,12 @@ pub trait Lun: Send + Sync + 'static {
     /// The length. It grows by [`Pool::grow`](crate::Pool::grow), and [`Pool::revert`](crate::Pool::revert) can change it either way. Cheap: the
     /// target compares it with what it told an initiator, who then hears of the change.
     fn block_count(&self) -> BlockCount;
+
+    /// The longest write of whole physical blocks that is seen whole or not at all, by reads that overlap it, by snapshots, and after a crash, wherever it
+    /// begins. Longer ones, and those of parts of physical blocks, are so physical block by physical block.
+    fn atomic_blocks(&self) -> BlockCount {
+        BlockCount(u64::from(PHYSICAL_BLOCK_BYTES / LOGICAL_BLOCK_BYTES))
+    }
 
     /// How much room the pool under the LUN has. Cheap, and as of the last change.
     fn space(&self) -> SpaceLevel {
@@ -194,6 +200,7 @@ type LunFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, LunError>> + Send 
 trait DynLun: Send + Sync {
     fn id(&self) -> LunId;
     fn block_count(&self) -> BlockCount;
+    fn atomic_blocks(&self) -> BlockCount;
     fn space(&self) -> SpaceLevel;
     fn usage(&self) -> Option<LunUsage>;
     fn extent(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Extent>;
@@ -215,6 +222,9 @@ impl<L: Lun> DynLun for L {
     }
     fn block_count(&self) -> BlockCount {
         Lun::block_count(self)
+    }
+    fn atomic_blocks(&self) -> BlockCount {
+        Lun::atomic_blocks(self)
     }
     fn space(&self) -> SpaceLevel {
         Lun::space(self)
@@ -298,6 +308,12 @@ impl LunHandle {
     #[must_use]
     pub fn block_count(&self) -> BlockCount {
         self.lun.block_count()
+    }
+
+    /// See [`Lun::atomic_blocks`].
+    #[must_use]
+    pub fn atomic_blocks(&self) -> BlockCount {
+        self.lun.atomic_blocks()
     }
 
     /// See [`Lun::space`].

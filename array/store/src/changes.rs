@@ -7,7 +7,7 @@ use lunshadow_lun::{BlockCount, LunId, LunOrigin, ShadowSetId};
 
 use crate::lun_record::tree_for;
 use crate::lun_table::{Life, LunEntry};
-use crate::map::Leaf;
+use crate::map::{Leaf, Tree};
 use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
 use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::space::Faults;
@@ -54,20 +54,32 @@ impl State {
         entries: &[Entry],
         faults: &mut Faults,
     ) -> Option<Updated> {
-        let LeafPlace { leaf, at } = place;
-        let range = at..at + entries.len();
-        let mut tree = self.luns.get(slot)?.tree;
-        let discards = entries.iter().all(|entry| entry.is_unmapped());
-        if discards {
-            match self.pages.leaf(&tree, leaf, faults)? {
-                Leaf::Mapped(page) if range.clone().any(|at| !page.entry(at).is_unmapped()) => {}
-                _ => return Some(Updated::Unchanged),
-            }
+        self.update_maps(slot, &[(place, entries)], faults)
+    }
+
+    /// The same for blocks in several leaves: all of them, or none.
+    pub(crate) fn update_maps<const LEAVES: usize>(
+        &mut self,
+        slot: LunSlot,
+        parts: &[(LeafPlace, &[Entry]); LEAVES],
+        faults: &mut Faults,
+    ) -> Option<Updated> {
+        let tree = self.luns.get(slot)?.tree;
+        let mut is_changed = [false; LEAVES];
+        for (is_changed, (place, entries)) in is_changed.iter_mut().zip(parts) {
+            *is_changed = self.is_changed_by(&tree, *place, entries, faults)?;
         }
-        let stocked = self.pages.stock_spare(faults);
-        self.pages.touch_update(&tree, leaf, range, faults);
-        for entry in entries {
-            self.pages.touch_count(*entry, faults);
+        if is_changed == [false; LEAVES] {
+            return Some(Updated::Unchanged);
+        }
+        let changes = || parts.iter().zip(is_changed).filter(|(_, is_changed)| *is_changed).map(|(part, _)| part);
+        let stocked = self.pages.stock_spare(LEAVES, faults);
+        // What the map was before tells what all of the changes need: the first makes no page of another leaf but copies of those looked at here.
+        for (LeafPlace { leaf, at }, entries) in changes() {
+            self.pages.touch_update(&tree, *leaf, *at..*at + entries.len(), faults);
+            for entry in *entries {
+                self.pages.touch_count(*entry, faults);
+            }
         }
         if !faults.is_empty() {
             return None;
@@ -75,35 +87,68 @@ impl State {
         if stocked != Some(true) {
             return Some(Updated::Full);
         }
-        self.luns.views.forget(LeafOf { slot, birth: self.luns.get(slot)?.birth, leaf });
-        let growth = if discards && entries.len() == FANOUT {
-            self.pages.remove_leaf(&mut tree, leaf)
-        } else {
-            self.pages.update(&mut tree, leaf, at, entries)
-        };
-        let mapped_blocks = self.luns.get(slot)?.mapped_blocks.saturating_add_signed(growth);
-        self.luns.set_map(slot, tree, mapped_blocks);
+        // No view is left of what was before when the first of them changes, so that readers see a change to several leaves as one.
+        let birth = self.luns.get(slot)?.birth;
+        changes().for_each(|(place, _)| self.luns.views.forget(LeafOf { slot, birth, leaf: place.leaf }));
+        changes().for_each(|(place, entries)| self.set_entries(slot, *place, entries));
         Some(Updated::Changed)
+    }
+
+    /// Whether the map would not be the same afterwards, as far as that is worth looking at. `None` if pages are missing.
+    fn is_changed_by(&mut self, tree: &Tree, place: LeafPlace, entries: &[Entry], faults: &mut Faults) -> Option<bool> {
+        if entries.iter().any(|entry| !entry.is_unmapped()) {
+            return Some(true);
+        }
+        let mut range = place.at..place.at + entries.len();
+        Some(match self.pages.leaf(tree, place.leaf, faults)? {
+            Leaf::Mapped(page) => range.any(|at| !page.entry(at).is_unmapped()),
+            Leaf::HoleUntil(_) => false,
+        })
+    }
+
+    /// The half of an update that cannot fail.
+    fn set_entries(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) {
+        let Some((mut tree, mapped_blocks)) = self.luns.get(slot).map(|lun| (lun.tree, lun.mapped_blocks)) else {
+            return;
+        };
+        let discards = entries.iter().all(|entry| entry.is_unmapped());
+        let growth = if discards && entries.len() == FANOUT {
+            self.pages.remove_leaf(&mut tree, place.leaf)
+        } else {
+            self.pages.update(&mut tree, place.leaf, place.at, entries)
+        };
+        self.luns.set_map(slot, tree, mapped_blocks.saturating_add_signed(growth));
     }
 
     /// Adds the records of a change of a map to the log. True if the writer of the log should be woken.
     pub(crate) fn log_update(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) -> bool {
-        self.log_runs(place, entries, |first, block, checks| Record::Write { lun: slot, first, block, checks }, slot)
+        self.log_updates(slot, &[(place, entries)])
+    }
+
+    /// The same for changes that were made as one: after a crash there are all of them or none.
+    pub(crate) fn log_updates(&mut self, slot: LunSlot, parts: &[(LeafPlace, &[Entry])]) -> bool {
+        for (place, entries) in parts {
+            let mapped = |first, block, checks| Record::Write { lun: slot, first, block, checks };
+            self.add_runs(*place, entries, mapped, slot);
+        }
+        self.log.seal_if_full()
     }
 
     /// The same for blocks that other places refer to already.
     pub(crate) fn log_sharing(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) -> bool {
-        self.log_runs(place, entries, |first, block, checks| Record::Share { lun: slot, first, block, checks }, slot)
+        let mapped = |first, block, checks| Record::Share { lun: slot, first, block, checks };
+        self.add_runs(place, entries, mapped, slot);
+        self.log.seal_if_full()
     }
 
-    fn log_runs(
+    /// Adds a record for each run of neighbours. All of them go into one batch.
+    fn add_runs(
         &mut self,
         place: LeafPlace,
         entries: &[Entry],
         mapped: impl Fn(u64, u64, Vec<u32>) -> Record,
         slot: LunSlot,
-    ) -> bool {
-        let mut wake = false;
+    ) {
         let mut rest = entries;
         let mut first = place.block();
         while let Some(head) = rest.first() {
@@ -118,11 +163,10 @@ impl State {
             } else {
                 mapped(first, head.block(), rest[..run].iter().map(|entry| entry.check()).collect())
             };
-            wake |= self.log.append(&record);
+            self.log.add(&record);
             rest = &rest[run..];
             first += u64::try_from(run).expect("at most a leaf");
         }
-        wake
     }
 
     /// Makes an empty LUN in a slot that was taken for it. False if its length is impossible.
@@ -143,7 +187,7 @@ impl State {
         if lun.length == length {
             return Some(Updated::Unchanged);
         }
-        if levels > tree.levels && !self.pages.stock_spare(faults)? {
+        if levels > tree.levels && !self.pages.stock_spare(1, faults)? {
             return Some(Updated::Full);
         }
         self.pages.raise(&mut tree, levels);

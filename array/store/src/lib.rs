@@ -46,6 +46,7 @@ mod map;
 mod media;
 mod moving;
 mod page;
+mod pair;
 mod pool;
 mod read_cache;
 mod reading;

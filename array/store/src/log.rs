@@ -123,7 +123,18 @@ impl Log {
 
     /// Adds a record. True if a batch became full, which the writer of batches should be told.
     pub(crate) fn append(&mut self, record: &Record) -> bool {
+        self.add(record);
+        self.seal_if_full()
+    }
+
+    /// Adds one of several records that are to be durable together: no batch ends until [`seal_if_full`](Self::seal_if_full), as long as the pool's
+    /// lock is held.
+    pub(crate) fn add(&mut self, record: &Record) {
         record.encode(&mut self.pending);
+    }
+
+    /// Makes a batch of what was added if that is enough for one. True if it was, which the writer of batches should be told.
+    pub(crate) fn seal_if_full(&mut self) -> bool {
         let full = self.pending.len() >= self.payload_max();
         if full {
             self.seal();

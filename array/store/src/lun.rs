@@ -18,6 +18,8 @@ use crate::lun_table::LunEntry;
 use crate::map::Leaf;
 use crate::media::ReadPart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
+use crate::pair::{ATOMIC_BYTES_MAX, PairWrite};
+use crate::reading::leaves_of;
 use crate::record::LunSlot;
 use crate::sharing::PinnedLun;
 use crate::state::{PageError, Refusal, Shared, State};
@@ -84,24 +86,43 @@ impl StoreLun {
         let mut buffer = AlignedBuffer::of_len(index((blocks.end - blocks.start) * BLOCK_LEN));
         let reader = self.shared.reader(self.slot);
         let mut kept = Vec::with_capacity(index(blocks.end - blocks.start));
-        let mut from = blocks.start;
-        while from < blocks.end {
-            let place = LeafPlace::of(from);
-            let end = blocks.end.min((place.leaf + 1) * FANOUT_LEN);
-            let entries =
-                self.look_up(place, index(end - from)).map_err(|error| self.first_damaged(error, bytes, from))?;
+        let mut together = self.look_up_together(bytes, &blocks);
+        for (place, count) in leaves_of(&blocks) {
+            let from = place.block();
+            let entries = match &mut together {
+                Some(entries) => entries.drain(..count).collect::<Vec<_>>(),
+                // Leaf by leaf, which tells which one it is that cannot be looked up.
+                None => self.look_up(place, count).map_err(|error| self.first_damaged(error, bytes, from))?,
+            };
             self.note_if_scattered(from, &entries);
-            let part = index((from - blocks.start) * BLOCK_LEN)..index((end - blocks.start) * BLOCK_LEN);
-            self.fetch(&entries, &mut buffer[part])
+            let start = index((from - blocks.start) * BLOCK_LEN);
+            self.fetch(&entries, &mut buffer[start..start + count * BLOCK_BYTES])
                 .map_err(|at| LunError::Damaged { at: Self::lba_of(bytes, from + at) })?;
             kept.extend(entries);
-            from = end;
         }
         let content = buffer.freeze();
         self.shared.read_cache.keep(&kept, &content);
         drop(reader);
         let start = index(bytes.start - blocks.start * BLOCK_LEN);
         Ok(content.slice(start..start + index(bytes.end - bytes.start)))
+    }
+
+    /// What consecutive blocks refer to at one instant, so that of a write to several leaves all is found or nothing. `None` if anything is not as it
+    /// should be.
+    fn look_up_together(&self, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Vec<Entry>> {
+        let looked_up = self.shared.with_pages(|state, faults| {
+            let Ok(lun) = self.entry_until(state, bytes) else { return Some(None) };
+            let tree = lun.tree;
+            let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
+            for (place, count) in leaves_of(blocks) {
+                // If one is missing, the others are looked for, too, so that all that are come together.
+                if let Some(leaf) = state.pages.leaf(&tree, place.leaf, faults) {
+                    entries.extend((place.at..place.at + count).map(|at| leaf.entry(at)));
+                }
+            }
+            faults.is_empty().then_some(Some(entries))
+        });
+        looked_up.ok().flatten()
     }
 
     /// The first blocks that are all mapped or all not, looked at leaf by leaf.
@@ -261,6 +282,9 @@ impl StoreLun {
     }
 
     async fn write_bytes(&self, mut bytes: Range<u64>, mut data: Bytes) -> Result<(), LunError> {
+        if let Some(pair) = PairWrite::of(&bytes, &data) {
+            return self.write_pair(pair).await;
+        }
         while bytes.start < bytes.end {
             let leaf_end = (bytes.start / (FANOUT_LEN * BLOCK_LEN) + 1) * FANOUT_LEN * BLOCK_LEN;
             let part = bytes.start..bytes.end.min(leaf_end);
@@ -269,6 +293,18 @@ impl StoreLun {
             self.write_leaf(LeafWrite { bytes: part, data }).await?;
         }
         Ok(())
+    }
+
+    async fn write_pair(&self, pair: PairWrite) -> Result<(), LunError> {
+        let blocks = pair.blocks();
+        let attempt = |this: Self| {
+            let pair = pair.clone();
+            async move {
+                let written = blocking(move || pair.run(&this)).await?;
+                Ok((written == Written::Done).then_some(()))
+            }
+        };
+        self.with_space(blocks, attempt).await
     }
 
     /// Unmaps blocks of one leaf; the block where the next thing to unmap can be, or `None` if copying a shared map page needs
@@ -347,6 +383,10 @@ impl Lun for StoreLun {
 
     fn block_count(&self) -> BlockCount {
         self.length()
+    }
+
+    fn atomic_blocks(&self) -> BlockCount {
+        BlockCount(ATOMIC_BYTES_MAX / LOGICAL_LEN)
     }
 
     fn space(&self) -> SpaceLevel {

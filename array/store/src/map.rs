@@ -105,29 +105,32 @@ impl Pages {
         Self { cache, space, spare: Vec::new(), spare_copies: Vec::new() }
     }
 
-    /// Takes blocks in advance. `None` if a fault was added, false if the pool is full to the last block.
-    pub(crate) fn stock_spare(&mut self, faults: &mut Faults) -> Option<bool> {
-        let pages = Self::stock(&mut self.spare, &mut self.space, &mut self.cache, Purpose::Map, faults);
-        let copies = Self::stock(&mut self.spare_copies, &mut self.space, &mut self.cache, Purpose::MapCopy, faults);
+    /// Takes blocks in advance, enough for changes of so many leaves. `None` if a fault was added, false if the pool is full to the last block.
+    pub(crate) fn stock_spare(&mut self, leaves: usize, faults: &mut Faults) -> Option<bool> {
+        let want = leaves * PATH_LEN_MAX;
+        let (spare, copies) = (&mut self.spare, &mut self.spare_copies);
+        let pages = Self::stock(want, spare, &mut self.space, &mut self.cache, Purpose::Map, faults);
+        let copies = Self::stock(want, copies, &mut self.space, &mut self.cache, Purpose::MapCopy, faults);
         Some(pages? && copies?)
     }
 
     fn stock(
+        want: usize,
         spare: &mut Vec<u64>,
         space: &mut Space,
         cache: &mut Cache,
         purpose: Purpose,
         faults: &mut Faults,
     ) -> Option<bool> {
-        if spare.len() < PATH_LEN_MAX {
-            spare.extend(space.claim(cache, purpose, 4 * PATH_LEN_MAX, faults)?);
-            if spare.len() < PATH_LEN_MAX {
-                spare.extend(space.claim(cache, purpose, PATH_LEN_MAX - spare.len(), faults)?);
+        if spare.len() < want {
+            spare.extend(space.claim(cache, purpose, want.max(4 * PATH_LEN_MAX), faults)?);
+            if spare.len() < want {
+                spare.extend(space.claim(cache, purpose, want - spare.len(), faults)?);
             }
         }
         let before = faults.len();
         space.touch_all(cache, spare, faults);
-        (faults.len() == before).then_some(spare.len() >= PATH_LEN_MAX)
+        (faults.len() == before).then_some(spare.len() >= want)
     }
 
     fn page(&mut self, page: PageRef, level: u8, faults: &mut Faults) -> Option<Arc<Page>> {

@@ -1,6 +1,7 @@
 //! Reads whose map pages are in memory, of data that is in memory too or on a medium that needs no thread for a read.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::AlignedBuffer;
@@ -10,7 +11,7 @@ use crate::changes::LeafPlace;
 use crate::lun::StoreLun;
 use crate::map::Leaf;
 use crate::media::Reading;
-use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, index};
+use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, index};
 use crate::space::Faults;
 use crate::state::State;
 
@@ -69,11 +70,20 @@ impl StoreLun {
     /// What blocks refer to, if that can be said without the pool's lock.
     fn entries_in_view(&self, blocks: &Range<u64>) -> Option<Vec<Entry>> {
         let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
+        let mut before = Vec::new();
         for (place, count) in leaves_of(blocks) {
             let page = self.shared.views.get(self.leaf_of(place.leaf))?;
             entries.extend((place.at..place.at + count).map(|at| page.entry(at)));
+            if entries.len() < entries.capacity() {
+                before.push((place.leaf, page));
+            }
         }
-        Some(entries)
+        // The leaves were looked at one after the other. If each is still as it was when the next was looked at, nothing was written to both in between
+        // as one.
+        let is_still = |(leaf, page): (u64, Arc<Page>)| {
+            self.shared.views.get(self.leaf_of(leaf)).is_some_and(|now| Arc::ptr_eq(&now, &page))
+        };
+        before.into_iter().all(is_still).then_some(entries)
     }
 
     /// What blocks refer to, if all their leaves are in memory and the LUN still reaches that far.
@@ -94,7 +104,7 @@ impl StoreLun {
 }
 
 /// The parts of consecutive blocks that lie in one leaf each, and how many blocks these are.
-fn leaves_of(blocks: &Range<u64>) -> impl Iterator<Item = (LeafPlace, usize)> {
+pub(crate) fn leaves_of(blocks: &Range<u64>) -> impl Iterator<Item = (LeafPlace, usize)> {
     let Range { start: mut from, end } = *blocks;
     std::iter::from_fn(move || {
         let place = LeafPlace::of(from);

@@ -140,7 +140,7 @@ impl LeafWrite {
     }
 
     /// Takes blocks for data, but none of those that map pages may need. `None` if there are not so many.
-    fn claim(&self, lun: &StoreLun, want: usize) -> Result<Option<Vec<u64>>, LunError> {
+    pub(crate) fn claim(&self, lun: &StoreLun, want: usize) -> Result<Option<Vec<u64>>, LunError> {
         let claimed = lun.shared.with_pages(|state, faults| {
             if let Err(gone) = lun.entry(state) {
                 return Some(Err(gone));
@@ -160,7 +160,7 @@ impl LeafWrite {
     }
 
     /// Writes the pieces to the claimed blocks, neighbours as one part, and all parts at the same time; the entries of all blocks.
-    fn store(&self, lun: &StoreLun, pieces: &[Piece], claimed: &[u64]) -> Result<Vec<Entry>, LunError> {
+    pub(crate) fn store(&self, lun: &StoreLun, pieces: &[Piece], claimed: &[u64]) -> Result<Vec<Entry>, LunError> {
         let mut claimed = claimed.iter();
         let mut entries = Vec::with_capacity(pieces.len());
         let mut runs: Vec<(u64, Range<usize>)> = Vec::new();

@@ -30,6 +30,8 @@ mod model;
 #[path = "../images/ordeal.rs"]
 mod ordeal;
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod reading;

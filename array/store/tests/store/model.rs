@@ -186,11 +186,17 @@ impl World {
 
     async fn write(&mut self, lun: u8, window: u8, at: u16, count: u8, zeros: bool) -> bool {
         let Some(lun) = pick(&self.model, lun) else { return false };
-        let range = sectors(self.model.luns[&lun].0, window, at, count);
+        let length = self.model.luns[&lun].0;
+        let mut range = sectors(length, window, at, count);
+        if count.is_multiple_of(2) {
+            range = range.start / 8 * 8..range.end.next_multiple_of(8).min(length);
+        }
         self.stamps += 1;
         let stamp = if zeros { 0 } else { self.stamps };
         let data: Vec<u8> = range.clone().flat_map(|number| sector(stamp, number)).collect();
-        for part in leaves(range.clone()) {
+        // What is of whole blocks, and not too long, is never seen in parts.
+        let is_whole = range.start.is_multiple_of(8) && range.end.is_multiple_of(8);
+        for part in if is_whole { vec![range.clone()] } else { leaves(range.clone()) } {
             self.set(lun, part, stamp);
         }
         self.pool.open(lun).unwrap().write(Lba(range.start), Bytes::from(data)).await.unwrap();
