@@ -2,18 +2,37 @@
 //! meanwhile; see [`super::ranges`].
 
 use bytes::Bytes;
-use lunshadow_lun::{LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
+use lunshadow_lun::{LOGICAL_BLOCK_BYTES, Lba, LunHandle, PHYSICAL_BLOCK_BYTES};
+use lunshadow_scsi::vpd::AtomicLimits;
 use lunshadow_scsi::{AdditionalSense, BlockRange, Sense, SenseKey};
 
-use super::medium::{BLOCK_BYTES, Kind, Operation, blocks, check_range, range_of, report, start_transfer, written};
+use super::medium::{
+    BLOCK_BYTES, Kind, Operation, TRANSFER_BLOCKS_MAX, blocks, check_range, range_of, report, start_transfer, written,
+};
+use super::read_write;
 use super::unit::Disk;
 use super::{illegal_request, invalid_field};
 
 /// MAXIMUM COMPARE AND WRITE LENGTH: what the byte in the CDB counts.
 pub(super) const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = u8::MAX;
 
-/// What WRITE ATOMIC writes: a physical block.
-pub(super) const ATOMIC_BLOCKS: u32 = PHYSICAL_BLOCK_BYTES / LOGICAL_BLOCK_BYTES;
+/// What WRITE ATOMIC begins at a multiple of, and writes a multiple of: a physical block.
+const ATOMIC_GRANULARITY_BLOCKS: u32 = PHYSICAL_BLOCK_BYTES / LOGICAL_BLOCK_BYTES;
+
+/// What WRITE ATOMIC can do on a LUN: as much as storage writes as one. There are no boundaries within a command.
+pub(super) fn atomic_limits(lun: &LunHandle) -> AtomicLimits {
+    let transfer_max = u32::try_from(lun.atomic_blocks().0).unwrap_or(u32::MAX).min(TRANSFER_BLOCKS_MAX);
+    AtomicLimits {
+        transfer_max: transfer_max - transfer_max % ATOMIC_GRANULARITY_BLOCKS,
+        alignment: ATOMIC_GRANULARITY_BLOCKS,
+        granularity: ATOMIC_GRANULARITY_BLOCKS,
+        bounded_transfer_max: 0,
+        boundary_max: 0,
+    }
+}
+
+/// TRANSFER LENGTH of WRITE ATOMIC (16) has two bytes.
+const _: () = assert!(TRANSFER_BLOCKS_MAX <= 0xffff);
 
 impl Operation {
     pub(super) fn compare_and_write(disk: Disk, lba: u64, block_count: u8, fua: bool) -> Result<Self, Sense> {
@@ -22,7 +41,7 @@ impl Operation {
         Ok(Self { disk, kind: Kind::CompareAndWrite { at, blocks, fua } })
     }
 
-    /// The same as WRITE: storage writes a physical block whole or not at all. Nothing longer is, nor what lies in two of them.
+    /// The same as WRITE within the limits of page 0xB0, since storage then writes all of it or nothing; but it is not done with a part of the data.
     pub(super) fn write_atomic(
         disk: Disk,
         lba: u64,
@@ -34,13 +53,14 @@ impl Operation {
         if boundary != 0 {
             return Err(invalid_field(10));
         }
-        if blocks != 0 && blocks != ATOMIC_BLOCKS {
+        let limits = atomic_limits(&disk.lun);
+        if blocks > limits.transfer_max || !blocks.is_multiple_of(limits.granularity) {
             return Err(invalid_field(12));
         }
-        if !lba.is_multiple_of(u64::from(ATOMIC_BLOCKS)) {
+        if !lba.is_multiple_of(u64::from(limits.alignment)) {
             return Err(invalid_field(2));
         }
-        Ok(Self { disk, kind: Kind::Write { at, blocks, fua } })
+        Ok(Self { disk, kind: Kind::WriteAtomic { at, blocks, fua } })
     }
 
     pub(super) fn or_write(disk: Disk, range: BlockRange, fua: bool) -> Result<Self, Sense> {
@@ -69,6 +89,14 @@ pub(super) async fn compare_and_write(disk: &Disk, at: Lba, count: u32, fua: boo
     }
     disk.lun.write(at, new).await.map_err(|error| report(&disk.lun, &error))?;
     written(disk, fua).await
+}
+
+pub(super) async fn write_atomic(disk: &Disk, at: Lba, count: u32, fua: bool, data: Bytes) -> Result<(), Sense> {
+    if data.len() < count as usize * BLOCK_BYTES {
+        // A part of it is what must not be written.
+        return Err(illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB));
+    }
+    read_write::write(disk, at, data, fua).await
 }
 
 pub(super) async fn or_write(disk: &Disk, at: Lba, count: u32, fua: bool, data: &[u8]) -> Result<(), Sense> {

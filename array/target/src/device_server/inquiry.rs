@@ -3,12 +3,12 @@
 use lunshadow_control::{Association, CodeSet, Designator, DesignatorKind};
 use lunshadow_lun::{LunHandle, PRODUCT, REVISION, VENDOR, identity_of};
 use lunshadow_scsi::vpd::{
-    AtomicLimits, BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, ExtendedInquiry,
-    LogicalBlockProvisioning, ProvisioningType, SupportedPages, UnitSerialNumber, page,
+    BlockDeviceCharacteristics, BlockLimits, DeviceIdentification, ExtendedInquiry, LogicalBlockProvisioning,
+    ProvisioningType, SupportedPages, UnitSerialNumber, page,
 };
 use lunshadow_scsi::{Sense, StandardInquiry, version_descriptor};
 
-use super::atomic::{ATOMIC_BLOCKS, COMPARE_AND_WRITE_BLOCKS_MAX};
+use super::atomic::{COMPARE_AND_WRITE_BLOCKS_MAX, atomic_limits};
 use super::extended_copy::third_party_copy;
 use super::log::THRESHOLD_EXPONENT;
 use super::medium::TRANSFER_BLOCKS_MAX;
@@ -33,7 +33,7 @@ pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Resul
         }
         (page::EXTENDED_INQUIRY, Unit::Disk(_)) => EXTENDED.to_bytes(peripheral),
         (page::THIRD_PARTY_COPY, Unit::Disk(_)) => third_party_copy().to_bytes(peripheral),
-        (page::BLOCK_LIMITS, Unit::Disk(_)) => BLOCK_LIMITS.to_bytes(peripheral),
+        (page::BLOCK_LIMITS, Unit::Disk(disk)) => block_limits(&disk.lun).to_bytes(peripheral),
         (page::BLOCK_DEVICE_CHARACTERISTICS, Unit::Disk(_)) => CHARACTERISTICS.to_bytes(peripheral),
         (page::LOGICAL_BLOCK_PROVISIONING, Unit::Disk(_)) => PROVISIONING.to_bytes(peripheral),
         _ => return Err(invalid_field(2)),
@@ -62,28 +62,23 @@ const fn pages(unit: &Unit) -> &'static [u8] {
 const EXTENDED: ExtendedInquiry =
     ExtendedInquiry { task_attributes: (true, true, true), volatile_cache: true, nexus_wide_clear: true };
 
-const BLOCK_LIMITS: BlockLimits = BlockLimits {
-    write_same_nonzero: true,
-    compare_and_write_max: COMPARE_AND_WRITE_BLOCKS_MAX,
-    // A physical block.
-    transfer_granularity: 8,
-    transfer_max: TRANSFER_BLOCKS_MAX,
-    transfer_optimal: 0,
-    prefetch_max: 0,
-    unmap_blocks_max: UNMAP_BLOCKS_MAX,
-    unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX,
-    unmap_granularity: UNMAP_GRANULARITY_BLOCKS,
-    unmap_alignment: Some(0),
-    write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
-    // A physical block and nothing else.
-    atomic: AtomicLimits {
-        transfer_max: ATOMIC_BLOCKS,
-        alignment: ATOMIC_BLOCKS,
-        granularity: ATOMIC_BLOCKS,
-        bounded_transfer_max: 0,
-        boundary_max: 0,
-    },
-};
+fn block_limits(lun: &LunHandle) -> BlockLimits {
+    BlockLimits {
+        write_same_nonzero: true,
+        compare_and_write_max: COMPARE_AND_WRITE_BLOCKS_MAX,
+        // A physical block.
+        transfer_granularity: 8,
+        transfer_max: TRANSFER_BLOCKS_MAX,
+        transfer_optimal: 0,
+        prefetch_max: 0,
+        unmap_blocks_max: UNMAP_BLOCKS_MAX,
+        unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX,
+        unmap_granularity: UNMAP_GRANULARITY_BLOCKS,
+        unmap_alignment: Some(0),
+        write_same_max: u64::from(WRITE_SAME_BLOCKS_MAX),
+        atomic: atomic_limits(lun),
+    }
+}
 
 const CHARACTERISTICS: BlockDeviceCharacteristics = BlockDeviceCharacteristics {
     rotation_rate: BlockDeviceCharacteristics::SOLID_STATE,

@@ -39,6 +39,7 @@ pub(super) enum Kind {
     WriteAndVerify { at: Lba, blocks: u32, check: ByteCheck },
     Verify { at: Lba, blocks: u32, check: ByteCheck },
     CompareAndWrite { at: Lba, blocks: u32, fua: bool },
+    WriteAtomic { at: Lba, blocks: u32, fua: bool },
     Or { at: Lba, blocks: u32, fua: bool },
     WriteSame { at: Lba, blocks: u32, no_data_out: bool },
     PreFetch { at: Lba, blocks: u32 },
@@ -66,6 +67,7 @@ impl Operation {
         match &self.kind {
             Kind::Write { blocks, .. }
             | Kind::WriteAndVerify { blocks, .. }
+            | Kind::WriteAtomic { blocks, .. }
             | Kind::Or { blocks, .. }
             | Kind::Verify { blocks, check: ByteCheck::Blocks, .. } => blocks * LOGICAL_BLOCK_BYTES,
             Kind::CompareAndWrite { blocks, .. } => 2 * blocks * LOGICAL_BLOCK_BYTES,
@@ -91,7 +93,13 @@ impl Operation {
     /// Whether the initiator has to offer exactly the data-out that the command takes. Where the CDB's count of blocks is not the
     /// length of the data-out, another length means that the two ends understand the command differently.
     pub(super) fn takes_exactly(&self) -> bool {
-        matches!(self.kind, Kind::CompareAndWrite { .. } | Kind::WriteSame { no_data_out: false, .. } | Kind::Or { .. })
+        matches!(
+            self.kind,
+            Kind::CompareAndWrite { .. }
+                | Kind::WriteAtomic { .. }
+                | Kind::WriteSame { no_data_out: false, .. }
+                | Kind::Or { .. }
+        )
     }
 
     /// Whether what the command begins goes on by itself, so that nobody has to wait for it once the command is not wanted.
@@ -123,6 +131,7 @@ impl Operation {
             Kind::ExtendedCopy(copy) => return copy.run(&data_out).await,
             Kind::Sanitize(sanitize) => return sanitize.run(disk, &data_out).await,
             Kind::Write { at, fua, .. } => read_write::write(&disk, at, data_out, fua).await,
+            Kind::WriteAtomic { at, blocks, fua } => atomic::write_atomic(&disk, at, blocks, fua, data_out).await,
             Kind::WriteAndVerify { at, blocks, check } => {
                 read_write::write_and_verify(&disk, at, blocks, check, data_out).await
             }

@@ -151,7 +151,7 @@ async fn compare_and_write_writes_only_what_it_found() {
 }
 
 #[tokio::test]
-async fn write_atomic_writes_a_physical_block_and_nothing_else() {
+async fn write_atomic_writes_whole_physical_blocks_as_far_as_storage_writes_as_one() {
     let bench = Bench::new().await;
     let limits = bench.data(DISK, Command::Inquiry { page: Some(page::BLOCK_LIMITS), allocation_len: 255 }).await;
     let limits = BlockLimits::parse(&limits).expect("the page").atomic;
@@ -172,6 +172,26 @@ async fn write_atomic_writes_a_physical_block_and_nothing_else() {
     for (command, expected) in refused {
         assert_eq!(bench.ask(DISK, command).await, expected, "{command:?}");
     }
+    // Storage that writes more as one.
+    for (blocks, expected) in [(2048, 2048), (29, 24), (1 << 40, TRANSFER_BLOCKS_MAX)] {
+        bench.controls.atomic_blocks.store(blocks, Ordering::Relaxed);
+        let limits = bench.data(DISK, Command::Inquiry { page: Some(page::BLOCK_LIMITS), allocation_len: 255 }).await;
+        let limits = BlockLimits::parse(&limits).expect("the page").atomic;
+        assert_eq!((limits.transfer_max, limits.alignment, limits.granularity), (expected, 8, 8));
+        assert_eq!((limits.bounded_transfer_max, limits.boundary_max), (0, 0));
+        let too_long = u16::try_from(expected + 8).expect("it is short");
+        if u64::from(too_long) <= LUN_BLOCKS {
+            assert_eq!(bench.ask(DISK, atomic(0, 0, too_long)).await, invalid_field(FieldPointer::byte(12)));
+        }
+    }
+    bench.controls.atomic_blocks.store(2048, Ordering::Relaxed);
+    assert_eq!(bench.run(DISK, atomic(24, 0, 24), vec![7; 24 * 512]).await, Completion::good());
+    assert_eq!(bench.data(DISK, read(24, 24)).await, vec![7; 24 * 512]);
+    assert_eq!(bench.ask(DISK, atomic(24, 0, 23)).await, invalid_field(FieldPointer::byte(12)));
+    // With less data than that nothing is written.
+    let short = bench.run(DISK, atomic(24, 0, 24), vec![8; 8 * 512]).await;
+    assert_eq!(short, illegal(AdditionalSense::INVALID_FIELD_IN_CDB));
+    assert_eq!(bench.data(DISK, read(24, 24)).await, vec![7; 24 * 512]);
 }
 
 #[tokio::test]
@@ -182,6 +202,7 @@ async fn another_amount_of_data_than_the_command_takes_is_refused() {
         (Command::CompareAndWrite { lba: 0, block_count: 0, fua: false }, 0),
         (write_same(range(0, 8), false), 512),
         (Command::OrWrite { range: long(0, 2), fua: false }, 1024),
+        (Command::WriteAtomic { lba: 0, boundary: 0, block_count: 0, fua: false }, 0),
     ];
     for (command, takes) in commands {
         for offered in [0, 256, 512, 1024, 2048] {

@@ -14,6 +14,9 @@ use crate::memory::MemoryLun;
 pub(crate) struct Controls {
     /// Every request fails with this.
     pub(crate) failure: Mutex<Option<fn() -> LunError>>,
+    /// Each read takes one of these before it is done.
+    pub(crate) reads: Semaphore,
+    pub(crate) reads_begun: Semaphore,
     /// Each write takes one of these before it is done.
     pub(crate) writes: Semaphore,
     pub(crate) writes_begun: Semaphore,
@@ -27,6 +30,8 @@ pub(crate) struct Controls {
     pub(crate) holes: Mutex<Vec<std::ops::Range<u64>>>,
     /// Whether contents can be kept.
     pub(crate) pins: AtomicBool,
+    /// How long a write can be that is made as one.
+    pub(crate) atomic_blocks: AtomicU64,
 }
 
 pub(crate) struct FaultyLun {
@@ -35,10 +40,12 @@ pub(crate) struct FaultyLun {
 }
 
 impl FaultyLun {
-    /// A LUN whose writes go through, and what controls it.
+    /// A LUN whose reads and writes go through, and what controls it.
     pub(crate) fn new(lun: MemoryLun) -> (Self, Arc<Controls>) {
         let controls = Arc::new(Controls {
             failure: Mutex::new(None),
+            reads: Semaphore::new(Semaphore::MAX_PERMITS),
+            reads_begun: Semaphore::new(0),
             writes: Semaphore::new(Semaphore::MAX_PERMITS),
             writes_begun: Semaphore::new(0),
             writes_done: AtomicU64::new(0),
@@ -48,6 +55,7 @@ impl FaultyLun {
             usage: Mutex::new(None),
             holes: Mutex::default(),
             pins: AtomicBool::new(true),
+            atomic_blocks: AtomicU64::new(8),
         });
         (Self { lun, controls: controls.clone() }, controls)
     }
@@ -69,6 +77,10 @@ impl Lun for FaultyLun {
 
     fn block_count(&self) -> BlockCount {
         BlockCount(self.lun.block_count().0 + self.controls.growth.load(Ordering::Relaxed))
+    }
+
+    fn atomic_blocks(&self) -> BlockCount {
+        BlockCount(self.controls.atomic_blocks.load(Ordering::Relaxed))
     }
 
     fn space(&self) -> SpaceLevel {
@@ -93,6 +105,8 @@ impl Lun for FaultyLun {
 
     async fn read(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
         self.check()?;
+        self.controls.reads_begun.add_permits(1);
+        self.controls.reads.acquire().await.expect("it is never closed").forget();
         self.lun.read(at, count).await
     }
 
