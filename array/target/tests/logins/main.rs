@@ -1,7 +1,9 @@
-//! Logins without end, and logins that fail at every stage: nothing of them stays.
+//! Logins without end, logins that fail at every stage, and sessions that are cut off everywhere: nothing of them stays.
 //!
 //! `LUNSHADOW_LOGINS` is how many there are.
 
+#[cfg(test)]
+mod cuts;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of the target use the rest")]
 #[path = "../target/faulty.rs"]
@@ -30,6 +32,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
+    use crate::cuts::cut_everywhere;
     use crate::peer::{Array, Peer, login};
 
     #[global_allocator]
@@ -46,7 +49,7 @@ mod tests {
     }
 
     /// Waits until the target has noticed that nobody is there, and memory is below a bound.
-    async fn settled(array: &Array, bound_bytes: usize) {
+    pub(crate) async fn settled(array: &Array, bound_bytes: usize) {
         let begin = Instant::now();
         while array.target.sessions() > 0 || ALLOCATOR.allocated() > bound_bytes {
             assert!(
@@ -150,11 +153,20 @@ mod tests {
         array.peer("one").await;
     }
 
+    async fn cut_sessions_off_everywhere(array: &Array) {
+        settled(array, usize::MAX).await;
+        let before_bytes = ALLOCATOR.allocated();
+        let cuts = cut_everywhere(array).await;
+        assert!(cuts > 100, "{cuts} cuts");
+        settled(array, before_bytes + SLACK_BYTES).await;
+    }
+
     /// One after the other: they share their memory.
     #[tokio::test]
     async fn logins_leave_nothing_behind() {
         let array = Array::new(Limits::default()).await;
         come_and_go_without_end(&array).await;
         cut_off_everywhere(&array).await;
+        cut_sessions_off_everywhere(&array).await;
     }
 }

@@ -50,3 +50,7 @@ mod replay;
 mod reservations_over_tcp;
 #[cfg(test)]
 mod sanitize;
+#[cfg(test)]
+mod stalls;
+#[cfg(test)]
+mod troubled;
