@@ -34,6 +34,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
             Pdu::new(header, data_in.slice(start..start + slice.length as usize))
         })
         .collect();
+    // RFC 7143 §11.4.7 MUST: a SCSI Response with CHECK CONDITION has the sense data of its command.
     if status != Status::GOOD || sent_len == 0 {
         let header = ScsiResponse {
             flags: FINAL | residual.flags(),

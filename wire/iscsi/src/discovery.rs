@@ -155,6 +155,8 @@ impl TargetTextExchange {
 
     fn respond(&mut self, request: &TextRequest) -> Pdu {
         let (text, more) = self.portions.next_portion(self.response_bytes_max);
+        // RFC 7143 §11.11.1 MUST: a Text Response has the reserved Target Transfer Tag if it is the last, and another if it is not.
+        // RFC 7143 §11.11.2 MUST: a Text Response with the C bit has no F bit.
         let (flags, ttt) = if more { (CONTINUE, self.ttt) } else { (FINAL, RESERVED_TAG) };
         let header = TextResponse { flags, itt: request.itt, ttt, ..TextResponse::default() };
         Pdu::new(header, text)

@@ -61,6 +61,8 @@ fn log_in(initiator: InitiatorLoginConfig, target: TargetLoginConfig) -> (Negoti
             other => unreachable!("the login should go on or be complete: {other:?}"),
         };
         assert!(response.data.len() <= 8192);
+        let header = response.bhs.view::<LoginResponse>().expect("a login response");
+        assert_eq!(header.version_active, 0, "there is one version");
         match (initiator.handle(&response).expect("a sound response"), at_target) {
             (InitiatorStep::Send(next), None) => request = next,
             (InitiatorStep::Complete(at_initiator), Some(at_target)) => return (*at_initiator, *at_target),
@@ -69,6 +71,7 @@ fn log_in(initiator: InitiatorLoginConfig, target: TargetLoginConfig) -> (Negoti
     }
 }
 
+// RFC 7143 §11.13.2 MUST: all Login Responses of a login have the same Version-active.
 // RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
 #[test]
 fn both_ends_agree_on_a_plain_session() {
@@ -335,7 +338,7 @@ fn something_else_than_a_login_is_no_login() {
     assert!(matches!(step, TargetStep::Refused { status: LoginStatus::INVALID_DURING_LOGIN, .. }), "{step:?}");
 }
 
-// RFC 7143 §11.13.2 MUST: a Login Response with the C bit has no T bit.
+// RFC 7143 §11.13.7 MUST: a Login Response with the C bit has no T bit.
 #[test]
 fn long_text_goes_on_in_further_pdus() {
     // Unknown keys come back longer than they went: 500 of them take more than one response.

@@ -100,6 +100,7 @@ fn exchange(bytes_max: usize) -> (TextKeys, usize) {
         let header = response.bhs.view::<TextResponse>().expect("a text response");
         assert_eq!(header.itt, Tag::new(3));
         assert_eq!(header.ttt.is_reserved(), header.is_final());
+        assert!(!(header.is_continued() && header.is_final()), "{header:?}");
         match asking.handle(header, &response.data).expect("sound") {
             Ok(keys) => return (keys, round),
             Err(follow_up) => {
@@ -111,6 +112,8 @@ fn exchange(bytes_max: usize) -> (TextKeys, usize) {
     unreachable!("the loop has no end")
 }
 
+// RFC 7143 §11.11.1 MUST: a Text Response has the reserved Target Transfer Tag if it is the last, and another if it is not.
+// RFC 7143 §11.11.2 MUST: a Text Response with the C bit has no F bit.
 #[test]
 fn a_long_answer_takes_several_responses() {
     let text_bytes = target_keys(&some_targets()).encode().len();

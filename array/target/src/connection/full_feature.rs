@@ -221,6 +221,8 @@ impl<'a> FullFeature<'a> {
             Due::Burial => Err(ConnectionError::Silent),
             // In a discovery session there is nothing but text and logout (RFC 7143 4.3).
             Due::Question if self.session.is_none() => Ok(()),
+            // RFC 7143 §11.19 MUST: a NOP-In that answers no NOP-Out has the reserved Initiator Task Tag.
+            // RFC 7143 §11.19 MUST NOT: a NOP-In that answers no NOP-Out has data.
             Due::Question => {
                 let header = NopIn { itt: RESERVED_TAG, ttt: self.ttts.take(), ..NopIn::default() };
                 self.outlet.send(Pdu::bare(header), None);
@@ -386,6 +388,7 @@ impl<'a> FullFeature<'a> {
     }
 
     /// RFC 7143 11.18: a NOP-Out that wants an answer gets its data back.
+    // RFC 7143 §11.19 MUST: a NOP-In that answers a NOP-Out has the reserved Target Transfer Tag.
     // RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
     fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) {
         drop(slot);

@@ -98,9 +98,12 @@ async fn expect_question(peer: &mut Peer) -> NopIn {
     let pdu = peer.expect().await;
     let Response::NopIn(&question) = pdu.bhs.response() else { panic!("{:?} is no NOP-In", pdu.bhs) };
     assert!(question.itt.is_reserved() && !question.ttt.is_reserved(), "it wants an answer: {question:?}");
+    assert!(pdu.data.is_empty(), "there is nothing to say");
     question
 }
 
+// RFC 7143 §11.19 MUST: a NOP-In that answers no NOP-Out has the reserved Initiator Task Tag.
+// RFC 7143 §11.19 MUST NOT: a NOP-In that answers no NOP-Out has data.
 #[tokio::test]
 async fn a_silent_initiator_is_asked_whether_it_is_there() {
     let array = Array::new(Limits { probe_after: SHORT, answer_time: LONG, ..Limits::default() }).await;

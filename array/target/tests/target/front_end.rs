@@ -190,6 +190,7 @@ async fn a_new_segment_length_holds_from_then_on() {
     assert_eq!(refused.get("MaxRecvDataSegmentLength"), Some("Reject"));
 }
 
+// RFC 7143 §11.4.7 MUST: a SCSI Response with CHECK CONDITION has the sense data of its command.
 #[tokio::test]
 async fn residuals_tell_what_did_not_fit_together() {
     let array = Array::new(Limits::default()).await;
@@ -301,6 +302,7 @@ async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
     assert_eq!(array.peer("one").await.read_blocks(0, 1).await, [0; 512]);
 }
 
+// RFC 7143 §11.19 MUST: a NOP-In that answers a NOP-Out has the reserved Target Transfer Tag.
 // RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
 #[tokio::test]
 async fn a_ping_comes_back_as_far_as_it_fits() {

@@ -93,6 +93,7 @@ impl ChapSecret {
     /// If they are too few or too many.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretLengthError> {
         let bytes = bytes.into();
+        // RFC 7143 §9.2.1 MUST NOT: a login without IPsec goes on with a CHAP secret of less than 96 bits.
         if (CHAP_SECRET_BYTES_MIN..=CHAP_SECRET_BYTES_MAX).contains(&bytes.len()) {
             Ok(Self(bytes))
         } else {

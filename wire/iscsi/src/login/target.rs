@@ -300,7 +300,7 @@ impl TargetLogin {
     fn respond(&mut self, request: &LoginRequest) -> TargetStep {
         // An initiator may ask for the next stage before it has proved itself; it stays in this one then (RFC 7143 6.3.2).
         let proved = self.session.as_ref().is_some_and(|admitted| admitted.proof == Proof::Given);
-        // RFC 7143 §11.13.2 MUST: a Login Response with the C bit has no T bit.
+        // RFC 7143 §11.13.7 MUST: a Login Response with the C bit has no T bit.
         let transits = proved && request.flags & FINAL != 0 && {
             let mut probe = self.portions.clone();
             !probe.next_portion(RESPONSE_TEXT_BYTES_MAX).1
@@ -339,6 +339,7 @@ impl TargetLogin {
             _ => request.tsih,
         };
         let continued = if more { CONTINUE } else { 0 };
+        // RFC 7143 §11.13.2 MUST: all Login Responses of a login have the same Version-active.
         let header = LoginResponse {
             flags: transit_flags | continued | stage_bits(current, Stage(0)),
             isid: request.isid,
