@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: the store's tests with many more and much longer histories than CI has time for, the killed daemon, logins without end,
-//! and fuzzing.
+//! storage in trouble, and fuzzing.
 
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -41,6 +41,9 @@ pub(crate) struct SoakArgs {
     /// How many logins must leave nothing behind
     #[arg(long, default_value_t = 10_000)]
     logins: u32,
+    /// How many histories of storage that hangs, fails and is full initiators live through
+    #[arg(long, default_value_t = 200)]
+    troubles: u32,
     /// How long each fuzz target runs
     #[arg(long, default_value_t = 120)]
     fuzz_seconds: u32,
@@ -90,6 +93,12 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
     part("logins", || {
         let mut logins = cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "logins"]);
         run(logins.env("LUNSHADOW_LOGINS", arguments.logins.to_string()))
+    })?;
+    part("storage in trouble", || {
+        let mut trouble =
+            cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "target", "troubled"]);
+        trouble.env("LUNSHADOW_TROUBLE_SEED", seed.to_string());
+        run(trouble.env("LUNSHADOW_TROUBLE_SEEDS", arguments.troubles.to_string()))
     })?;
     part("states of shadow sets", || model::explore(&ModelArgs::default()))?;
     part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
