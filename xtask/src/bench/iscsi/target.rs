@@ -51,16 +51,16 @@ impl Kind {
 }
 
 /// The real daemon, with the defaults of `lunshadow serve` but for some options.
-fn ours(place: &Place, folder: &Path, under: Vec<OsString>, options: &[&'static str]) -> anyhow::Result<Daemon> {
+fn ours(place: &Place, folder: &Path, under: Vec<OsString>, serve_options: &[&'static str]) -> anyhow::Result<Daemon> {
     let capacity = format!("{}MiB", (place.lun_bytes * CAPACITY_LUNS) >> 20);
     let options = ["--size", &capacity, "--preallocate"];
     let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, 1)?;
-    let mut options = options.to_vec();
+    let mut serve_options = serve_options.to_vec();
     if !under.is_empty() {
         // valgrind does not bring back what is done by io_uring.
-        options.extend(["--io", "threads"]);
+        serve_options.extend(["--io", "threads"]);
     }
-    daemon.run_under(under, options);
+    daemon.run_under(under, serve_options);
     daemon.start()?;
     daemon.ask(&["host", "add", HOST, "--iqn", fio::INITIATOR])?;
     daemon.new_lun(LUN, &format!("{}MiB", place.lun_bytes >> 20), HOST)?;
