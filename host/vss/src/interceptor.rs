@@ -27,6 +27,12 @@ pub trait Interceptor: Send + Sync {
         self.around(method, call)
     }
 
+    /// As [`around`](Self::around), for `FillInLunInfo`, which answers with a Boolean whatever its code is.
+    fn around_fill_in(&self, call: impl FnOnce() -> (HResult, bool)) -> (HResult, bool) {
+        let answer = self.around(Method::FillInLunInfo, || Ok(call()));
+        answer.unwrap_or_else(|code| self.not_filled_in(code))
+    }
+
     /// The answer of `FillInLunInfo` where [`around`](Self::around) answered with a code.
     fn not_filled_in(&self, code: HResult) -> (HResult, bool) {
         (code, false)
@@ -44,8 +50,7 @@ impl<I: Interceptor> HardwareProvider for I {
     }
 
     fn fill_in_lun_info(&self, device: &DeviceName, lun: &mut LunInformation) -> (HResult, bool) {
-        let answer = self.around(Method::FillInLunInfo, || Ok(self.provider().fill_in_lun_info(device, lun)));
-        answer.unwrap_or_else(|code| self.not_filled_in(code))
+        self.around_fill_in(|| self.provider().fill_in_lun_info(device, lun))
     }
 
     fn begin_prepare_snapshot(
