@@ -1,4 +1,4 @@
-//! docs/conformance.md says where each statement of the contract is proved. It is made from statements.toml and from the names of the
+//! docs/conformance.md says where each statement of the contract is proved. It is made from host/conform/statements.toml and from the names of the
 //! tests in the tree, so it cannot name a test that does not exist. `LUNSHADOW_WRITE_DOCS=1` writes it anew.
 #![cfg(not(windows))]
 
@@ -23,7 +23,7 @@ provider's decisions and the array, on Linux. Nothing here was run on Windows.
 
 Levels: M, a source states it as a requirement; S, a source recommends it; I, it is inferred.
 
-This page is made from `testing/windows/statements.toml` and the tests' names; a test fails when it is stale, and
+This page is made from `host/conform/statements.toml` and the tests' names; a test fails when it is stale, and
 `LUNSHADOW_WRITE_DOCS=1 cargo test -p lunshadow-windows --test conformance` makes it anew.
 
 | Id | Level | Statement | Proved by |
@@ -120,7 +120,7 @@ fn statements_of(test: &str) -> BTreeSet<u32> {
 }
 
 fn statements() -> Vec<Statement> {
-    let path = root().join("testing/windows/statements.toml");
+    let path = root().join("host/conform/statements.toml");
     let text = std::fs::read_to_string(path).expect("the statements");
     toml::from_str::<Statements>(&text).expect("they are as this file wants them").statement
 }

@@ -29,6 +29,7 @@ const ARROWS: &[Arrows] = &[
     Arrows { from: "host/initiator", to: &["wire/*"] },
     Arrows { from: "host/coordinator", to: &["wire/*", "host/vss", "host/initiator"] },
     Arrows { from: "host/diskshadow", to: &["wire/*", "host/vss", "host/coordinator"] },
+    Arrows { from: "host/conform", to: &["wire/*", "host/vss", "host/coordinator"] },
     Arrows { from: "array/lun", to: &["wire/*"] },
     Arrows { from: "array/store", to: &["wire/*", "array/lun"] },
     Arrows { from: "array/rbd", to: &["wire/*", "array/lun"] },

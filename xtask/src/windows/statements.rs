@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 
 /// All statements, and where the tests do not reach.
-const FILE: &str = "testing/windows/statements.toml";
+const FILE: &str = "host/conform/statements.toml";
 
 /// A statement that no test under Wine is named after.
 #[derive(Debug, PartialEq, Eq)]

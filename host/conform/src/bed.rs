@@ -1,0 +1,143 @@
+//! What stands around a provider under test: hosts with their disks, an array with its objects, an event log, a clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunshadow_coordinator::disk::DiskIo;
+use lunshadow_coordinator::{Clock, Platform, VolumeName};
+use lunshadow_vss::{HardwareProvider, LunInformation};
+
+/// Why the bed could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BedError(
+    /// What, in words.
+    pub String,
+);
+
+/// How grave an event in the provider's log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gravity {
+    /// Something succeeded.
+    Information,
+    /// Somebody should look.
+    Warning,
+    /// A call failed.
+    Error,
+}
+
+/// Where a provider under test writes its events: the Application log on Windows.
+pub trait EventSink: Send + Sync {
+    /// One event, with all of its text.
+    fn event(&self, gravity: Gravity, text: &str);
+}
+
+/// What the array is made to do, one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It works.
+    Sound,
+    /// It cannot be reached.
+    Unreachable,
+    /// It says of every LUN that there is no room for a shadow copy, and cannot prepare or resync any.
+    Full,
+    /// Preparations do not come to their end.
+    Preparing,
+    /// Commits fail.
+    CommitFails,
+    /// A commit succeeds after this time.
+    CommitTakes(Duration),
+    /// Resyncs run and do not come to their end.
+    Resyncing,
+    /// Resyncs begin, and fail.
+    ResyncFails,
+}
+
+/// The objects of the array, by the serial numbers that hosts see. What is compared is compared as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Shadow LUNs that exist.
+    pub shadows: BTreeSet<String>,
+    /// LUNs that are mapped to the host of the question, sources too.
+    pub mapped: BTreeSet<String>,
+    /// How many sets are neither kept nor gone.
+    pub unfinished_sets: usize,
+}
+
+/// A host, as a coordinator finds it.
+pub struct BelowVss {
+    /// What Windows does.
+    pub platform: Arc<dyn Platform>,
+    /// Its volumes, each on a source of its own.
+    pub volumes: Vec<VolumeName>,
+    /// The clock by which the coordinator keeps its limits. It goes on by itself.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A host with the provider under test.
+pub trait TestHost: Send + Sync {
+    /// The provider, as a process that has just started and knows nothing of an earlier one.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    fn start_provider(&self, events: Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError>;
+
+    /// The LUNs that the suite may copy, as the host sees them.
+    ///
+    /// # Errors
+    /// If the host cannot see its disks.
+    fn sources(&self) -> Result<Vec<LunInformation>, BedError>;
+
+    /// The disk that is this LUN, after a rescan. `None` if the host does not see it.
+    ///
+    /// # Errors
+    /// If the host cannot look.
+    fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError>;
+
+    /// What the host itself knows of the disk that is this LUN, after a rescan.
+    ///
+    /// # Errors
+    /// If the host cannot look.
+    fn seen(&self, lun: &LunInformation) -> Result<Option<LunInformation>, BedError>;
+
+    /// Where on every source the suite may write: an offset and a length in bytes, both of whole MiB, at least 1 MiB long.
+    fn scratch(&self) -> (u64, u64);
+
+    /// What a coordinator needs to play VSS here; `None` where there is no such thing.
+    fn below_vss(&self) -> Option<BelowVss>;
+
+    /// The array's objects, with the mappings of this host.
+    ///
+    /// # Errors
+    /// If the array cannot be asked.
+    fn ledger(&self) -> Result<Ledger, BedError>;
+}
+
+/// Everything around the provider under test.
+pub trait TestBed: Send + Sync {
+    /// The host on which the suite runs.
+    fn host(&self) -> Arc<dyn TestHost>;
+
+    /// A host that may import the shadow copies of [`host`](Self::host).
+    fn importer(&self) -> Option<Arc<dyn TestHost>>;
+
+    /// A host with 64 sources, which need not be disks that it sees.
+    fn crowded_host(&self) -> Option<Arc<dyn TestHost>>;
+
+    /// The clock by which calls are measured, and by which the provider goes if the bed can give it one.
+    fn clock(&self) -> Arc<dyn Clock>;
+
+    /// Lets time pass for whoever goes by [`clock`](Self::clock): a simulated clock jumps, another one is waited for.
+    fn pass(&self, time: Duration);
+
+    /// Makes the array do something. Answers whether this bed can.
+    fn set_condition(&self, condition: Condition) -> bool;
+
+    /// Ends what a check has left behind: no shadow LUN and no unfinished set remains, and the array is [`Condition::Sound`].
+    ///
+    /// # Errors
+    /// If something remains.
+    fn clean_up(&self) -> Result<(), BedError>;
+}

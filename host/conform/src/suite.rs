@@ -1,0 +1,141 @@
+//! A run: every check, the orders, and the judges of all that was called.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::bed::TestBed;
+use crate::broken::{Breakage, Fault};
+use crate::checks::{self, Check};
+use crate::finding::{Checked, Finding, Verdict};
+use crate::judges::JUDGES;
+use crate::lab::Lab;
+use crate::orders::{self, Order};
+use crate::recorder::Sequence;
+use crate::report::{Report, StatementReport};
+use crate::statements::{Number, Statement, statements};
+
+/// What is run, and on what.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// What the provider is called in the report.
+    pub provider: String,
+    /// A fault to plant in front of it.
+    pub fault: Option<Fault>,
+    /// The statements to judge; all if it is empty.
+    pub only: BTreeSet<Number>,
+}
+
+impl Plan {
+    fn wants(&self, number: Number) -> bool {
+        self.only.is_empty() || self.only.contains(&number)
+    }
+}
+
+/// The statements that the suite has a check or a judge for.
+#[must_use]
+pub fn checked() -> BTreeSet<Number> {
+    let of_checks = checks::all().into_iter().map(|check| check.number);
+    of_checks.chain(JUDGES.map(|(number, _)| number)).chain([orders::NUMBER]).collect()
+}
+
+/// Runs the suite. `progress` hears of each statement when it is judged.
+pub fn run(bed: &Arc<dyn TestBed>, plan: &Plan, progress: &dyn Fn(&StatementReport)) -> Report {
+    let all = statements();
+    let mut run = Run { bed, plan, all: &all, progress, reports: Vec::new() };
+    // Judges of all calls need calls to judge, so all checks run for them.
+    let runs_all = JUDGES.iter().any(|(number, _)| plan.wants(*number));
+    for check in checks::all() {
+        if runs_all || plan.wants(check.number) {
+            run.check(&check);
+        }
+    }
+    let orders = if runs_all || plan.wants(orders::NUMBER) { run.orders() } else { Vec::new() };
+    run.judge(&orders);
+    run.leave_out();
+    let mut statements = run.reports;
+    statements.retain(|report| plan.wants(report.statement.number));
+    statements.sort_by_key(|report| report.statement.number);
+    Report { provider: plan.provider.clone(), fault: plan.fault, statements, orders }
+}
+
+struct Run<'a> {
+    bed: &'a Arc<dyn TestBed>,
+    plan: &'a Plan,
+    all: &'a [Statement],
+    progress: &'a dyn Fn(&StatementReport),
+    reports: Vec<StatementReport>,
+}
+
+impl Run<'_> {
+    fn breakage(&self) -> Breakage {
+        Breakage::new(self.plan.fault, Arc::clone(self.bed))
+    }
+
+    fn check(&mut self, check: &Check) {
+        let breakage = self.breakage();
+        let mut sequence = Sequence::default();
+        let checked = self.bed.clean_up().map_err(Into::into).and_then(|()| {
+            let mut lab = Lab::open(&**self.bed, &breakage)?;
+            let recorder = Arc::clone(&lab.recorder);
+            let checked = (check.run)(&mut lab);
+            sequence = recorder.sequence();
+            checked
+        });
+        self.note(check.number, checked, sequence);
+    }
+
+    fn orders(&mut self) -> Vec<Order> {
+        match orders::run(&**self.bed, || self.breakage()) {
+            Ok(orders) => {
+                self.note(orders::NUMBER, orders::judge(&orders), Sequence::default());
+                orders
+            }
+            Err(setback) => {
+                self.note(orders::NUMBER, Err(setback), Sequence::default());
+                Vec::new()
+            }
+        }
+    }
+
+    fn judge(&mut self, orders: &[Order]) {
+        let judged: Vec<_> = {
+            let of_checks = self.reports.iter().map(|it| (it.statement.number.to_string(), &it.sequence));
+            let of_orders = orders.iter().map(|order| (format!("the {}", order.name), &order.sequence));
+            let sequences: Vec<_> = of_checks.chain(of_orders).collect();
+            let wanted = JUDGES.iter().filter(|(number, _)| self.plan.wants(*number));
+            wanted.map(|(number, judge)| (*number, judge(&sequences))).collect()
+        };
+        for (number, checked) in judged {
+            self.note(number, checked, Sequence::default());
+        }
+    }
+
+    /// The statements without a check.
+    fn leave_out(&mut self) {
+        let judged: BTreeSet<Number> = self.reports.iter().map(|report| report.statement.number).collect();
+        for statement in self.all.iter().filter(|statement| !judged.contains(&statement.number)) {
+            let evidence = statement.no_check.clone().unwrap_or_else(|| "it was not asked for".to_owned());
+            let (statement, sequence) = (statement.clone(), Sequence::default());
+            let report = StatementReport { statement, verdict: Verdict::NotTested, evidence, sequence };
+            if self.plan.wants(report.statement.number) {
+                (self.progress)(&report);
+            }
+            self.reports.push(report);
+        }
+    }
+
+    fn note(&mut self, number: Number, checked: Checked, sequence: Sequence) {
+        let Some(statement) = self.all.iter().find(|statement| statement.number == number).cloned() else { return };
+        let (verdict, evidence) = match checked {
+            Ok(Finding::Held(evidence)) => (Verdict::Held, evidence),
+            Ok(Finding::Broken(evidence)) => (Verdict::Broken, evidence),
+            Ok(Finding::NotApplicable(why)) => (Verdict::NotApplicable, why),
+            Err(setback) => (Verdict::NotTested, setback.0),
+        };
+        let report = StatementReport { statement, verdict, evidence, sequence };
+        if self.plan.wants(number) {
+            (self.progress)(&report);
+        }
+        self.reports.push(report);
+    }
+}
