@@ -1,5 +1,6 @@
 //! The command line.
 
+mod conform;
 mod lun;
 mod shadow;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName};
 use lunshadow_store::IoMode;
 
+pub use self::conform::{ConformCommand, ConformNativeArgs, ReportFormat};
 pub use self::lun::{
     LunCommand, LunCopyArgs, LunCreateArgs, LunDeleteArgs, LunExportArgs, LunGrowArgs, LunImportArgs, LunRenameArgs,
     LunRevertArgs, LunSwitchArgs, MappingArgs,
@@ -46,6 +48,9 @@ pub enum Command {
     /// Look at shadow sets, delete those that nobody needs, and run DiskShadow's scripts
     #[command(subcommand)]
     Shadow(ShadowCommand),
+    /// Hold a VSS hardware provider to its contract, statement by statement
+    #[command(subcommand)]
+    Conform(ConformCommand),
 }
 
 /// `lunshadow try`.

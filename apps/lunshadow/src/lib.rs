@@ -7,6 +7,7 @@ pub mod access;
 pub mod admin;
 pub mod array;
 pub mod cli;
+pub mod conform;
 pub mod console;
 pub mod control;
 pub mod foreign;

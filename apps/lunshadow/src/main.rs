@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lunshadow::cli::{Cli, Command};
-use lunshadow::{admin, console, pool, serve, trial};
+use lunshadow::{admin, conform, console, pool, serve, trial};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +35,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Host(command) => admin::host(command),
         Command::Lun(command) => return admin::lun(command, &Runtime::new()?),
         Command::Shadow(command) => return admin::shadow(command),
+        Command::Conform(command) => return conform::run(command),
     }?;
     Ok(true)
 }

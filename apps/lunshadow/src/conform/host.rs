@@ -1,0 +1,152 @@
+//! A host of the test bed: its provider, its view of the array by iSCSI, and what the catalog has of it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lunshadow_catalog::Catalog;
+use lunshadow_conform::{BedError, BelowVss, EventSink, Gravity, Ledger, TestHost};
+use lunshadow_control::{HostId, InitiatorName, LunId, identity_of};
+use lunshadow_coordinator::disk::DiskIo;
+use lunshadow_coordinator::{IscsiAdapter, Platform as _, SimulatedHost, SystemClock};
+use lunshadow_provider::{Event, EventLog, Provider, ProviderConfig, Severity, lun_information};
+use lunshadow_store::StorePool;
+use lunshadow_target::Target;
+use lunshadow_vss::{DeviceName, HardwareProvider, LunInformation};
+use tokio::runtime::Runtime;
+
+use super::array::TroubledArray;
+use super::bed::{IMAGE_BYTES, SCRATCH_BYTES};
+use super::clock::JumpingClock;
+use crate::array::TARGET_NAME;
+
+/// A host.
+pub(super) struct NativeHost {
+    pub(super) id: HostId,
+    pub(super) catalog: Arc<Catalog<StorePool>>,
+    pub(super) array: TroubledArray,
+    pub(super) clock: Arc<JumpingClock>,
+    /// Its own LUNs.
+    pub(super) luns: Vec<LunId>,
+    /// The sources of all hosts, which are no shadow LUNs.
+    pub(super) all_sources: Vec<LunId>,
+    /// Its disks, where it is logged in.
+    pub(super) windows: Option<Arc<SimulatedHost>>,
+}
+
+/// The initiator of a simulated host.
+pub(super) struct Initiator {
+    pub(super) windows: Arc<SimulatedHost>,
+    adapter: Arc<IscsiAdapter>,
+}
+
+impl Initiator {
+    pub(super) fn log_in(target: &Target, name: &InitiatorName, runtime: &Runtime) -> anyhow::Result<Self> {
+        let login = IscsiAdapter::log_in(target.local_addr(), name, TARGET_NAME);
+        let adapter = Arc::new(runtime.block_on(login).context("a simulated host cannot log in")?);
+        let windows = SimulatedHost::new(Arc::clone(&adapter) as _, runtime.handle().clone())
+            .context("a simulated host cannot see its disks")?;
+        Ok(Self { windows: Arc::new(windows), adapter })
+    }
+
+    pub(super) fn log_out(&self, runtime: &Runtime) -> anyhow::Result<()> {
+        Ok(runtime.block_on(self.adapter.log_out())?)
+    }
+}
+
+/// The provider's log, for the suite.
+struct Events(Arc<dyn EventSink>);
+
+impl EventLog for Events {
+    fn record(&self, event: Event) {
+        let gravity = match event.severity() {
+            Severity::Information => Gravity::Information,
+            Severity::Warning => Gravity::Warning,
+            Severity::Error => Gravity::Error,
+        };
+        self.0.event(gravity, &event.to_string());
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> BedError {
+    BedError(error.to_string())
+}
+
+impl NativeHost {
+    fn windows(&self) -> Result<&SimulatedHost, BedError> {
+        self.windows.as_deref().ok_or_else(|| BedError("this host is not logged in".to_owned()))
+    }
+
+    /// The disk that is a LUN, by its serial number or else by page 0x83, after a rescan.
+    fn device_of(&self, lun: &LunInformation) -> Result<Option<DeviceName>, BedError> {
+        let windows = self.windows()?;
+        let disks = windows.rescan().map_err(failed)?;
+        let same = disks.iter().find(|disk| disk.lun.matches_by_page80(lun));
+        let same = same.or_else(|| disks.iter().find(|disk| disk.lun.matches_by_page83(lun)));
+        Ok(same.map(|disk| disk.device.clone()))
+    }
+
+    fn serial(lun: LunId) -> String {
+        identity_of(lun).serial
+    }
+}
+
+impl TestHost for NativeHost {
+    fn start_provider(&self, events: Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError> {
+        let clock = Arc::clone(&self.clock);
+        let now = Arc::new(move || lunshadow_coordinator::Clock::now(&*clock));
+        let array = Arc::new(self.array.clone());
+        Ok(Arc::new(Provider::new(array, Arc::new(Events(events)), now, ProviderConfig::default())))
+    }
+
+    fn sources(&self) -> Result<Vec<LunInformation>, BedError> {
+        let Some(windows) = &self.windows else {
+            return Ok(self.luns.iter().map(|lun| lun_information(&identity_of(*lun))).collect());
+        };
+        let seen = |lun: &LunId| {
+            let device = windows.device_by_serial_number(&Self::serial(*lun));
+            let device = device.ok_or_else(|| BedError(format!("the host does not see its LUN {lun}")))?;
+            Ok(windows.disk(&device).map_err(failed)?.lun)
+        };
+        self.luns.iter().map(seen).collect()
+    }
+
+    fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
+        let device = self.device_of(lun)?;
+        device.map(|device| self.windows()?.disk_io(&device).map_err(failed)).transpose()
+    }
+
+    fn seen(&self, lun: &LunInformation) -> Result<Option<LunInformation>, BedError> {
+        let device = self.device_of(lun)?;
+        device.map(|device| Ok(self.windows()?.disk(&device).map_err(failed)?.lun)).transpose()
+    }
+
+    fn scratch(&self) -> (u64, u64) {
+        (IMAGE_BYTES, SCRATCH_BYTES)
+    }
+
+    fn below_vss(&self) -> Option<BelowVss> {
+        let windows = self.windows.as_ref()?;
+        let volume = |lun: &LunId| {
+            let device = windows.device_by_serial_number(&Self::serial(*lun))?;
+            Some(windows.volumes(&device).ok()?.first()?.name.clone())
+        };
+        let volumes: Option<Vec<_>> = self.luns.iter().map(volume).collect();
+        let clock = Arc::new(SystemClock::new());
+        Some(BelowVss { platform: Arc::clone(windows) as _, volumes: volumes?, clock })
+    }
+
+    fn ledger(&self) -> Result<Ledger, BedError> {
+        let luns = self.catalog.luns().into_iter().map(|entry| entry.lun);
+        let (_, sets) = self.catalog.administered_sets();
+        let mappings = self.catalog.mappings(self.id).map_err(failed)?;
+        let is_unfinished = |phase| {
+            use lunshadow_control::SetPhase;
+            matches!(phase, SetPhase::Prepared | SetPhase::Armed | SetPhase::Committed)
+        };
+        Ok(Ledger {
+            shadows: luns.filter(|lun| !self.all_sources.contains(lun)).map(Self::serial).collect(),
+            mapped: mappings.into_iter().map(|(_, lun)| Self::serial(lun)).collect(),
+            unfinished_sets: sets.iter().filter(|set| is_unfinished(set.summary.phase)).count(),
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! `lunshadow conform`: the conformance suite of `host/conform`, on a test bed that is made for it.
+//!
+//! ```text
+//!  suite (host/conform) ──▶ provider ──▶ TroubledArray ──▶ InProcessArray ──▶ catalog, pool
+//!        └──▶ simulated hosts ═════ iSCSI over TCP ═════▶ target ──────────────┘
+//! ```
+
+mod array;
+mod bed;
+mod clock;
+mod host;
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lunshadow_conform::{Fault, Level, Plan, Report, StatementReport, Verdict, checked, statements};
+use tokio::runtime::Runtime;
+
+pub use bed::NativeBed;
+pub use clock::Timing;
+
+use crate::cli::{ConformCommand, ConformNativeArgs, ReportFormat};
+use crate::console;
+
+/// Runs `lunshadow conform`. Answers whether no *must* is broken.
+///
+/// # Errors
+/// If the test bed cannot be set up, or the report not be written.
+pub fn run(command: &ConformCommand) -> anyhow::Result<bool> {
+    match command {
+        ConformCommand::Native(args) => native(args, &Runtime::new()?),
+        ConformCommand::Faults => {
+            for fault in Fault::ALL {
+                let breaks: Vec<_> = fault.breaks().iter().map(ToString::to_string).collect();
+                console::say(&format!("{:<28} {} ({})", fault.name(), fault.what(), breaks.join(", ")));
+            }
+            Ok(true)
+        }
+        ConformCommand::Statements => {
+            let with_check = checked();
+            for statement in statements() {
+                let is_checked = with_check.contains(&statement.number);
+                let check = if is_checked { "checked" } else { "no check" };
+                console::say(&format!(
+                    "{:<6} {:<8} {check:<8} {}",
+                    statement.number.to_string(),
+                    statement.level.to_string(),
+                    statement.text
+                ));
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn native(args: &ConformNativeArgs, runtime: &Runtime) -> anyhow::Result<bool> {
+    let scratch = tempfile::Builder::new().prefix("lunshadow-").tempdir().context("cannot make a temporary folder")?;
+    let bed = Arc::new(NativeBed::set_up(scratch.path(), runtime, Timing::Measured)?);
+    let plan = Plan {
+        provider: format!("Lunshadow {}, in this process", env!("CARGO_PKG_VERSION")),
+        fault: args.fault,
+        only: args.only.iter().copied().collect(),
+    };
+    // Whoever waits for a report in a file or a pipe sees on the console what is found.
+    let progress = |item: &StatementReport| {
+        if item.verdict == Verdict::Broken && args.output.is_some() {
+            console::complain(&format!("{} is broken: {}", item.statement.number, item.evidence));
+        }
+    };
+    let report = lunshadow_conform::run(&(Arc::clone(&bed) as _), &plan, &progress);
+    let written = write(&report, args);
+    bed.tear_down(runtime)?;
+    written?;
+    Ok(report.worst() != Some(Level::Must))
+}
+
+fn write(report: &Report, args: &ConformNativeArgs) -> anyhow::Result<()> {
+    let text = match args.report {
+        ReportFormat::Text => report.text(),
+        ReportFormat::Json => report.json()?,
+        ReportFormat::Junit => report.junit()?,
+        ReportFormat::Html => report.html(),
+    };
+    match &args.output {
+        None => console::say(text.trim_end()),
+        Some(path) => {
+            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            console::say(&report.summary());
+        }
+    }
+    Ok(())
+}
