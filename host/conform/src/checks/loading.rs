@@ -4,8 +4,8 @@ use lunshadow_vss::HResult;
 
 use super::Group;
 use crate::bed::Condition;
-use crate::finding::{Checked, demand, held};
-use crate::lab::{Lab, Stage, need, serial};
+use crate::finding::{Checked, Finding, Setback, demand, held};
+use crate::lab::{Lab, Made, Stage, need, serial};
 
 pub(super) const CHECKS: Group = &[
     (117, a_forced_unload_is_obeyed),
@@ -59,16 +59,9 @@ fn loading_wears_nothing_out(lab: &mut Lab<'_>) -> Checked {
 fn a_process_may_end_at_any_call(lab: &mut Lab<'_>) -> Checked {
     let sources = lab.sources(1)?;
     let kept = lab.announced(1)?;
-    // The commit of a dead process may come until its deadline has passed, so the last one is not followed by another set.
-    for stage in [Stage::Preparing, Stage::Prepared, Stage::Committed, Stage::Precommitted] {
-        lab.mark(&sources[0], 0, "in use")?;
-        lab.set_at(stage, &sources)?;
-        lab.restart()?;
-        demand!(lab.has_mark(&sources[0], 0, "in use")?, "a process that ended when {stage:?} harmed the source");
-        let listed = lab.ledger()?.shadows.contains(serial(&kept.targets[0]));
-        demand!(listed, "a process that ended when {stage:?} took an older shadow LUN with it");
-        if stage == Stage::Precommitted {
-            continue;
+    for stage in [Stage::Preparing, Stage::Prepared, Stage::Committed] {
+        if let Some(harm) = harm_by_the_end_of(lab, stage, &kept)? {
+            return Ok(Finding::Broken(harm));
         }
         let next = lab.set_at(Stage::PostCommitted, &sources);
         demand!(
@@ -80,7 +73,24 @@ fn a_process_may_end_at_any_call(lab: &mut Lab<'_>) -> Checked {
     lab.restart()?;
     let located = lab.provider.locate_luns(&kept.targets);
     demand!(located.is_ok(), "a copy of an earlier process cannot be imported: {located:?}");
+    // Until its deadline the commit of a dead process may still come, and an array may let everything else wait for it; so this is the last.
+    if let Some(harm) = harm_by_the_end_of(lab, Stage::Precommitted, &kept)? {
+        return Ok(Finding::Broken(harm));
+    }
     held("processes that ended at four points harmed no source; older copies were imported, new sets created")
+}
+
+/// Ends the process when a set of the first source is at `stage`. Answers with what was harmed.
+fn harm_by_the_end_of(lab: &mut Lab<'_>, stage: Stage, kept: &Made) -> Result<Option<String>, Setback> {
+    let source = &kept.sources[0];
+    lab.mark(source, 0, "in use")?;
+    lab.set_at(stage, std::slice::from_ref(source))?;
+    lab.restart()?;
+    if !lab.has_mark(source, 0, "in use")? {
+        return Ok(Some(format!("a process that ended when {stage:?} harmed the source")));
+    }
+    let is_listed = lab.ledger()?.shadows.contains(serial(&kept.targets[0]));
+    Ok((!is_listed).then(|| format!("a process that ended when {stage:?} took an older shadow LUN with it")))
 }
 
 fn loading_is_optional(lab: &mut Lab<'_>) -> Checked {
