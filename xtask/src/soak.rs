@@ -100,6 +100,10 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
         trouble.env("LUNSHADOW_TROUBLE_SEED", seed.to_string());
         run(trouble.env("LUNSHADOW_TROUBLE_SEEDS", arguments.troubles.to_string()))
     })?;
+    part("planted faults of a provider", || {
+        let mut faults = cargo(&["test", "--release", "--package", "lunshadow", "--test", "conform"]);
+        run(faults.env("LUNSHADOW_CONFORM_ALL", "1"))
+    })?;
     part("states of shadow sets", || model::explore(&ModelArgs::default()))?;
     part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
 }

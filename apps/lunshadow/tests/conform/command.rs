@@ -6,11 +6,11 @@ use lunshadow_conform::{Fault, statements};
 use serde_json::Value;
 
 fn conform(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lunshadow")).arg("conform").args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_lunshadow")).arg("conform").args(arguments).output().expect("it starts")
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    String::from_utf8(bytes.to_vec()).expect("it prints text")
 }
 
 #[test]

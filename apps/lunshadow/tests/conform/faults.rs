@@ -7,15 +7,22 @@ use lunshadow::conform::{NativeBed, Timing};
 use lunshadow_conform::{Fault, Number, Plan, Report, TestBed, Verdict, checked, run, statements};
 use tokio::runtime::Runtime;
 
+/// With this in the environment, each fault goes through all of the suite.
+const ALL: &str = "LUNSHADOW_CONFORM_ALL";
+/// Without, one of so many does. The others go through the statements that they break, and so many others.
+const WHOLE_EVERY: usize = 10;
+const OTHERS: usize = 6;
+
 /// Has `test` on a test bed of its own.
-fn on_a_bed(test: impl FnOnce(&dyn Fn(Option<Fault>) -> Report)) {
-    let folder = tempfile::tempdir().unwrap();
-    let runtime = Runtime::new().unwrap();
-    let bed = Arc::new(NativeBed::set_up(folder.path(), &runtime, Timing::Simulated).unwrap());
+fn on_a_bed(test: impl FnOnce(&dyn Fn(Plan) -> Report)) {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let runtime = Runtime::new().expect("a runtime");
+    let bed = NativeBed::set_up(folder.path(), &runtime, Timing::Simulated).expect("a pool and its hosts");
+    let bed = Arc::new(bed);
     let shared: Arc<dyn TestBed> = Arc::clone(&bed) as _;
-    test(&|fault| run(&shared, &Plan { fault, ..Plan::default() }, &|_| ()));
+    test(&|plan| run(&shared, &plan, &|_| ()));
     drop(shared);
-    bed.tear_down(&runtime).unwrap();
+    bed.tear_down(&runtime).expect("all is put away");
 }
 
 fn with(report: &Report, verdict: Verdict) -> Vec<String> {
@@ -31,7 +38,7 @@ fn numbers_with(report: &Report, verdict: Verdict) -> BTreeSet<Number> {
 #[test]
 fn our_provider_keeps_all_that_is_checked() {
     on_a_bed(|suite| {
-        let report = suite(None);
+        let report = suite(Plan::default());
         assert_eq!(with(&report, Verdict::Broken), Vec::<String>::new());
         assert_eq!(numbers_with(&report, Verdict::Held), checked(), "{:#?}", with(&report, Verdict::NotTested));
         assert_eq!(report.statements.len(), statements().len());
@@ -39,13 +46,23 @@ fn our_provider_keeps_all_that_is_checked() {
     });
 }
 
+/// The statements that a fault goes through; none in particular for all.
+fn judged(number: usize, fault: Fault) -> BTreeSet<Number> {
+    if std::env::var_os(ALL).is_some() || number.is_multiple_of(WHOLE_EVERY) {
+        return BTreeSet::new();
+    }
+    let all: Vec<Number> = checked().into_iter().collect();
+    let others = (0..OTHERS).map(|other| all[(number * OTHERS + other) % all.len()]);
+    others.chain(fault.breaks().iter().copied()).collect()
+}
+
 /// Some of the faults, so that several tests share the work.
 fn finds(part: usize) {
     const PARTS: usize = 4;
     on_a_bed(|suite| {
         let mut wrong = Vec::new();
-        for fault in Fault::ALL.iter().skip(part).step_by(PARTS) {
-            let report = suite(Some(*fault));
+        for (number, fault) in Fault::ALL.iter().enumerate().skip(part).step_by(PARTS) {
+            let report = suite(Plan { fault: Some(*fault), only: judged(number, *fault), ..Plan::default() });
             let broken = numbers_with(&report, Verdict::Broken);
             if broken != fault.breaks().iter().copied().collect() {
                 wrong.push(format!(

@@ -112,7 +112,7 @@ struct Boot {
 /// How a creation ended.
 enum Ended {
     /// With so many copies, and the requester that owns them; or with a failure.
-    Answered(Option<(Requester, usize)>),
+    Answered(Option<(Box<Requester>, usize)>),
     /// Nobody is left to answer.
     Died,
 }
@@ -204,7 +204,7 @@ impl Table {
         boot.provider.is_over.store(true, Ordering::SeqCst);
         self.rig.array_script.is_down.store(false, Ordering::SeqCst);
         let owner = Arc::into_inner(requester).unwrap();
-        (reached, set, commits, Ended::Answered(created.ok().map(|count| (owner, count))))
+        (reached, set, commits, Ended::Answered(created.ok().map(|count| (Box::new(owner), count))))
     }
 
     /// Nothing is held; what is left has an owner; and that can be removed by it.
