@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunshadow_control::{LunId, SetPhase, ShadowSetId};
-use lunshadow_coordinator::{Coordinator, Deletion, Settings, SnapshotProperties};
+use lunshadow_coordinator::{Coordinator, Deletion, Platform as _, Settings, SnapshotProperties};
 use lunshadow_vss::{Context, DeviceName, HResult, HardwareProvider, LunInformation, Method, SnapshotSetId};
 
 use super::{Activation, ArraySide, Hooked, Host, Identity, Product, SAMPLE_MEBIBYTES, When, new_name, provider_id};
@@ -76,6 +76,9 @@ impl Stage {
     pub fn reconnect(&mut self) {
         self.provider = self.product.activate();
         self.host = Host::log_in(&self.identity.host, self.array.portal()).expect("the array lets the host in");
+        // A commit that was broken off has left its marks on the sources, which the next start of VSS takes back.
+        let sources: Vec<_> = self.luns.iter().map(|lun| self.host.device_of(*lun)).collect();
+        self.host.windows.remove_shadow_flags(&sources).expect("the sources are there");
         self.coordinator = self.host.coordinator(provider_id(), Arc::clone(&self.provider), settings());
     }
 
