@@ -8,7 +8,7 @@ use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
 use lunshadow_conform::Condition;
 use lunshadow_control::{
     HostOverview, HostRecord, LunId, LunQuery, LunRecord, Outcome, ProblemCode, ResyncId, ResyncPair, ResyncState,
-    ShadowSetId, ShadowTarget, ShadowUse,
+    ShadowKind, ShadowSetId, ShadowTarget, ShadowUse,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -88,8 +88,12 @@ impl Array for TroubledArray {
     }
 
     fn prepare(&self, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
+        self.prepare_as(ShadowKind::Sharing, set, luns)
+    }
+
+    fn prepare_as(&self, kind: ShadowKind, set: ShadowSetId, luns: &[LunId]) -> Result<Outcome, ArrayError> {
         self.trouble.reach_with_room()?;
-        self.array.prepare(set, luns)
+        self.array.prepare_as(kind, set, luns)
     }
 
     fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError> {
