@@ -311,6 +311,8 @@ fn an_abort_that_does_not_reach_the_array_is_made_up_for() {
     for fault in [Fault::Refuse(unreachable()), Fault::LoseAnswer(unreachable())] {
         let rig = Rig::new();
         rig.provider_plan.add(Method::CommitSnapshots, Fault::LoseAnswer(VETO));
+        // The first one is that with which a set begins.
+        rig.array_script.plan.add(Request::Abort, Fault::First(Box::new(|| ())));
         rig.array_script.plan.add(Request::Abort, fault);
         let (requester, set, result) = rig.create();
         assert_eq!(result.unwrap_err().code(), VETO);
