@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::engine::{Engine, Load, Pattern, Until};
-use super::report::Figures;
+use super::report::{Figures, median};
 use super::store::StoreArgs;
 
 /// How many snapshots are many.
@@ -16,6 +16,10 @@ const LATENCIES: usize = 10;
 /// So often, some blocks are overwritten between the many snapshots.
 const SNAPSHOTS_BETWEEN_WRITES: usize = 8;
 const GROUPS: [u32; 3] = [1, 16, 64];
+/// How often each state has its turn in a round.
+const TURNS: usize = 3;
+/// The states that have turns, with how many snapshots there are.
+const STATES: [(&str, usize); 3] = [("without a snapshot", 0), ("right after one", 1), ("with 64", SNAPSHOTS)];
 
 const SMALL: u64 = 4096;
 const BIG: u64 = 1 << 20;
@@ -90,6 +94,7 @@ impl Session<'_> {
         self.note(OTHER, "1 MiB sequential read after random overwrite and a rest, MB/s", rate.bytes_per_s / 1e6);
         if has_snapshots {
             self.latencies("snapshot of 1 LUN, overwritten at random, ms")?;
+            self.writes_by_turns()?;
         }
         if let Some(states) = self.engine.snapshots_by_turns(self.arguments.group_times)? {
             for (state, us) in states {
@@ -112,14 +117,7 @@ impl Session<'_> {
         self.latencies("snapshot of 1 LUN, written in order, ms")?;
         self.cases(AFTER, true)?;
         self.engine.delete_snapshots()?;
-        let mut latencies = Vec::new();
-        for number in 0..SNAPSHOTS {
-            self.check_stopped()?;
-            if number % SNAPSHOTS_BETWEEN_WRITES == 0 {
-                self.once(Pattern::RandomWrite, SMALL, 32, self.lun_bytes() / 512)?;
-            }
-            latencies.extend(self.engine.snapshot()?);
-        }
+        let mut latencies = self.some_snapshots(SNAPSHOTS)?;
         let last = latencies.split_off(SNAPSHOTS - LATENCIES);
         self.note_latencies("snapshot of 1 LUN that has 64, ms", last);
         self.cases(MANY, false)?;
@@ -127,6 +125,43 @@ impl Session<'_> {
         self.note(OTHER, "deletion of 64 snapshots, answered, ms", millis(deletion.answered));
         self.note(OTHER, "deletion of 64 snapshots, space back, ms", millis(deletion.space_back));
         self.space()
+    }
+
+    /// What snapshots cost the writes after them, beside the same writes without any shortly before and after: the machine is in the same mood for
+    /// all.
+    fn writes_by_turns(&mut self) -> anyhow::Result<()> {
+        let mut rates = STATES.map(|_| Vec::new());
+        for turn in 0..TURNS * STATES.len() {
+            self.engine.delete_snapshots()?;
+            self.engine.rest()?;
+            // Each state comes first, second and last as often as others.
+            let at = (turn + turn / STATES.len()) % STATES.len();
+            self.some_snapshots(STATES[at].1)?;
+            let rate = self.engine.run(&self.timed(Pattern::RandomWrite, SMALL, 32, false))?;
+            rates[at].push(rate.operations_per_s);
+        }
+        self.engine.delete_snapshots()?;
+        let medians = rates.map(|rates| median(&rates).unwrap_or_default());
+        for ((state, _), rate) in STATES.iter().zip(medians) {
+            self.note(OTHER, &format!("4 KiB random write, QD32, by turns: {state}, IOPS"), rate);
+        }
+        for ((state, _), rate) in STATES.iter().zip(medians).skip(1) {
+            self.note(OTHER, &format!("the same {state}, % of without"), 100.0 * rate / medians[0]);
+        }
+        Ok(())
+    }
+
+    /// Snapshots with some blocks overwritten now and then, and what each took.
+    fn some_snapshots(&mut self, count: usize) -> anyhow::Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        for number in 0..count {
+            self.check_stopped()?;
+            if number % SNAPSHOTS_BETWEEN_WRITES == 0 {
+                self.once(Pattern::RandomWrite, SMALL, 32, self.lun_bytes() / 512)?;
+            }
+            latencies.extend(self.engine.snapshot()?);
+        }
+        Ok(latencies)
     }
 
     /// What a snapshot costs in space when a tenth of the LUN is overwritten at random, and in time to delete.
