@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, run};
 use crate::fuzz::{self, FuzzArgs};
@@ -50,9 +50,39 @@ pub(crate) struct SoakArgs {
     /// The first seed of all that is not chosen by proptest; the time by default
     #[arg(long)]
     seed: Option<u64>,
+    /// Only this part; may be repeated
+    #[arg(long = "part", value_name = "PART")]
+    parts: Vec<Part>,
     /// Only the parts of the store's tests whose names have this in them
     #[arg(long)]
     only: Option<String>,
+}
+
+/// What can be run by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Histories of the pool: compared with the model, cut by power failures, with faults, under dependent writes
+    Store,
+    /// The orders of its threads
+    Orders,
+    /// The daemon, killed under load
+    Kills,
+    /// Logins
+    Logins,
+    /// Initiators while storage is in trouble
+    Trouble,
+    /// Planted faults of a provider
+    Provider,
+    /// States of shadow sets
+    Model,
+    /// Fuzzing
+    Fuzz,
+}
+
+impl SoakArgs {
+    fn wants(&self, part: Part) -> bool {
+        if self.only.is_some() { part == Part::Store } else { self.parts.is_empty() || self.parts.contains(&part) }
+    }
 }
 
 /// The exploration of orders of threads.
@@ -76,39 +106,39 @@ pub(crate) fn run_store(arguments: &SoakArgs) -> anyhow::Result<()> {
         .env("LUNSHADOW_STORE_SOURCES", arguments.sources.to_string())
         .env("LUNSHADOW_STORE_SHADOWS", arguments.shadows.to_string())
         .env("PROPTEST_CASES", arguments.cases.to_string());
-    part("histories, power cuts, faults, dependent writes", || run(&mut store))?;
-    if arguments.only.is_some() {
-        return Ok(());
-    }
-    part("orders of threads", || {
+    let part = |part: Part, name: &str, work: &mut dyn FnMut() -> anyhow::Result<()>| {
+        if arguments.wants(part) { timed(name, work) } else { Ok(()) }
+    };
+    part(Part::Store, "histories, power cuts, faults, dependent writes", &mut || run(&mut store))?;
+    part(Part::Orders, "orders of threads", &mut || {
         let mut explore = exploration();
         explore.env("LUNSHADOW_EXPLORE_ORDERS", arguments.orders.to_string());
         run(explore.env("LUNSHADOW_EXPLORE_SEED", seed.to_string()))
     })?;
-    part("kills of the daemon", || {
+    part(Part::Kills, "kills of the daemon", &mut || {
         let mut kill = cargo(&["test", "--release", "--package", "lunshadow", "--test", "kill", "--", "--nocapture"]);
         kill.env("LUNSHADOW_KILL_ROUNDS", arguments.kills.to_string());
         run(kill.env("LUNSHADOW_KILL_SEED", seed.to_string()))
     })?;
-    part("logins", || {
+    part(Part::Logins, "logins", &mut || {
         let mut logins = cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "logins"]);
         run(logins.env("LUNSHADOW_LOGINS", arguments.logins.to_string()))
     })?;
-    part("storage in trouble", || {
+    part(Part::Trouble, "storage in trouble", &mut || {
         let mut trouble =
             cargo(&["test", "--release", "--package", "lunshadow-target", "--test", "target", "troubled"]);
         trouble.env("LUNSHADOW_TROUBLE_SEED", seed.to_string());
         run(trouble.env("LUNSHADOW_TROUBLE_SEEDS", arguments.troubles.to_string()))
     })?;
-    part("planted faults of a provider", || {
+    part(Part::Provider, "planted faults of a provider", &mut || {
         let mut faults = cargo(&["test", "--release", "--package", "lunshadow", "--test", "conform"]);
         run(faults.env("LUNSHADOW_CONFORM_ALL", "1"))
     })?;
-    part("states of shadow sets", || model::explore(&ModelArgs::default()))?;
-    part("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
+    part(Part::Model, "states of shadow sets", &mut || model::explore(&ModelArgs::default()))?;
+    part(Part::Fuzz, "fuzzing", &mut || fuzz::run_targets(&FuzzArgs { target: None, seconds: arguments.fuzz_seconds }))
 }
 
-fn part(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn timed(name: &str, work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     println!("\n== {name}");
     let begin = Instant::now();
     work()?;
