@@ -74,6 +74,7 @@ impl Storage {
             }
         };
         let pool = opened.with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
+        tokio::spawn(pool.driver());
         Self::with_catalog(pool, location, settings).await
     }
 

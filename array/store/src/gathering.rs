@@ -6,20 +6,25 @@
 //!
 //! The threads stay off the pool's lock where they can. Each takes blocks in advance, enough for several batches. Maps are changed by
 //! one of them at a time for all: who comes meanwhile leaves its batch to that one and goes on with the next transfer.
+//!
+//! Where the medium needs no thread for a write, none is there as long as everything goes smoothly: see [`Unthreaded`].
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lunshadow_lun::LunError;
+use bytes::Bytes;
+use lunshadow_lun::{LunError, submit_later};
 use tokio::sync::oneshot;
 
 use crate::lun::StoreLun;
 use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
-use crate::space::Purpose;
+use crate::space::{Faults, Purpose};
 use crate::state::{Shared, State};
 use crate::sync::{Condvar, Mutex};
+use crate::unthreaded::Unthreaded;
 use crate::views::LeafOf;
 use crate::writing::{LeafWrite, Mapped, Piece, Written};
 
@@ -30,6 +35,8 @@ const GATHERERS_MAX: usize = 2;
 /// How many writes go together at most, and how many bytes.
 const BATCH_WRITES_MAX: usize = 64;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How often to look for transfers whose ends nobody else looks for.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How many blocks a thread takes at a time while there is plenty.
 const ADVANCE_BLOCKS: usize = 256;
 /// With fewer blocks than that there is never plenty.
@@ -59,6 +66,8 @@ struct Queue {
 pub(crate) struct Gathering {
     queue: Mutex<Queue>,
     mapping: Mutex<Mapping>,
+    /// Those that begin when all that comes at the same time has come.
+    pub(crate) later: Mutex<Vec<Unthreaded>>,
     pub(crate) gatherers: Arc<Gatherers>,
 }
 
@@ -72,7 +81,7 @@ struct Mapping {
 
 /// One of the threads that gather, counted as such until this is dropped.
 pub(crate) struct Gatherer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     is_counted: bool,
     /// Blocks that were taken in advance.
     advance: VecDeque<u64>,
@@ -88,20 +97,25 @@ pub(crate) struct Gatherers {
 }
 
 impl Gatherers {
-    /// Waits until those that are there have let go of the pool.
-    pub(crate) fn wait_until_gone(&self) {
-        let mut count = self.count.lock();
-        while *count > 0 {
-            self.is_fewer.wait(&mut count);
+    /// Waits until those that are there have let go of the pool. What they have begun has to be taken to its end by `settle` again and again: those
+    /// who do it otherwise may be waiting here.
+    pub(crate) fn wait_until_gone(&self, settle: impl Fn()) {
+        loop {
+            settle();
+            let mut count = self.count.lock();
+            if *count == 0 {
+                return;
+            }
+            self.is_fewer.wait_for(&mut count, LOOK_EVERY);
         }
     }
 }
 
 /// One of the gatherers, until this is dropped.
-struct Busy(Arc<Gatherers>);
+pub(crate) struct Busy(Arc<Gatherers>);
 
 impl Busy {
-    fn new(gatherers: &Arc<Gatherers>) -> Self {
+    pub(crate) fn new(gatherers: &Arc<Gatherers>) -> Self {
         *gatherers.count.lock() += 1;
         Self(Arc::clone(gatherers))
     }
@@ -118,7 +132,13 @@ impl Drop for Busy {
 pub(crate) async fn write(lun: StoreLun, write: LeafWrite) -> Result<Written, LunError> {
     let (written, gatherer) = begin(lun, write);
     if let Some(gatherer) = gatherer {
-        tokio::task::spawn_blocking(move || gatherer.run());
+        let shared = Arc::clone(&gatherer.shared);
+        let unthreaded = Unthreaded::new(gatherer);
+        if shared.media.is_without_threads() && submit_later(&shared) {
+            shared.gathering.later.lock().push(unthreaded);
+        } else {
+            unthreaded.go_on();
+        }
     }
     written.await.map_err(|_| LunError::Io(io::Error::other("a thread of the pool panicked")))?
 }
@@ -145,20 +165,25 @@ impl Gatherer {
 
     /// Writes what waits until nothing does.
     pub(crate) fn run(mut self) {
-        while let Some(batch) = self.next_batch() {
-            self.shared.note_scattered(batch.iter().map(Waiting::leaf));
-            if batch.len() == 1 {
-                batch.into_iter().for_each(alone);
+        while let Some(members) = self.next_members() {
+            if members.len() == 1 {
+                members.into_iter().for_each(|member| alone(member.waiting));
             } else {
-                self.run_batch(batch);
+                self.run_batch(members);
             }
         }
     }
 
+    /// What waits now, to be written by [`run_batch`](Self::run_batch) or otherwise.
+    pub(crate) fn next_members(&mut self) -> Option<Vec<Member>> {
+        let batch = self.next_batch()?;
+        self.shared.note_scattered(batch.iter().map(Waiting::leaf));
+        Some(batch.into_iter().map(Member::new).collect())
+    }
+
     /// Writes a batch. Whatever does not go smoothly is done again write by write, which tells each what became of it.
-    fn run_batch(&mut self, batch: Vec<Waiting>) {
-        let members: Vec<Member> = batch.into_iter().map(Member::new).collect();
-        let Some(claimed) = self.claim(members.iter().map(|member| member.want).sum()) else {
+    pub(crate) fn run_batch(&mut self, members: Vec<Member>) {
+        let Some(claimed) = self.claim(&members, claim) else {
             return members.into_iter().for_each(|member| alone(member.waiting));
         };
         match store(&self.shared, &members, &claimed) {
@@ -170,11 +195,19 @@ impl Gatherer {
         }
     }
 
+    /// [`claim`](Self::claim), if no page has to be read for it.
+    pub(crate) fn claim_now(&mut self, members: &[Member]) -> Option<Vec<u64>> {
+        self.claim(members, claim_now)
+    }
+
     /// Takes blocks for all members of a batch. `None` if there are not so many now, or anything is wrong.
-    fn claim(&mut self, want: usize) -> Option<Vec<u64>> {
+    fn claim(&mut self, members: &[Member], claim: fn(&Shared, usize, bool) -> Option<Vec<u64>>) -> Option<Vec<u64>> {
+        let want = members.iter().map(|member| member.want).sum();
         if self.advance.len() < want {
             let missing = want - self.advance.len();
-            let many = claim(&self.shared, missing + ADVANCE_BLOCKS, true);
+            // A single write is no sign that more will come.
+            let in_advance = if members.len() > 1 { ADVANCE_BLOCKS } else { 0 };
+            let many = claim(&self.shared, missing + in_advance, true);
             self.advance.extend(many.or_else(|| claim(&self.shared, missing, false))?);
         }
         Some(self.advance.drain(..want).collect())
@@ -211,7 +244,7 @@ impl Drop for Gatherer {
 }
 
 /// A write of a batch, with what its blocks are to hold.
-struct Member {
+pub(crate) struct Member {
     waiting: Waiting,
     pieces: Vec<Piece>,
     /// How many blocks it takes.
@@ -224,14 +257,73 @@ impl Member {
         let want = pieces.iter().filter(|piece| piece.takes_a_block()).count();
         Self { waiting, pieces, want }
     }
+
+    /// What goes to its blocks, in their order.
+    fn contents(&self) -> impl Iterator<Item = Bytes> {
+        self.pieces.iter().filter_map(|piece| self.waiting.write.whole_content(piece))
+    }
 }
 
 /// A batch whose data is on the medium.
-struct Stored {
-    members: Vec<Member>,
+pub(crate) struct Stored {
+    pub(crate) members: Vec<Member>,
     /// Of all blocks, member by member.
     entries: Vec<Vec<Entry>>,
     claimed: Vec<u64>,
+}
+
+impl Stored {
+    /// What is to be on the medium, and what maps say of it then.
+    pub(crate) fn to_be(members: Vec<Member>, claimed: Vec<u64>) -> Self {
+        let (entries, _) = entries_of(&members, &claimed);
+        Self { members, entries, claimed }
+    }
+
+    /// What goes where.
+    pub(crate) fn parts(&self) -> Vec<(u64, Bytes)> {
+        let offsets = self.claimed.iter().map(|block| block * BLOCK_LEN);
+        offsets.zip(self.members.iter().flat_map(Member::contents)).collect()
+    }
+
+    /// Gives the blocks back.
+    pub(crate) fn undo(self, shared: &Shared) -> Vec<Member> {
+        unhold(shared, self.claimed.into_iter());
+        self.members
+    }
+
+    /// Changes the maps as far as their pages are in memory, and answers. What is left takes somebody who may wait.
+    pub(crate) fn map_now(mut self, shared: &Shared) -> Left {
+        let mut mapped = Vec::with_capacity(self.members.len());
+        shared.with_pages_now(|state, faults| map_locked(&self.members, &self.entries, &mut mapped, state, faults));
+        let done: usize = self.members[..mapped.len()].iter().map(|member| member.want).sum();
+        let rest = Self {
+            members: self.members.split_off(mapped.len()),
+            entries: self.entries.split_off(mapped.len()),
+            claimed: self.claimed.split_off(done),
+        };
+        Left { alone: conclude(shared, self, mapped), rest }
+    }
+}
+
+/// What is left of a batch.
+pub(crate) struct Left {
+    /// These have no blocks any more.
+    alone: Vec<Waiting>,
+    rest: Stored,
+}
+
+impl Left {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.alone.is_empty() && self.rest.members.is_empty()
+    }
+
+    /// Does it, and waits for what it takes.
+    pub(crate) fn finish(self, shared: &Shared) {
+        if !self.rest.members.is_empty() {
+            map_in_turn(shared, self.rest);
+        }
+        self.alone.into_iter().for_each(alone);
+    }
 }
 
 /// Changes the maps for a batch, and for those that come meanwhile; or leaves it to the thread that is busy with that.
@@ -274,8 +366,13 @@ impl Drop for Turn<'_> {
 }
 
 fn map_batch(shared: &Shared, stored: Stored) {
-    let Stored { members, entries, claimed } = stored;
-    let mapped = map(shared, &members, &entries);
+    let mapped = map(shared, &stored.members, &stored.entries);
+    conclude(shared, stored, mapped).into_iter().for_each(alone);
+}
+
+/// Answers those whose maps are changed, and gives back the blocks of the others. Those who are to be written alone are left.
+fn conclude(shared: &Shared, stored: Stored, mapped: Vec<Result<Mapped, LunError>>) -> Vec<Waiting> {
+    let Stored { members, claimed, .. } = stored;
     let is_mapped = |at: usize| matches!(mapped.get(at), Some(Ok(Mapped::Done)));
     if (0..members.len()).any(|at| !is_mapped(at)) {
         let mut rest = claimed.as_slice();
@@ -290,14 +387,16 @@ fn map_batch(shared: &Shared, stored: Stored) {
         unhold(shared, unused.into_iter());
     }
     let mut mapped = mapped.into_iter();
-    for member in members {
+    let mut left = Vec::new();
+    for Member { waiting, .. } in members {
         match mapped.next() {
-            Some(Ok(Mapped::Done)) => answer(member.waiting.done, Ok(Written::Done)),
-            Some(Ok(Mapped::Full)) => answer(member.waiting.done, Ok(Written::Full)),
-            Some(Err(error)) => answer(member.waiting.done, Err(error)),
-            Some(Ok(Mapped::Overtaken)) | None => alone(member.waiting),
+            Some(Ok(Mapped::Done)) => answer(waiting.done, Ok(Written::Done)),
+            Some(Ok(Mapped::Full)) => answer(waiting.done, Ok(Written::Full)),
+            Some(Err(error)) => answer(waiting.done, Err(error)),
+            Some(Ok(Mapped::Overtaken)) | None => left.push(waiting),
         }
     }
+    left
 }
 
 fn unhold(shared: &Shared, blocks: impl Iterator<Item = u64>) {
@@ -317,21 +416,34 @@ fn answer(done: oneshot::Sender<Result<Written, LunError>>, written: Result<Writ
 
 /// Takes blocks. `None` if there are not so many now, or not plenty if that is asked for, or anything is wrong.
 fn claim(shared: &Shared, want: usize, is_plenty: bool) -> Option<Vec<u64>> {
-    let claimed = shared.with_pages(|state, faults| {
-        let floor = if is_plenty { state.limits.low_blocks.max(PLENTY_BLOCKS_MIN) } else { 0 };
-        let needed = state.limits.reserve_blocks + floor + u64::try_from(want).unwrap_or(u64::MAX);
-        if state.poisoned || (want > 0 && state.pages.space.free_count() < needed) {
-            return Some(None);
-        }
-        let pages = &mut state.pages;
-        let claimed = pages.space.claim(&mut pages.cache, Purpose::Data, want, faults)?;
-        Some((claimed.len() == want).then_some(claimed))
-    });
-    claimed.ok().flatten()
+    shared.with_pages(|state, faults| claim_locked(state, faults, want, is_plenty)).ok().flatten()
+}
+
+/// [`claim`], and also `None` if that takes a page that is not in memory.
+fn claim_now(shared: &Shared, want: usize, is_plenty: bool) -> Option<Vec<u64>> {
+    shared.with_pages_now(|state, faults| claim_locked(state, faults, want, is_plenty)).flatten()
+}
+
+fn claim_locked(state: &mut State, faults: &mut Faults, want: usize, is_plenty: bool) -> Option<Option<Vec<u64>>> {
+    let floor = if is_plenty { state.limits.low_blocks.max(PLENTY_BLOCKS_MIN) } else { 0 };
+    let needed = state.limits.reserve_blocks + floor + u64::try_from(want).unwrap_or(u64::MAX);
+    if state.poisoned || (want > 0 && state.pages.space.free_count() < needed) {
+        return Some(None);
+    }
+    let pages = &mut state.pages;
+    let claimed = pages.space.claim(&mut pages.cache, Purpose::Data, want, faults)?;
+    Some((claimed.len() == want).then_some(claimed))
 }
 
 /// Writes all data at once; the entries of all blocks, member by member. `None` if that failed.
 fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec<Entry>>> {
+    let (entries, parts) = entries_of(members, claimed);
+    debug_assert!(parts.iter().all(|part| part.data.len() == BLOCK_BYTES), "only whole blocks are gathered");
+    shared.write_data(&parts).ok().map(|()| entries)
+}
+
+/// What maps will say of all blocks, member by member, and what goes to the medium.
+fn entries_of<'a>(members: &'a [Member], claimed: &[u64]) -> (Vec<Vec<Entry>>, Vec<WritePart<'a>>) {
     let mut claimed = claimed.iter();
     let mut parts = Vec::with_capacity(claimed.len());
     let mut entries = Vec::with_capacity(members.len());
@@ -348,8 +460,7 @@ fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec
         }
         entries.push(of_member);
     }
-    debug_assert!(parts.iter().all(|part| part.data.len() == BLOCK_BYTES), "only whole blocks are gathered");
-    shared.write_data(&parts).ok().map(|()| entries)
+    (entries, parts)
 }
 
 /// Changes the maps of all members under one hold of the lock, as long as all pages are there; what became of each. Members that are missing in
@@ -357,16 +468,25 @@ fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec
 fn map(shared: &Shared, members: &[Member], entries: &[Vec<Entry>]) -> Vec<Result<Mapped, LunError>> {
     let mut mapped = Vec::with_capacity(members.len());
     // If a page is missing, this begins again behind what is done.
-    let done = shared.with_pages(|state: &mut State, faults| {
-        while let Some(member) = members.get(mapped.len()) {
-            let Waiting { lun, write, .. } = &member.waiting;
-            mapped.push(write.map_locked(lun, state, &member.pieces, &entries[mapped.len()], faults)?);
-        }
-        Some(())
-    });
+    let done = shared.with_pages(|state, faults| map_locked(members, entries, &mut mapped, state, faults));
     if let (Err(error), Some(member)) = (done, members.get(mapped.len())) {
         // The page that cannot be read is this member's. The rest is tried one by one.
         mapped.push(Err(StoreLun::damaged_at(member.waiting.write.bytes.start)(error)));
     }
     mapped
+}
+
+/// Goes on behind what is mapped. `None` at the first page that is missing.
+fn map_locked(
+    members: &[Member],
+    entries: &[Vec<Entry>],
+    mapped: &mut Vec<Result<Mapped, LunError>>,
+    state: &mut State,
+    faults: &mut Faults,
+) -> Option<()> {
+    while let Some(member) = members.get(mapped.len()) {
+        let Waiting { lun, write, .. } = &member.waiting;
+        mapped.push(write.map_locked(lun, state, &member.pieces, &entries[mapped.len()], faults)?);
+    }
+    Some(())
 }

@@ -2,9 +2,10 @@
 
 mod file;
 mod glance;
+mod in_flight;
 mod measure;
-mod reading;
 mod ring;
+mod slots;
 mod transfer;
 mod wiping;
 
@@ -12,7 +13,9 @@ pub(crate) use glance::Glance;
 
 use std::io;
 use std::ops::Range;
+use std::pin::Pin;
 
+use bytes::Bytes;
 use lunshadow_lun::AlignedBuffer;
 
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page, index};
@@ -46,8 +49,8 @@ pub trait Media: Send + Sync + 'static {
         parts.iter_mut().try_for_each(|part| self.read_at(part.offset_bytes, part.buffer))
     }
 
-    /// Whether [`Media::begin_read`] is worth a try.
-    fn reads_without_threads(&self) -> bool {
+    /// Whether [`Media::begin_read`] and [`Media::begin_write`] are worth a try.
+    fn is_without_threads(&self) -> bool {
         false
     }
 
@@ -58,6 +61,24 @@ pub trait Media: Send + Sync + 'static {
     fn begin_read(&self, reading: Reading) -> Result<(), Reading> {
         Err(reading)
     }
+
+    /// Begins to write without a thread that waits for it, as [`Media::write_many`] does otherwise. Gives it back if the medium knows no such way, or
+    /// is too busy.
+    ///
+    /// # Errors
+    /// The writing, of which nothing has happened then.
+    fn begin_write(&self, writing: Writing) -> Result<(), Writing> {
+        Err(writing)
+    }
+
+    /// Takes to their ends what [`Media::begin_read`] and [`Media::begin_write`] begin, as long as it is polled, on a runtime of tokio that knows
+    /// I/O. Whoever waits on that runtime then goes on without a switch of threads. A thread of the medium does it where there is no driver.
+    fn driver(&self) -> Option<Driver> {
+        None
+    }
+
+    /// Waits until nothing is under way that was begun, even if it is the caller's thread that would poll the driver.
+    fn settle(&self) {}
 
     /// Writes several parts, at the same time and in any order if the medium can.
     ///
@@ -112,9 +133,20 @@ pub struct Reading {
     pub parts: Vec<(u64, Range<usize>)>,
     /// What is to be filled.
     pub buffer: AlignedBuffer,
-    /// Is told what became of it, by a thread of the medium that is not to be held up.
+    /// Is told what became of it, by somebody who is not to be held up.
     pub done: Box<dyn FnOnce(io::Result<AlignedBuffer>) + Send>,
 }
+
+/// What [`Media::begin_write`] is given.
+pub struct Writing {
+    /// Where parts belong on the medium, and what is to be there.
+    pub parts: Vec<(u64, Bytes)>,
+    /// Is told what became of it, by somebody who is not to be held up.
+    pub done: Box<dyn FnOnce(io::Result<()>) + Send>,
+}
+
+/// See [`Media::driver`].
+pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl std::fmt::Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

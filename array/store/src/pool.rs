@@ -329,6 +329,19 @@ impl StorePool {
     }
 }
 
+impl StorePool {
+    /// Takes requests that are under way on the medium to their ends, as long as it is polled on a runtime of tokio that knows I/O. Whoever waits there
+    /// goes on without a switch of threads then. Without it, a thread of the pool does that.
+    pub fn driver(&self) -> impl Future<Output = ()> + Send + 'static {
+        let driver = self.shared.media.driver();
+        async move {
+            if let Some(driver) = driver {
+                driver.await;
+            }
+        }
+    }
+}
+
 impl Drop for StorePool {
     fn drop(&mut self) {
         {
@@ -343,7 +356,7 @@ impl Drop for StorePool {
             drop(thread.join());
         }
         // Who gathered a write may still be on the way out when that was answered. Whoever opens the pool next is not to find it in use.
-        self.shared.gathering.gatherers.wait_until_gone();
+        self.shared.gathering.gatherers.wait_until_gone(|| self.shared.media.settle());
     }
 }
 

@@ -28,7 +28,7 @@ impl StoreLun {
         if let Some(content) = self.shared.read_cache.read(&entries) {
             return Some(content.slice(part));
         }
-        if !self.shared.media.reads_without_threads() {
+        if !self.shared.media.is_without_threads() {
             return None;
         }
         let mut buffer = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);

@@ -450,6 +450,15 @@ impl Shared {
         }
     }
 
+    /// [`with_pages`](Self::with_pages) for those who must not wait: `None` if pages are not in memory.
+    pub(crate) fn with_pages_now<T>(&self, operation: impl FnOnce(&mut State, &mut Faults) -> Option<T>) -> Option<T> {
+        let _reader = self.reader(0);
+        let mut state = self.state.lock();
+        let result = operation(&mut state, &mut Faults::new())?;
+        self.changed(&mut state);
+        Some(result)
+    }
+
     /// Reads a page from its first copy, or else from its second, which is then written over the first.
     ///
     /// The caller is a reader since before it looked the page up, so that neither block can have become something else.

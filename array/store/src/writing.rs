@@ -111,6 +111,14 @@ impl LeafWrite {
         }
     }
 
+    /// [`content`](Self::content) of a piece of a write of whole blocks, as a part of the data.
+    pub(crate) fn whole_content(&self, piece: &Piece) -> Option<Bytes> {
+        match &piece.image {
+            Image::Given(part) => Some(self.data.slice(part.clone())),
+            Image::Zeros | Image::Patched(_) => None,
+        }
+    }
+
     fn first_block(&self) -> u64 {
         self.bytes.start / BLOCK_LEN
     }

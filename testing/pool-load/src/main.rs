@@ -91,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
     let config = StoreConfig { capacity_bytes, preallocate: arguments.preallocate, ..StoreConfig::default() };
     StorePool::create(&arguments.place, &config)?.close().await?;
     let pool = StorePool::open_with(&arguments.place, &config, IoMode::Auto)?;
+    tokio::spawn(pool.driver());
     let lun = pool.create(LunId::random(), blocks(arguments.lun_bytes)).await?;
     let mut bench = Bench { pool, lun, shadows: Vec::new() };
     println!("{}", json!({ "ready": true }));

@@ -11,9 +11,10 @@ use lunshadow_lun::{AlignedBuffer, DATA_ALIGNMENT_BYTES, is_aligned};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
-use super::reading::ReadRing;
+use super::in_flight::InFlight;
 use super::ring::Rings;
-use super::{Media, ReadPart, Reading, WritePart, measure, transfer, wiping};
+use super::slots::Transfer;
+use super::{Driver, Media, ReadPart, Reading, WritePart, Writing, measure, transfer, wiping};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 
 /// How requests are to reach a file.
@@ -41,8 +42,8 @@ struct Alignment {
 
 /// A sparse file or a block device, locked against a second opener as long as it lives.
 pub struct FileMedia {
-    /// Reads under way without threads, where there are rings.
-    reads: Option<ReadRing>,
+    /// What is under way without threads, where there are rings.
+    in_flight: Option<InFlight>,
     file: File,
     /// `None` if requests go through the page cache.
     direct: Option<Alignment>,
@@ -109,7 +110,7 @@ impl FileMedia {
             Err(TryLockError::Error(error)) => return Err(FileMediaError::Io(error)),
         }
         let (bounced_bytes, patching) = (AtomicU64::new(0), Mutex::new(()));
-        let mut media = Self { reads: None, file, direct, rings: None, reason, bounced_bytes, patching, is_device };
+        let mut media = Self { in_flight: None, file, direct, rings: None, reason, bounced_bytes, patching, is_device };
         if mode == IoMode::Uring {
             match Rings::new() {
                 Ok(rings) => media.use_rings(rings),
@@ -194,9 +195,9 @@ impl FileMedia {
 
     fn use_rings(&mut self, rings: Rings) {
         self.rings = Some(rings);
-        // Without it, threads wait for reads.
-        let reads = ReadRing::new(&self.file, self.unit());
-        self.reads = reads.inspect_err(|error| tracing::info!(%error, "reads need a thread each")).ok();
+        // Without it, threads wait for reads and writes.
+        let in_flight = InFlight::new(&self.file, self.unit());
+        self.in_flight = in_flight.inspect_err(|error| tracing::info!(%error, "requests need a thread each")).ok();
     }
 
     fn unit(&self) -> usize {
@@ -344,15 +345,42 @@ impl Media for FileMedia {
         }
     }
 
-    fn reads_without_threads(&self) -> bool {
-        self.reads.is_some()
+    fn is_without_threads(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     fn begin_read(&self, reading: Reading) -> Result<(), Reading> {
-        let Some(reads) = &self.reads else { return Err(reading) };
+        let Some(in_flight) = &self.in_flight else { return Err(reading) };
         let is_taken =
             |(offset_bytes, range): &(u64, Range<usize>)| self.takes(*offset_bytes, &reading.buffer[range.clone()]);
-        if reading.parts.iter().all(is_taken) { reads.begin(reading) } else { Err(reading) }
+        if !reading.parts.iter().all(is_taken) {
+            return Err(reading);
+        }
+        match in_flight.begin(Transfer::Reading(reading)) {
+            Err(Transfer::Reading(reading)) => Err(reading),
+            Ok(()) | Err(Transfer::Writing(_)) => Ok(()),
+        }
+    }
+
+    fn begin_write(&self, writing: Writing) -> Result<(), Writing> {
+        let Some(in_flight) = &self.in_flight else { return Err(writing) };
+        if !writing.parts.iter().all(|(offset_bytes, data)| self.takes(*offset_bytes, data)) {
+            return Err(writing);
+        }
+        match in_flight.begin(Transfer::Writing(writing)) {
+            Err(Transfer::Writing(writing)) => Err(writing),
+            Ok(()) | Err(Transfer::Reading(_)) => Ok(()),
+        }
+    }
+
+    fn driver(&self) -> Option<Driver> {
+        self.in_flight.as_ref().map(InFlight::driver)
+    }
+
+    fn settle(&self) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.settle();
+        }
     }
 
     fn write_many(&self, parts: &[WritePart<'_>]) -> io::Result<()> {

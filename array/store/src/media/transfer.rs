@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use super::WritePart;
 
 /// What every Linux takes in one call.
-const GATHERED_MAX: usize = 1024;
+pub(super) const GATHERED_MAX: usize = 1024;
 
 /// Reads from `done` bytes of the buffer on until it is full.
 pub(super) fn read(file: &File, offset_bytes: u64, buffer: &mut [u8], done: usize, unit: usize) -> io::Result<()> {
@@ -23,16 +23,27 @@ pub(super) fn write(file: &File, offset_bytes: u64, data: &[u8], done: usize, un
 pub(super) fn write_gathered(file: &File, parts: &[WritePart<'_>], unit: usize) -> io::Result<()> {
     for parts in parts.chunks(GATHERED_MAX) {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part.data)).collect();
-        let mut done = match rustix::io::pwritev(file, &slices, parts[0].offset_bytes) {
+        let done = match rustix::io::pwritev(file, &slices, parts[0].offset_bytes) {
             Ok(count) => count,
             Err(rustix::io::Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        for part in parts {
-            let of_part = done.min(part.data.len());
-            write(file, part.offset_bytes, part.data, of_part, unit)?;
-            done -= of_part;
-        }
+        write_rest(file, parts.iter().map(|part| (part.offset_bytes, part.data)), done, unit)?;
+    }
+    Ok(())
+}
+
+/// Writes what is left of parts that follow each other, of which so much is written.
+pub(super) fn write_rest<'a>(
+    file: &File,
+    parts: impl Iterator<Item = (u64, &'a [u8])>,
+    mut done: usize,
+    unit: usize,
+) -> io::Result<()> {
+    for (offset_bytes, data) in parts {
+        let of_part = done.min(data.len());
+        write(file, offset_bytes, data, of_part, unit)?;
+        done -= of_part;
     }
     Ok(())
 }

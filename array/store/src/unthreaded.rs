@@ -1,0 +1,104 @@
+//! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one.
+//!
+//! Only what may have to wait goes to a thread: pages of maps or counts that are not in memory, and whatever does not go smoothly. Nobody has to wait
+//! for a batch, so that those who asked may go.
+
+use std::io;
+use std::sync::Arc;
+
+use lunshadow_lun::Submit;
+use tokio::runtime::Handle;
+
+use crate::gathering::{Busy, Gatherer, Stored};
+use crate::media::{WritePart, Writing};
+use crate::state::Shared;
+
+/// A gatherer that has a thread only where it needs one.
+pub(crate) struct Unthreaded {
+    gatherer: Gatherer,
+    /// Has threads for it. The end of a batch may be seen outside of it.
+    runtime: Handle,
+}
+
+impl Unthreaded {
+    /// On the runtime of whoever writes.
+    pub(crate) fn new(gatherer: Gatherer) -> Self {
+        Self { gatherer, runtime: Handle::current() }
+    }
+
+    /// Begins to write what waits, if anything does.
+    pub(crate) fn go_on(mut self) {
+        if !self.gatherer.shared.media.is_without_threads() {
+            return self.with_thread(Gatherer::run);
+        }
+        let Some(members) = self.gatherer.next_members() else { return };
+        let Some(claimed) = self.gatherer.claim_now(&members) else {
+            return self.with_thread(move |mut gatherer| {
+                gatherer.run_batch(members);
+                gatherer.run();
+            });
+        };
+        // Outlives what it is about, which the batch may be the last to hold otherwise.
+        let _busy = Busy::new(&self.gatherer.shared.gathering.gatherers);
+        let shared = Arc::clone(&self.gatherer.shared);
+        let stored = Stored::to_be(members, claimed);
+        let parts = stored.parts();
+        let batch = Batch { stored, unthreaded: self };
+        if parts.is_empty() {
+            return batch.written(Ok(()));
+        }
+        let done = Box::new(move |result| batch.written(result));
+        if let Err(Writing { done, .. }) = shared.media.begin_write(Writing { parts, done }) {
+            done(Err(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
+    /// If the runtime has ended, those who wait hear that nobody answers.
+    fn with_thread(self, work: impl FnOnce(Gatherer) + Send + 'static) {
+        let Self { gatherer, runtime } = self;
+        runtime.spawn_blocking(move || work(gatherer));
+    }
+}
+
+/// A batch that is on its way to the medium.
+struct Batch {
+    stored: Stored,
+    unthreaded: Unthreaded,
+}
+
+impl Batch {
+    /// It is there, or it may be there in part, or nothing of it was begun.
+    fn written(self, result: io::Result<()>) {
+        let Self { stored, unthreaded } = self;
+        let shared = &unthreaded.gatherer.shared;
+        let parts = stored.parts();
+        let part = |(offset_bytes, data)| WritePart { offset_bytes, data };
+        let parts: Vec<WritePart<'_>> = parts.iter().map(|(offset_bytes, data)| part((*offset_bytes, data))).collect();
+        if result.is_err() {
+            shared.read_cache.overwritten(&parts);
+            let members = stored.undo(shared);
+            return unthreaded.with_thread(move |mut gatherer| {
+                gatherer.run_batch(members);
+                gatherer.run();
+            });
+        }
+        shared.read_cache.written(&parts);
+        let left = stored.map_now(shared);
+        if left.is_nothing() {
+            unthreaded.go_on();
+        } else {
+            unthreaded.with_thread(move |gatherer| {
+                left.finish(&gatherer.shared);
+                gatherer.run();
+            });
+        }
+    }
+}
+
+impl Submit for Shared {
+    /// Begins what was to wait until all that comes at the same time has come.
+    fn submit(&self) {
+        let later = std::mem::take(&mut *self.gathering.later.lock());
+        later.into_iter().for_each(Unthreaded::go_on);
+    }
+}
