@@ -28,6 +28,12 @@ impl Requests {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Request(self)
     }
+
+    /// How many are under way, more or less.
+    pub(crate) fn under_way(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.begun.load(Ordering::Relaxed).saturating_sub(ended)
+    }
 }
 
 impl Drop for Request<'_> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lunshadow_lun::{LunError, submit_later};
+use lunshadow_lun::LunError;
 use tokio::sync::oneshot;
 
 use crate::lun::StoreLun;
@@ -66,8 +66,6 @@ struct Queue {
 pub(crate) struct Gathering {
     queue: Mutex<Queue>,
     mapping: Mutex<Mapping>,
-    /// Those that begin when all that comes at the same time has come.
-    pub(crate) later: Mutex<Vec<Unthreaded>>,
     pub(crate) gatherers: Arc<Gatherers>,
 }
 
@@ -132,13 +130,7 @@ impl Drop for Busy {
 pub(crate) async fn write(lun: StoreLun, write: LeafWrite) -> Result<Written, LunError> {
     let (written, gatherer) = begin(lun, write);
     if let Some(gatherer) = gatherer {
-        let shared = Arc::clone(&gatherer.shared);
-        let unthreaded = Unthreaded::new(gatherer);
-        if shared.media.is_without_threads() && submit_later(&shared) {
-            shared.gathering.later.lock().push(unthreaded);
-        } else {
-            unthreaded.go_on();
-        }
+        Unthreaded::new(gatherer).go_on();
     }
     written.await.map_err(|_| LunError::Io(io::Error::other("a thread of the pool panicked")))?
 }

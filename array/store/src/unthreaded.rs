@@ -1,17 +1,19 @@
 //! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one.
 //!
-//! Only what may have to wait goes to a thread: pages of maps or counts that are not in memory, and whatever does not go smoothly. Nobody has to wait
-//! for a batch, so that those who asked may go.
+//! Many writes at once go to a thread, and so does what may have to wait: pages of maps or counts that are not in memory, and whatever does not go
+//! smoothly. Nobody has to wait for a batch, so that those who asked may go.
 
 use std::io;
 use std::sync::Arc;
 
-use lunshadow_lun::Submit;
 use tokio::runtime::Handle;
 
 use crate::gathering::{Busy, Gatherer, Stored};
 use crate::media::{WritePart, Writing};
-use crate::state::Shared;
+
+/// With more requests than this under way, threads are the better way: sums are made and maps are changed beside the connections, and what it takes to
+/// wake a thread is shared by many writes.
+const REQUESTS_MAX: u64 = 2;
 
 /// A gatherer that has a thread only where it needs one.
 pub(crate) struct Unthreaded {
@@ -28,7 +30,8 @@ impl Unthreaded {
 
     /// Begins to write what waits, if anything does.
     pub(crate) fn go_on(mut self) {
-        if !self.gatherer.shared.media.is_without_threads() {
+        let shared = &self.gatherer.shared;
+        if !shared.media.is_without_threads() || shared.requests.under_way() > REQUESTS_MAX {
             return self.with_thread(Gatherer::run);
         }
         let Some(members) = self.gatherer.next_members() else { return };
@@ -92,13 +95,5 @@ impl Batch {
                 gatherer.run();
             });
         }
-    }
-}
-
-impl Submit for Shared {
-    /// Begins what was to wait until all that comes at the same time has come.
-    fn submit(&self) {
-        let later = std::mem::take(&mut *self.gathering.later.lock());
-        later.into_iter().for_each(Unthreaded::go_on);
     }
 }
