@@ -29,7 +29,7 @@ pub struct DiskCursor<'a> {
     chunks: VecDeque<Chunk>,
 }
 
-/// A piece of the disk that begins at a multiple of [`CHUNK_LEN_BYTES`].
+/// A piece of the disk that begins at a multiple of [`CHUNK_LEN_BYTES`], or where the window does.
 struct Chunk {
     start_bytes: u64,
     bytes: Vec<u8>,
@@ -62,15 +62,17 @@ impl<'a> DiskCursor<'a> {
             Some(at) if at < self.end_bytes => at,
             _ => return Ok(0..0),
         };
-        let chunk_start = at / CHUNK_LEN_BYTES * CHUNK_LEN_BYTES;
-        self.load(chunk_start)?;
-        let chunk_end = chunk_start + CHUNK_LEN_BYTES;
+        // Of the first chunk and the last one, what is beyond the window is not read, but for the rest of a sector.
+        let place = at / CHUNK_LEN_BYTES * CHUNK_LEN_BYTES;
+        let chunk_start = place.max(self.start_bytes / SECTOR * SECTOR);
+        let chunk_end = (place + CHUNK_LEN_BYTES).min(self.end_bytes.next_multiple_of(SECTOR));
+        self.load(chunk_start, to_usize(chunk_end - chunk_start))?;
         let available = to_usize(self.end_bytes.min(chunk_end) - at);
         let from = to_usize(at - chunk_start);
         Ok(from..from + available.min(wanted))
     }
 
-    fn load(&mut self, chunk_start: u64) -> io::Result<()> {
+    fn load(&mut self, chunk_start: u64, chunk_len: usize) -> io::Result<()> {
         if let Some(index) = self.chunks.iter().position(|chunk| chunk.start_bytes == chunk_start) {
             if let Some(chunk) = self.chunks.remove(index) {
                 self.chunks.push_front(chunk);
@@ -78,12 +80,9 @@ impl<'a> DiskCursor<'a> {
             return Ok(());
         }
         // The oldest chunk's memory serves the new one.
-        let mut bytes = match self.chunks.len() {
-            CHUNKS_MAX => self.chunks.pop_back().map(|chunk| chunk.bytes).unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        let disk_end = self.disk.len_bytes() / SECTOR * SECTOR;
-        bytes.resize(to_usize(CHUNK_LEN_BYTES.min(disk_end - chunk_start)), 0);
+        let oldest = if self.chunks.len() == CHUNKS_MAX { self.chunks.pop_back() } else { None };
+        let bytes = oldest.map(|chunk| chunk.bytes).filter(|bytes| bytes.len() == chunk_len);
+        let mut bytes = bytes.unwrap_or_else(|| vec![0; chunk_len]);
         self.disk.read_at(chunk_start, &mut bytes)?;
         self.chunks.push_front(Chunk { start_bytes: chunk_start, bytes });
         Ok(())

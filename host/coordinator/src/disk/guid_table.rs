@@ -130,7 +130,7 @@ fn read_entries(disk: &dyn DiskIo, header: &Header) -> Result<Result<BTreeMap<u3
     };
     // A first read of our own tells a disk that fails, which is an error, from entries that are not right.
     disk.read_at(offset_bytes, &mut vec![0; len_bytes])?;
-    let mut cursor = DiskCursor::read_only(disk, 0, disk.len_bytes());
+    let mut cursor = DiskCursor::read_only(disk, 0, offset_bytes + len_bytes as u64);
     Ok(file_read_partitions(&mut cursor, header, Lb512).map_err(|damage| damage.to_string()))
 }
 

@@ -70,10 +70,13 @@ fn is_fat(boot: &BootSector) -> bool {
         })
 }
 
+/// As much of a file system as tells its kind.
+const HEAD_BYTES: u64 = 2048;
+
 /// The filesystem in `len_bytes` of the disk from `offset_bytes` on. What lies beyond the disk's end holds none.
 pub(super) fn file_system_kind(disk: &dyn DiskIo, offset_bytes: u64, len_bytes: u64) -> io::Result<FileSystemKind> {
     let mut head = Vec::new();
-    DiskCursor::read_only(disk, offset_bytes, len_bytes).take(2048).read_to_end(&mut head)?;
+    DiskCursor::read_only(disk, offset_bytes, len_bytes.min(HEAD_BYTES)).read_to_end(&mut head)?;
     let Some(first) = head.first_chunk() else {
         return Ok(FileSystemKind::Unknown);
     };

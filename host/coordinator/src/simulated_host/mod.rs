@@ -151,6 +151,18 @@ impl SimulatedHost {
         self.state().disks.values().find(is_it).map(|disk| disk.device.clone())
     }
 
+    /// Looks for disks that have come or gone, and answers with the one that is this LUN: by its serial number, or else by page 0x83. No disk is
+    /// read, as a rescan does to tell what is on it.
+    ///
+    /// # Errors
+    /// [`PlatformError::Storage`].
+    pub fn look_for(&self, lun: &LunInformation) -> Result<Option<DeviceName>, PlatformError> {
+        let disks = self.look_for_disks()?;
+        let same = disks.iter().find(|disk| disk.lun.matches_by_page80(lun));
+        let same = same.or_else(|| disks.iter().find(|disk| disk.lun.matches_by_page83(lun)));
+        Ok(same.map(|disk| disk.device.clone()))
+    }
+
     /// The disk at a LUN number.
     #[must_use]
     pub fn device_by_lun(&self, number: u16) -> Option<DeviceName> {
