@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName};
 use lunshadow_store::IoMode;
 
-pub use self::conform::{ConformCommand, ConformNativeArgs, ReportFormat};
+pub use self::conform::{ConformCommand, ConformNativeArgs};
 pub use self::lun::{
     LunCommand, LunCopyArgs, LunCreateArgs, LunDeleteArgs, LunExportArgs, LunGrowArgs, LunImportArgs, LunRenameArgs,
     LunRevertArgs, LunSwitchArgs, MappingArgs,

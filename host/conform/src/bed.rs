@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{Clock, Platform, VolumeName};
-use lunshadow_vss::{HardwareProvider, LunInformation};
+use lunshadow_vss::{HResult, HardwareProvider, LunInformation};
+use uuid::Uuid;
 
 /// Why the bed could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +77,27 @@ pub struct BelowVss {
     pub clock: Arc<dyn Clock>,
 }
 
+/// The class of a provider behind COM, as a client of COM sees it.
+pub trait ComClass: Send + Sync {
+    /// What `QueryInterface` on an object of the class answers about an interface.
+    ///
+    /// # Errors
+    /// If there is no object.
+    fn query(&self, interface: Uuid) -> Result<HResult, BedError>;
+
+    /// Whether one object has the same `IUnknown` before and after it was asked for these interfaces, for each on the one before.
+    ///
+    /// # Errors
+    /// If there is no object, or it lacks one of the interfaces.
+    fn keeps_its_identity(&self, interfaces: &[Uuid]) -> Result<bool, BedError>;
+
+    /// What COM answers when an object is to be made in the caller's own process.
+    ///
+    /// # Errors
+    /// If COM cannot be asked.
+    fn create_in_process(&self) -> Result<HResult, BedError>;
+}
+
 /// A host with the provider under test.
 pub trait TestHost: Send + Sync {
     /// The provider, as a process that has just started and knows nothing of an earlier one.
@@ -128,6 +150,12 @@ pub trait TestBed: Send + Sync {
 
     /// The clock by which calls are measured, and by which the provider goes if the bed can give it one.
     fn clock(&self) -> Arc<dyn Clock>;
+
+    /// Whether the sinks of [`TestHost::start_provider`] are given the provider's events.
+    fn hears_events(&self) -> bool;
+
+    /// The class of the provider, where it is behind COM.
+    fn com_class(&self) -> Option<Arc<dyn ComClass>>;
 
     /// Lets time pass for whoever goes by [`clock`](Self::clock): a simulated clock jumps, another one is waited for.
     fn pass(&self, time: Duration);

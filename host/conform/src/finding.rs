@@ -18,6 +18,9 @@ pub(crate) enum Finding {
 #[error("{0}")]
 pub(crate) struct Setback(pub(crate) String);
 
+/// Why nothing can be said about events.
+pub(crate) const DEAF: &str = "the test bed does not hear the provider's events";
+
 impl From<crate::bed::BedError> for Setback {
     fn from(error: crate::bed::BedError) -> Self {
         Self(format!("the test bed failed: {error}"))

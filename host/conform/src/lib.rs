@@ -27,11 +27,11 @@ mod spans;
 mod statements;
 mod suite;
 
-pub use bed::{BedError, BelowVss, Condition, EventSink, Gravity, Ledger, TestBed, TestHost};
+pub use bed::{BedError, BelowVss, ComClass, Condition, EventSink, Gravity, Ledger, TestBed, TestHost};
 pub use broken::{Fault, UnknownFault};
 pub use finding::Verdict;
 pub use orders::Order;
 pub use recorder::{CallRecord, Ending, EventRecord, Sequence};
-pub use report::{Report, ReportError, StatementReport};
+pub use report::{Form, Report, ReportError, StatementReport, UnknownForm};
 pub use statements::{InvalidNumber, Level, Number, Statement, statements};
 pub use suite::{Plan, checked, run};

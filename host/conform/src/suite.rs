@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::bed::TestBed;
 use crate::broken::{Breakage, Fault};
 use crate::checks::{self, Check};
-use crate::finding::{Checked, Finding, Verdict};
-use crate::judges::JUDGES;
+use crate::finding::{Checked, DEAF, Finding, Setback, Verdict};
+use crate::judges::{ABOUT_EVENTS, JUDGES};
 use crate::lab::Lab;
 use crate::orders::{self, Order};
 use crate::recorder::Sequence;
@@ -23,9 +23,19 @@ pub struct Plan {
     pub fault: Option<Fault>,
     /// The statements to judge; all if it is empty.
     pub only: BTreeSet<Number>,
+    /// A report of all statements about the same provider without a fault. What calls none of the methods in which the fault acts is taken from it
+    /// and not run again.
+    pub baseline: Option<Arc<Report>>,
 }
 
 impl Plan {
+    /// What the baseline has, if these sequences go with the fault as they went without.
+    fn unless_touched<'a>(&self, mut sequences: impl Iterator<Item = &'a Sequence>) -> Option<&Report> {
+        let (baseline, fault) = (self.baseline.as_deref()?, self.fault?);
+        let is_touched = |sequence: &Sequence| sequence.calls.iter().any(|call| fault.acts_in().contains(&call.method));
+        (!sequences.any(is_touched)).then_some(baseline)
+    }
+
     fn wants(&self, number: Number) -> bool {
         self.only.is_empty() || self.only.contains(&number)
     }
@@ -71,7 +81,18 @@ impl Run<'_> {
         Breakage::new(self.plan.fault, Arc::clone(self.bed))
     }
 
+    /// The baseline's report of a statement, if the fault is not touched on the way to it.
+    fn untouched(&self, number: Number) -> Option<StatementReport> {
+        let baseline = self.plan.baseline.as_deref()?;
+        let report = baseline.statements.iter().find(|report| report.statement.number == number)?;
+        self.plan.unless_touched(std::iter::once(&report.sequence)).map(|_| report.clone())
+    }
+
     fn check(&mut self, check: &Check) {
+        if let Some(report) = self.untouched(check.number) {
+            self.add(report);
+            return;
+        }
         let breakage = self.breakage();
         let mut sequence = Sequence::default();
         let checked = self.bed.clean_up().map_err(Into::into).and_then(|()| {
@@ -85,6 +106,12 @@ impl Run<'_> {
     }
 
     fn orders(&mut self) -> Vec<Order> {
+        let of_baseline = self.plan.baseline.iter().flat_map(|baseline| &baseline.orders);
+        if let Some(baseline) = self.plan.unless_touched(of_baseline.map(|order| &order.sequence)) {
+            let orders = baseline.orders.clone();
+            self.note(orders::NUMBER, orders::judge(&orders), Sequence::default());
+            return orders;
+        }
         match orders::run(&**self.bed, || self.breakage()) {
             Ok(orders) => {
                 self.note(orders::NUMBER, orders::judge(&orders), Sequence::default());
@@ -103,7 +130,11 @@ impl Run<'_> {
             let of_orders = orders.iter().map(|order| (format!("the {}", order.name), &order.sequence));
             let sequences: Vec<_> = of_checks.chain(of_orders).collect();
             let wanted = JUDGES.iter().filter(|(number, _)| self.plan.wants(*number));
-            wanted.map(|(number, judge)| (*number, judge(&sequences))).collect()
+            let judged = wanted.map(|(number, judge)| {
+                let hears_enough = self.bed.hears_events() || !ABOUT_EVENTS.contains(number);
+                (*number, if hears_enough { judge(&sequences) } else { Err(Setback(DEAF.to_owned())) })
+            });
+            judged.collect()
         };
         for (number, checked) in judged {
             self.note(number, checked, Sequence::default());
@@ -116,11 +147,7 @@ impl Run<'_> {
         for statement in self.all.iter().filter(|statement| !judged.contains(&statement.number)) {
             let evidence = statement.no_check.clone().unwrap_or_else(|| "it was not asked for".to_owned());
             let (statement, sequence) = (statement.clone(), Sequence::default());
-            let report = StatementReport { statement, verdict: Verdict::NotTested, evidence, sequence };
-            if self.plan.wants(report.statement.number) {
-                (self.progress)(&report);
-            }
-            self.reports.push(report);
+            self.add(StatementReport { statement, verdict: Verdict::NotTested, evidence, sequence });
         }
     }
 
@@ -132,8 +159,11 @@ impl Run<'_> {
             Ok(Finding::NotApplicable(why)) => (Verdict::NotApplicable, why),
             Err(setback) => (Verdict::NotTested, setback.0),
         };
-        let report = StatementReport { statement, verdict, evidence, sequence };
-        if self.plan.wants(number) {
+        self.add(StatementReport { statement, verdict, evidence, sequence });
+    }
+
+    fn add(&mut self, report: StatementReport) {
+        if self.plan.wants(report.statement.number) {
             (self.progress)(&report);
         }
         self.reports.push(report);

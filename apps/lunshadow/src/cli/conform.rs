@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
-use lunshadow_conform::{Fault, Number};
+use clap::{Args, Subcommand};
+use lunshadow_conform::{Fault, Form, Number};
 
 /// `lunshadow conform`.
 #[derive(Debug, Subcommand)]
@@ -19,9 +19,9 @@ pub enum ConformCommand {
 /// `lunshadow conform native`.
 #[derive(Debug, Args)]
 pub struct ConformNativeArgs {
-    /// What to print
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
-    pub report: ReportFormat,
+    /// What to print: text, json (one document), junit (XML for continuous integration) or html (a page with the timeline of each sequence drawn)
+    #[arg(long, value_name = "FORM", default_value_t = Form::Text)]
+    pub report: Form,
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -31,17 +31,4 @@ pub struct ConformNativeArgs {
     /// Plant a fault in front of the provider, to see how it is found; `lunshadow conform faults` lists them
     #[arg(long, value_name = "NAME")]
     pub fault: Option<Fault>,
-}
-
-/// The forms of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// Text, for people
-    Text,
-    /// One JSON document
-    Json,
-    /// JUnit's XML, for continuous integration
-    Junit,
-    /// A page with the timeline of each sequence drawn, which needs nothing but itself
-    Html,
 }

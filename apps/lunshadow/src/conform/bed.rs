@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lunshadow_catalog::LunDeletion;
-use lunshadow_conform::{BedError, Condition, TestBed, TestHost};
+use lunshadow_conform::{BedError, ComClass, Condition, TestBed, TestHost};
 use lunshadow_control::{HostId, InitiatorName, LunId, SetPhase};
 use lunshadow_coordinator::Clock;
 use lunshadow_coordinator::disk::make_sample_disk;
@@ -161,6 +161,14 @@ impl TestBed for NativeBed {
 
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock) as _
+    }
+
+    fn hears_events(&self) -> bool {
+        true
+    }
+
+    fn com_class(&self) -> Option<Arc<dyn ComClass>> {
+        None
     }
 
     fn pass(&self, time: Duration) {

@@ -76,13 +76,8 @@ impl NativeHost {
         self.windows.as_deref().ok_or_else(|| BedError("this host is not logged in".to_owned()))
     }
 
-    /// The disk that is a LUN, by its serial number or else by page 0x83, after a rescan.
     fn device_of(&self, lun: &LunInformation) -> Result<Option<DeviceName>, BedError> {
-        let windows = self.windows()?;
-        let disks = windows.rescan().map_err(failed)?;
-        let same = disks.iter().find(|disk| disk.lun.matches_by_page80(lun));
-        let same = same.or_else(|| disks.iter().find(|disk| disk.lun.matches_by_page83(lun)));
-        Ok(same.map(|disk| disk.device.clone()))
+        self.windows()?.look_for(lun).map_err(failed)
     }
 
     fn serial(lun: LunId) -> String {

@@ -10,17 +10,18 @@ mod bed;
 mod clock;
 mod host;
 
-use std::fs;
 use std::sync::Arc;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use lunshadow_conform::{Fault, Level, Plan, Report, StatementReport, Verdict, checked, statements};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub use bed::NativeBed;
 pub use clock::Timing;
 
-use crate::cli::{ConformCommand, ConformNativeArgs, ReportFormat};
+use crate::cli::{ConformCommand, ConformNativeArgs};
 use crate::console;
 
 /// Runs `lunshadow conform`. Answers whether no *must* is broken.
@@ -55,12 +56,13 @@ pub fn run(command: &ConformCommand) -> anyhow::Result<bool> {
 }
 
 fn native(args: &ConformNativeArgs, runtime: &Runtime) -> anyhow::Result<bool> {
-    let scratch = tempfile::Builder::new().prefix("lunshadow-").tempdir().context("cannot make a temporary folder")?;
+    let scratch = scratch().context("cannot make a temporary folder")?;
     let bed = Arc::new(NativeBed::set_up(scratch.path(), runtime, Timing::Measured)?);
     let plan = Plan {
         provider: format!("Lunshadow {}, in this process", env!("CARGO_PKG_VERSION")),
         fault: args.fault,
         only: args.only.iter().copied().collect(),
+        baseline: None,
     };
     // Whoever waits for a report in a file or a pipe sees on the console what is found.
     let progress = |item: &StatementReport| {
@@ -75,13 +77,27 @@ fn native(args: &ConformNativeArgs, runtime: &Runtime) -> anyhow::Result<bool> {
     Ok(report.worst() != Some(Level::Must))
 }
 
+/// Where Linux has a file system in memory.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// How much room a test bed has to have there. A run takes a tenth of it.
+const ROOM_BYTES: u64 = 2 << 30;
+
+/// A temporary folder for a test bed. Nothing in it has to outlive the machine, so it lies in memory where there is room for it: each step of a set is made
+/// durable, and waiting for a medium would be most of what a run takes.
+///
+/// # Errors
+/// If the folder cannot be made.
+pub fn scratch() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("lunshadow-");
+    let room_bytes = rustix::fs::statvfs(IN_MEMORY).map_or(0, |memory| memory.f_bavail.saturating_mul(memory.f_frsize));
+    let in_memory = (room_bytes >= ROOM_BYTES).then(|| builder.tempdir_in(IN_MEMORY));
+    in_memory.and_then(Result::ok).map_or_else(|| builder.tempdir(), Ok)
+}
+
 fn write(report: &Report, args: &ConformNativeArgs) -> anyhow::Result<()> {
-    let text = match args.report {
-        ReportFormat::Text => report.text(),
-        ReportFormat::Json => report.json()?,
-        ReportFormat::Junit => report.junit()?,
-        ReportFormat::Html => report.html(),
-    };
+    let text = report.in_form(args.report)?;
     match &args.output {
         None => console::say(text.trim_end()),
         Some(path) => {

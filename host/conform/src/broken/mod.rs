@@ -153,6 +153,9 @@ impl HardwareProvider for BrokenProvider {
         devices: &[DeviceName],
         luns: &mut [LunInformation],
     ) -> Result<(), HResult> {
+        if self.is(Fault::AgreesToPlex) && context.contains(Context::PLEX) {
+            return Err(HResult::VSS_E_UNSUPPORTED_CONTEXT);
+        }
         self.begin_prepare(set, luns, |inner, luns| inner.begin_prepare_snapshot(set, snapshot, context, devices, luns))
     }
 

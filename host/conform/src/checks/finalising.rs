@@ -137,6 +137,9 @@ fn notifications_do_nothing(lab: &mut Lab<'_>) -> Checked {
 fn flags_come_together(lab: &mut Lab<'_>) -> Checked {
     let made = lab.announced(1)?;
     lab.locate(&made.targets)?;
+    if !lab.ledger()?.mapped.contains(serial(&made.targets[0])) {
+        return Err(Setback("LocateLuns did not map the LUN that was to be masked".to_owned()));
+    }
     let calls = [
         ("mask and read-write", LunStateChange::DO_MASK_LUNS | LunStateChange::NOTIFY_READ_WRITE, true),
         ("the same again", LunStateChange::DO_MASK_LUNS | LunStateChange::NOTIFY_READ_WRITE, true),

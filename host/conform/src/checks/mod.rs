@@ -13,6 +13,7 @@ mod preparing;
 mod recognising;
 mod resyncing;
 mod supporting;
+mod surface;
 mod targeting;
 mod waiting;
 
@@ -31,7 +32,8 @@ pub(crate) struct Check {
 
 /// All checks, by the numbers of their statements.
 pub(crate) fn all() -> Vec<Check> {
-    let groups: [Group; 13] = [
+    let groups: [Group; 14] = [
+        surface::CHECKS,
         inputs::CHECKS,
         supporting::CHECKS,
         preparing::CHECKS,

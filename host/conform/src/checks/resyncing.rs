@@ -6,7 +6,7 @@ use lunshadow_vss::{Async, AsyncStatus, Context, HResult, LunInformation, Method
 
 use super::Group;
 use crate::bed::Condition;
-use crate::finding::{Checked, Setback, demand, held};
+use crate::finding::{Checked, DEAF, Setback, demand, held};
 use crate::lab::{Lab, Made, need};
 
 pub(super) const CHECKS: Group = &[
@@ -206,6 +206,9 @@ fn a_cancellation_stops_it(lab: &mut Lab<'_>) -> Checked {
 }
 
 fn an_abandoned_resync_is_noted(lab: &mut Lab<'_>) -> Checked {
+    if !lab.bed.hears_events() {
+        return Err(Setback(DEAF.to_owned()));
+    }
     let made = lab.announced(1)?;
     let _while = lab.while_array(Condition::Resyncing)?;
     let resync = begun(lab, &made)?;

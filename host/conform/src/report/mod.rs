@@ -1,9 +1,12 @@
 //! What a run came to: for people as text and as a page, for programs as JSON and as JUnit's XML.
 
 mod drawing;
+mod form;
 mod html;
 mod junit;
 mod text;
+
+pub use form::{Form, UnknownForm};
 
 use serde::Serialize;
 
@@ -64,6 +67,19 @@ impl Report {
     pub fn worst(&self) -> Option<Level> {
         let broken = self.statements.iter().filter(|report| report.verdict == Verdict::Broken);
         broken.map(|report| report.statement.level).max()
+    }
+
+    /// In any form.
+    ///
+    /// # Errors
+    /// [`ReportError`].
+    pub fn in_form(&self, form: Form) -> Result<String, ReportError> {
+        match form {
+            Form::Text => Ok(self.text()),
+            Form::Json => self.json(),
+            Form::Junit => self.junit(),
+            Form::Html => Ok(self.html()),
+        }
     }
 
     /// As text, a line or two for each statement.

@@ -1,0 +1,127 @@
+//! The class as COM sees it: interfaces, identity, and where its objects may live. Nothing of it can be seen where there is no COM.
+
+use std::sync::Arc;
+
+use lunshadow_vss::HResult;
+use uuid::{Uuid, uuid};
+
+use super::Group;
+use crate::bed::ComClass;
+use crate::finding::{Checked, Setback, demand, held};
+use crate::lab::Lab;
+
+pub(super) const CHECKS: Group = &[
+    (1, |lab| the_interfaces_are_there(&*class(lab)?)),
+    (2, |lab| the_extended_interface_is_there(&*class(lab)?)),
+    (3, |lab| identity_is_one(&*class(lab)?)),
+    (5, |lab| objects_are_in_another_process(&*class(lab)?)),
+];
+
+// `unknwn.h`, `vsprov.h` of the Windows SDK.
+const UNKNOWN: Uuid = uuid!("00000000-0000-0000-c000-000000000046");
+const HARDWARE: Uuid = uuid!("9593a157-44e9-4344-bbeb-44fbf9b06b10");
+const HARDWARE_EX: Uuid = uuid!("7f5ba925-cdb1-4d11-a71f-339eb7e709fd");
+const CREATE_SNAPSHOT_SET: Uuid = uuid!("5f894e5b-1e39-4778-8e23-9abad9f0e08c");
+
+/// An interface that nobody has.
+const NOBODYS: Uuid = uuid!("7e9a6b3a-2c54-4c58-9c1e-0f7a7a4f6c11");
+
+/// `winerror.h`: there is no such interface.
+const E_NOINTERFACE: HResult = HResult::from_bits(0x8000_4002);
+
+fn class(lab: &Lab<'_>) -> Result<Arc<dyn ComClass>, Setback> {
+    lab.bed.com_class().ok_or_else(|| Setback("the provider is not behind COM here".to_owned()))
+}
+
+fn the_interfaces_are_there(class: &dyn ComClass) -> Checked {
+    for (name, interface) in [
+        ("IUnknown", UNKNOWN),
+        ("IVssHardwareSnapshotProvider", HARDWARE),
+        ("IVssProviderCreateSnapshotSet", CREATE_SNAPSHOT_SET),
+    ] {
+        let answer = class.query(interface)?;
+        demand!(answer == HResult::S_OK, "QueryInterface for {name} was answered with {answer}");
+    }
+    held("IUnknown, IVssHardwareSnapshotProvider and IVssProviderCreateSnapshotSet")
+}
+
+fn the_extended_interface_is_there(class: &dyn ComClass) -> Checked {
+    let answer = class.query(HARDWARE_EX)?;
+    demand!(answer == HResult::S_OK, "QueryInterface for IVssHardwareSnapshotProviderEx was answered with {answer}");
+    held("IVssHardwareSnapshotProviderEx")
+}
+
+fn identity_is_one(class: &dyn ComClass) -> Checked {
+    let ways: [&[Uuid]; 4] = [
+        &[UNKNOWN],
+        &[HARDWARE, HARDWARE],
+        &[HARDWARE, CREATE_SNAPSHOT_SET, HARDWARE],
+        &[CREATE_SNAPSHOT_SET, UNKNOWN, HARDWARE, UNKNOWN, CREATE_SNAPSHOT_SET],
+    ];
+    for way in ways {
+        demand!(class.keeps_its_identity(way)?, "after QueryInterface for {way:?} the object has another IUnknown");
+    }
+    let unknown = class.query(NOBODYS)?;
+    demand!(unknown == E_NOINTERFACE, "an interface that nobody has was answered with {unknown}");
+    held("there and back between the interfaces the object had one IUnknown; E_NOINTERFACE for an unknown interface")
+}
+
+fn objects_are_in_another_process(class: &dyn ComClass) -> Checked {
+    let answer = class.create_in_process()?;
+    demand!(answer.is_failure(), "an object was made in the caller's own process");
+    held(format!("in the caller's own process there is no object: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::BedError;
+    use crate::finding::Finding;
+
+    /// A class that lacks an interface, or has what it must not have.
+    struct Odd {
+        lacks: Option<Uuid>,
+        has_all: bool,
+        splits: bool,
+        in_process: bool,
+    }
+
+    const SOUND: Odd = Odd { lacks: None, has_all: false, splits: false, in_process: false };
+
+    impl ComClass for Odd {
+        fn query(&self, interface: Uuid) -> Result<HResult, BedError> {
+            let has = self.has_all || interface != NOBODYS && self.lacks != Some(interface);
+            Ok(if has { HResult::S_OK } else { E_NOINTERFACE })
+        }
+
+        fn keeps_its_identity(&self, _interfaces: &[Uuid]) -> Result<bool, BedError> {
+            Ok(!self.splits)
+        }
+
+        fn create_in_process(&self) -> Result<HResult, BedError> {
+            Ok(if self.in_process { HResult::S_OK } else { HResult::from_bits(0x8004_0154) })
+        }
+    }
+
+    fn broken(class: &Odd) -> Vec<u16> {
+        let judged: [(u16, Checked); 4] = [
+            (1, the_interfaces_are_there(class)),
+            (2, the_extended_interface_is_there(class)),
+            (3, identity_is_one(class)),
+            (5, objects_are_in_another_process(class)),
+        ];
+        judged.into_iter().filter(|(_, it)| !matches!(it, Ok(Finding::Held(_)))).map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn each_wrong_class_is_found_by_its_statement() {
+        assert_eq!(broken(&SOUND), [] as [u16; 0]);
+        for interface in [UNKNOWN, HARDWARE, CREATE_SNAPSHOT_SET] {
+            assert_eq!(broken(&Odd { lacks: Some(interface), ..SOUND }), [1], "{interface}");
+        }
+        assert_eq!(broken(&Odd { lacks: Some(HARDWARE_EX), ..SOUND }), [2]);
+        assert_eq!(broken(&Odd { splits: true, ..SOUND }), [3]);
+        assert_eq!(broken(&Odd { has_all: true, ..SOUND }), [3]);
+        assert_eq!(broken(&Odd { in_process: true, ..SOUND }), [5]);
+    }
+}
