@@ -80,6 +80,11 @@ impl Daemon {
         self.control
     }
 
+    /// The folder of its pool.
+    pub(crate) fn pool(&self) -> &Path {
+        &self.pool
+    }
+
     /// Runs a command that asks this daemon, and answers what it prints.
     pub(crate) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.command(&[arguments, &["--pool", &self.pool.display().to_string()]].concat())

@@ -1,7 +1,8 @@
 //! VSS across COM, for both ends.
 //!
 //! For a provider's shells: structures are copied in within bounds (`read_luns`), changed in place without growing, and empty ones filled
-//! with task memory (`write_back`). For whoever plays VSS: `RemoteProvider`, a provider in another process as a `HardwareProvider`.
+//! with task memory (`write_back`). For whoever plays VSS: `RemoteProvider`, a provider in another process as a `HardwareProvider`;
+//! and `Surface`, what its class is to COM.
 //!
 //! The rule about memory is the same at both ends. What came in through a stub lies in the stub's buffer, so it is neither freed nor given
 //! more than it has room for: on return the client's stub writes into what the client passed. NULL members are filled with task memory,
@@ -15,6 +16,7 @@ mod build;
 mod ids;
 mod read;
 mod remote;
+mod surface;
 mod task_memory;
 #[cfg(test)]
 mod tests;
@@ -24,5 +26,6 @@ pub use activation::activate;
 pub use ids::{guid, uuid};
 pub use read::{LUNS_AT_MOST, StructureError, read_device, read_devices, read_lun, read_luns};
 pub use remote::RemoteProvider;
+pub use surface::Surface;
 pub use task_memory::{ComTaskMemory, TaskMemory};
 pub use write_back::write_back;

@@ -27,6 +27,17 @@ pub trait Interceptor: Send + Sync {
         self.around(method, call)
     }
 
+    /// As [`around`](Self::around), for `GetTargetLuns`, which answers with the shadow LUNs.
+    ///
+    /// # Errors
+    /// As there.
+    fn around_targets(
+        &self,
+        call: impl FnOnce() -> Result<Vec<LunInformation>, HResult>,
+    ) -> Result<Vec<LunInformation>, HResult> {
+        self.around(Method::GetTargetLuns, call)
+    }
+
     /// As [`around`](Self::around), for `FillInLunInfo`, which answers with a Boolean whatever its code is.
     fn around_fill_in(&self, call: impl FnOnce() -> (HResult, bool)) -> (HResult, bool) {
         let answer = self.around(Method::FillInLunInfo, || Ok(call()));
@@ -71,7 +82,7 @@ impl<I: Interceptor> HardwareProvider for I {
         devices: &[DeviceName],
         sources: &[LunInformation],
     ) -> Result<Vec<LunInformation>, HResult> {
-        self.around(Method::GetTargetLuns, || self.provider().get_target_luns(devices, sources))
+        self.around_targets(|| self.provider().get_target_luns(devices, sources))
     }
 
     fn locate_luns(&self, shadows: &[LunInformation]) -> Result<(), HResult> {

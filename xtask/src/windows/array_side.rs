@@ -5,6 +5,7 @@
 //! | request | what happens |
 //! | --- | --- |
 //! | `["where"]` | the addresses of iSCSI portal and control service, separated by a blank |
+//! | `["pool"]` | the folder of its pool |
 //! | `["run", …]` | `lunshadow …` for the same pool; answers what that prints |
 //! | `["kill"]` | the array ends at once |
 //! | `["start"]` | it starts again, on the same addresses |
@@ -84,6 +85,7 @@ fn obey(array: &mut Daemon, words: &[&str]) -> anyhow::Result<String> {
             let portal = array.portals().first().context("it has a portal")?;
             return Ok(format!("{portal} {}", array.control()));
         }
+        ["pool"] => return Ok(array.pool().display().to_string()),
         ["run", arguments @ ..] => return array.ask(arguments),
         ["kill"] => array.kill(),
         ["start"] => array.start()?,

@@ -30,8 +30,13 @@ use prefix::Prefix;
 pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
 
 /// The packages whose tests are for Windows.
-pub(crate) const TESTED: &[&str] =
-    &["lunshadow-vss-com", "lunshadow-provider-com", "lunshadow-array-client", "lunshadow-windows"];
+pub(crate) const TESTED: &[&str] = &[
+    "lunshadow-vss-com",
+    "lunshadow-provider-com",
+    "lunshadow-array-client",
+    "lunshadow-conform-com",
+    "lunshadow-windows",
+];
 
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
@@ -125,7 +130,10 @@ fn cargo_for_windows(command: &str, profile: &str) -> Command {
 /// The Windows programs and tests, and the array's side for here.
 fn build(profile: &str) -> anyhow::Result<()> {
     let mut programs = cargo_for_windows("build", profile);
-    run(programs.args(["--package", "lunshadow-provider-com", "--package", "lunshadow-windows", "--bins"]))?;
+    for package in ["lunshadow-provider-com", "lunshadow-conform-com", "lunshadow-windows"] {
+        programs.args(["--package", package]);
+    }
+    run(programs.arg("--bins"))?;
     run(&mut cargo(&["build", "--profile", native_profile(profile), "--package", "lunshadow", "--bin", "lunshadow"]))
 }
 

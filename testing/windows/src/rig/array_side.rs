@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lunshadow_control::api::{AdminLunsAnswer, AdminSet, AdminSetsAnswer, NewLunAnswer};
@@ -58,6 +59,13 @@ impl ArraySide {
         let addresses = self.ask(&["where"]);
         let portal = addresses.split(' ').next().and_then(|portal| portal.parse().ok());
         portal.expect("the portal comes first")
+    }
+
+    /// The folder of its pool, where whoever administers it finds the control service and the credential.
+    #[must_use]
+    pub fn pool(&self) -> PathBuf {
+        // Under Wine the whole of the Linux machine is drive Z.
+        PathBuf::from(format!("Z:{}", self.ask(&["pool"])))
     }
 
     /// Ends the array at once, in the middle of whatever it does.

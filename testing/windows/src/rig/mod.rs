@@ -17,5 +17,5 @@ pub use array_side::{ADDRESS, ArraySide, iqn_of, new_name};
 pub use figures::{Figure, measure};
 pub use hooked::{Hook, Hooked, When};
 pub use host::{Host, RECORD_AT_BYTES, SAMPLE_MEBIBYTES};
-pub use product::{Activation, Identity, Product, end_servers, provider_id, servers};
+pub use product::{Activation, Identity, Product, built, end_servers, provider_id, servers};
 pub use stage::{PERSISTENT, Stage, settings, shadow_of};

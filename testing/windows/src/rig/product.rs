@@ -217,11 +217,20 @@ fn close(handle: HANDLE) {
     unsafe { CloseHandle(handle) }.expect("the handle is open");
 }
 
-/// The program beside the tests, which lie one folder deeper.
+/// The product beside the tests.
 fn built_program() -> PathBuf {
+    built(PROGRAM)
+}
+
+/// A program of this workspace beside the tests, which lie one folder deeper.
+///
+/// # Panics
+/// If a test does not know where it is.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("a test knows its own path");
-    let found = tests.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|path| path.exists());
-    found.unwrap_or_else(|| Path::new(PROGRAM).to_owned())
+    let found = tests.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| Path::new(name).to_owned())
 }
 
 /// Runs a program to its end, with its output in pipes of their own: what it starts must not inherit the tests'.
