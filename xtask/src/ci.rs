@@ -6,11 +6,15 @@ use anyhow::Context;
 use cargo_metadata::MetadataCommand;
 
 use crate::command::{cargo, output_of, run};
+use crate::fuzz::{self, FuzzArgs};
 use crate::windows::{TARGET, target_library};
 use crate::{check, conformance, peers, soak, windows};
 
 /// Set for the tests when every foreign program is there: a test that misses one then fails.
 const REQUIRE_PEERS: &str = "LUNSHADOW_REQUIRE_PEERS";
+
+/// How long each fuzz target runs. Two run at a time, so that all eight take four minutes.
+const FUZZ_SECONDS: u32 = 60;
 
 /// Runs all stages and stops at the first that fails. The last lines are the test runner's own summary.
 pub(crate) fn run_all() -> anyhow::Result<()> {
@@ -35,6 +39,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     // With other locks, and so not among the others.
     stages.run("orders of threads", || run(&mut soak::exploration()))?;
     stages.run("Windows programs under Wine", || windows::run_all(&windows::WindowsArgs::default()))?;
+    stages.run("fuzzing", || fuzz::run_targets(&FuzzArgs { target: None, seconds: FUZZ_SECONDS }))?;
     stages.print_durations();
     println!("\n== tests");
     let mut tests = if has_nextest {

@@ -68,6 +68,9 @@ pub(crate) const FOR_ISCSI_BENCH: &[Peer] = &[
     Peer { package: "zlib1g-dev", probe: Probe::File("/usr/include/zlib.h") },
 ];
 
+/// What libFuzzer is built with.
+pub(crate) const FOR_FUZZING: &[Peer] = &[Peer { package: "g++", probe: Probe::Program("c++") }];
+
 /// What `cargo xtask kernel-client` boots its guests with. What is in them is not installed.
 pub(crate) const FOR_KERNEL_CLIENT: &[Peer] =
     &[Peer { package: "qemu-system-x86", probe: Probe::Program(QEMU_SYSTEM) }];

@@ -32,7 +32,7 @@ pub(crate) fn orphans(tree: &Tree) -> Vec<Violation> {
             );
         }
     }
-    // The fuzz targets are a workspace of their own, since they need another compiler.
+    // The fuzz targets are a workspace of their own, since they are built with flags of their own.
     let ours = tree.rust_files().filter(|file| !file.path.starts_with("fuzz/"));
     let unreached = ours.filter(|file| !reached.contains(file.path.as_str()));
     unreached.map(|file| Violation::new(&file.path, "no crate has this module")).collect()
