@@ -21,6 +21,8 @@ pub enum Table {
     Reservations,
     /// Sanitize operations, as the target writes them.
     Sanitize,
+    /// The states of target port groups, as the target writes them.
+    PortGroups,
     /// How the scrub stands; one record at most.
     Scrub,
     /// What internal LUNs are there for.

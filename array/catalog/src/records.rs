@@ -195,6 +195,7 @@ impl Content {
                 Table::Sets => content.sets.push((ShadowSetId(Uuid::from_u128(id)), decode(&value, table)?)),
                 Table::Reservations => content.unit_records.push((lun, UnitRecord::Reservations, value.into())),
                 Table::Sanitize => content.unit_records.push((lun, UnitRecord::Sanitize, value.into())),
+                Table::PortGroups => content.unit_records.push((lun, UnitRecord::PortGroups, value.into())),
                 Table::Work => content.work.push((lun, decode(&value, table)?)),
                 Table::Scrub => content.scrub = Some(decode(&value, table)?),
                 Table::Mappings => {
@@ -213,6 +214,7 @@ const fn table_of(record: UnitRecord) -> Table {
     match record {
         UnitRecord::Reservations => Table::Reservations,
         UnitRecord::Sanitize => Table::Sanitize,
+        UnitRecord::PortGroups => Table::PortGroups,
     }
 }
 
@@ -270,6 +272,7 @@ const fn kind_of(table: Table) -> &'static str {
         Table::Sets => "shadow set",
         Table::Reservations => "reservation",
         Table::Sanitize => "SANITIZE",
+        Table::PortGroups => "target port group",
         Table::Scrub => "scrub",
         Table::Work => "copy, import or export",
     }

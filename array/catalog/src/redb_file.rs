@@ -20,6 +20,7 @@ const MAPPINGS: TableDefinition<'_, (u128, u8), u128> = TableDefinition::new("ma
 const SETS: Records = TableDefinition::new("shadow-sets");
 const RESERVATIONS: Records = TableDefinition::new("reservations");
 const SANITIZE: Records = TableDefinition::new("sanitize");
+const PORT_GROUPS: Records = TableDefinition::new("port-groups");
 const SCRUB: Records = TableDefinition::new("scrub");
 const WORK: Records = TableDefinition::new("work");
 
@@ -68,9 +69,17 @@ impl RecordStore for RedbFile {
 fn read(redb: &Redb) -> Result<Vec<Record>, DatabaseError> {
     let transaction = redb.begin_read().map_err(redb::Error::from)?;
     let mut records = Vec::new();
-    for table in
-        [Table::Luns, Table::Hosts, Table::Sets, Table::Reservations, Table::Sanitize, Table::Scrub, Table::Work]
-    {
+    let tables = [
+        Table::Luns,
+        Table::Hosts,
+        Table::Sets,
+        Table::Reservations,
+        Table::Sanitize,
+        Table::PortGroups,
+        Table::Scrub,
+        Table::Work,
+    ];
+    for table in tables {
         let Some(definition) = definition_of(table) else { continue };
         let entries = transaction.open_table(definition).map_err(redb::Error::from)?;
         for entry in entries.iter().map_err(redb::Error::from)? {
@@ -98,6 +107,7 @@ const fn definition_of(table: Table) -> Option<Records> {
         Table::Sets => Some(SETS),
         Table::Reservations => Some(RESERVATIONS),
         Table::Sanitize => Some(SANITIZE),
+        Table::PortGroups => Some(PORT_GROUPS),
         Table::Scrub => Some(SCRUB),
         Table::Work => Some(WORK),
     }
@@ -129,7 +139,7 @@ fn initialize(redb: &Redb) -> Result<(), DatabaseError> {
             Some(VERSION) => {}
             Some(version) => return Err(DatabaseError::UnsupportedVersion(version)),
         }
-        for definition in [LUNS, HOSTS, SETS, RESERVATIONS, SANITIZE, WORK, SCRUB] {
+        for definition in [LUNS, HOSTS, SETS, RESERVATIONS, SANITIZE, PORT_GROUPS, WORK, SCRUB] {
             transaction.open_table(definition).map_err(redb::Error::from)?;
         }
         transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;

@@ -15,11 +15,13 @@ pub enum UnitRecord {
     Reservations,
     /// A sanitize operation that is not done, or that failed (SBC-3 4.11).
     Sanitize,
+    /// The asymmetric access states of target port groups that initiators have set (SPC-4 5.15).
+    PortGroups,
 }
 
 impl UnitRecord {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Reservations, Self::Sanitize];
+    pub const ALL: [Self; 3] = [Self::Reservations, Self::Sanitize, Self::PortGroups];
 }
 
 /// Keeps records of LUNs over restarts. What is in a record is the target's affair.

@@ -35,6 +35,12 @@ async fn records_of_one_lun_do_not_get_in_each_others_way() {
     assert_eq!((kept(&array, lun), being_sanitized(&array)), (Some("reservations".into()), vec![lun]));
     let store = array.catalog.unit_store().expect("the catalog keeps them");
     assert_eq!(store.kept(lun, UnitRecord::Sanitize), Some("sanitize".into()));
+    assert_eq!(store.kept(lun, UnitRecord::PortGroups), None);
+    store.keep(lun, UnitRecord::PortGroups, Some("groups".into())).await.unwrap();
+    let array = array.reopen().await;
+    let store = array.catalog.unit_store().expect("the catalog keeps them");
+    let found = UnitRecord::ALL.map(|record| store.kept(lun, record));
+    assert_eq!(found, ["reservations", "sanitize", "groups"].map(|bytes| Some(bytes.into())));
     keep(&array, lun, None).await;
     let array = array.reopen().await;
     assert_eq!((kept(&array, lun), being_sanitized(&array)), (None, vec![lun]));

@@ -197,9 +197,13 @@ impl ArraySystem {
                 let lun = lun.map(|lun| self.name_of(LunId::from_u128(u128::from_be_bytes(lun))));
                 Stored::Mapping { host: self.renamed_host(host, naming), lun: lun.map(|lun| self.renamed(lun, naming)) }
             }
-            Table::Luns | Table::Hosts | Table::Reservations | Table::Sanitize | Table::Scrub | Table::Work => {
-                Stored::Other
-            }
+            Table::Luns
+            | Table::Hosts
+            | Table::Reservations
+            | Table::Sanitize
+            | Table::PortGroups
+            | Table::Scrub
+            | Table::Work => Stored::Other,
         }
     }
 }
