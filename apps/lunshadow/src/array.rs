@@ -1,6 +1,5 @@
 //! A whole array in this process: an embedded pool, its catalog, and the iSCSI target in front of them.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use lunshadow_catalog::{Catalog, Name, Reaper, Settings};
 use lunshadow_control::{HostId, InitiatorName, LunId};
 use lunshadow_lun::{BlockCount, LunMap, LunNumber, Pool as _};
 use lunshadow_store::{FileMedia, IoMode, OpenError, POOL_FILE, StoreConfig, StorePool};
-use lunshadow_target::{Limits, Target, TargetConfig};
+use lunshadow_target::{Limits, NetworkPortal, Target, TargetConfig};
 
 use crate::access::OpenAccess;
 use crate::location::Location;
@@ -164,7 +163,7 @@ impl Storage {
     ///
     /// # Errors
     /// If an address cannot be listened on.
-    pub async fn serve(&self, listen: &[SocketAddr], admission: Admission) -> anyhow::Result<Target> {
+    pub async fn serve(&self, listen: &[NetworkPortal], admission: Admission) -> anyhow::Result<Target> {
         let hosts = Arc::clone(&self.catalog);
         let map: Arc<dyn LunMap> = match admission {
             Admission::KnownHosts => hosts,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunshadow_control::{Fingerprint, InitiatorName};
 use lunshadow_store::IoMode;
+use lunshadow_target::NetworkPortal;
 
 pub use self::conform::{ConformCommand, ConformNativeArgs};
 pub use self::lun::{
@@ -88,9 +89,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub pool: PathBuf,
     /// Address and port to listen on, IPv4 or IPv6 in brackets; port 0 picks a free one. May be given several times: initiators are told of all
-    /// portals that they can reach
+    /// portals that they can reach. A comma and a number after it, as in 192.0.2.1:3260,2, put the portal into that target portal group, which is
+    /// 1 by default. Of two groups a host can prefer one, or put it on standby (ALUA)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3260")]
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<NetworkPortal>,
     /// Run the control service for hosts and administrators on this address and port too; port 0 picks a free one. The hosts that
     /// were added with `lunshadow host add` may log in then, and nobody else
     #[arg(long, value_name = "ADDR")]

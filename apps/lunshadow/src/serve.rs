@@ -1,11 +1,10 @@
 //! `lunshadow serve`: the array alone, with or without its control service.
 
-use std::net::SocketAddr;
-
 use anyhow::Context as _;
 use lunshadow_catalog::{CatalogedLun, Limits, Settings};
 use lunshadow_control::{HostId, InitiatorName};
 use lunshadow_store::StoreConfig;
+use lunshadow_target::NetworkPortal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::array::{Admission, Storage};
@@ -93,7 +92,7 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
         let host = storage.host(&format!("allowed-{}", index + 1), initiator).await?;
         assign_all(storage, host).await?;
     }
-    if !allowed.is_empty() || !args.listen.iter().all(|portal| portal.ip().is_loopback()) {
+    if !allowed.is_empty() || !args.listen.iter().all(|portal| portal.address.ip().is_loopback()) {
         return Ok(Admission::KnownHosts);
     }
     assign_all(storage, storage.host("guest", &guest).await?).await?;
@@ -104,7 +103,7 @@ async fn admit(args: &ServeArgs, allowed: &[InitiatorName], storage: &Storage) -
 fn introduce(
     args: &ServeArgs,
     storage: &Storage,
-    portals: &[SocketAddr],
+    portals: &[NetworkPortal],
     admission: &Admission,
     read_cache_bytes: u64,
 ) {
@@ -116,7 +115,7 @@ fn introduce(
         console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
     }
     let known = match admission {
-        Admission::Everybody(_) => return console::say(&console::attach_hints(portals[0], 1)),
+        Admission::Everybody(_) => return console::say(&console::attach_hints(portals[0].address, 1)),
         Admission::KnownHosts => storage.catalog.hosts(),
     };
     if known.is_empty() {

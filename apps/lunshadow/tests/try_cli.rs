@@ -179,16 +179,24 @@ struct Serving {
     child: Child,
     stdout: BufReader<ChildStdout>,
     address: String,
+    /// What it has said by then.
+    said: String,
 }
 
 impl Serving {
     /// Starts it and waits until it says where it listens.
     async fn start(pool: &Path) -> anyhow::Result<Self> {
-        let mut command = lunshadow().command(["serve", "--pool", argument(pool), "--listen", "127.0.0.1:0"]);
+        Self::start_on(pool, &["127.0.0.1:0"]).await
+    }
+
+    async fn start_on(pool: &Path, portals: &[&str]) -> anyhow::Result<Self> {
+        let listen = portals.iter().flat_map(|portal| ["--listen", portal]);
+        let mut command = lunshadow().command(["serve", "--pool", argument(pool)].into_iter().chain(listen));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut stdout = BufReader::new(child.stdout.take().context("standard output is piped")?);
-        let address = timeout(SERVE_AT_MOST, address_in(&mut stdout)).await.context("it did not begin in time")??;
-        Ok(Self { child, stdout, address })
+        let found = timeout(SERVE_AT_MOST, address_in(&mut stdout)).await.context("it did not begin in time")??;
+        let (address, said) = found;
+        Ok(Self { child, stdout, address, said })
     }
 
     /// Sends it a signal and waits for its end, which has to be a success.
@@ -207,8 +215,8 @@ impl Serving {
     }
 }
 
-/// The address in the first line that has one.
-async fn address_in(stdout: &mut BufReader<ChildStdout>) -> anyhow::Result<String> {
+/// The address in the first line that has one, and all text up to there.
+async fn address_in(stdout: &mut BufReader<ChildStdout>) -> anyhow::Result<(String, String)> {
     let mut text = String::new();
     loop {
         let start = text.len();
@@ -216,7 +224,8 @@ async fn address_in(stdout: &mut BufReader<ChildStdout>) -> anyhow::Result<Strin
         if let Some(at) = text[start..].find("127.0.0.1:") {
             let address = &text[start + at..];
             let end = address.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(address.len());
-            return Ok(address[..end].trim_end_matches(['.', ':']).to_owned());
+            let address = address[..end].trim_end_matches(['.', ':']).to_owned();
+            return Ok((address, text));
         }
     }
 }
@@ -245,5 +254,22 @@ async fn serve_stops_while_somebody_is_connected() -> anyhow::Result<()> {
     let connected = tokio::net::TcpStream::connect(&serving.address).await?;
     serving.stop("TERM").await?;
     drop(connected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn serve_puts_portals_into_groups() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pool = folder.path().join("pool");
+    lunshadow().succeed(["try", "--json", "--pool", argument(&pool)]).await?;
+    let serving = Serving::start_on(&pool, &["127.0.0.1:0", "127.0.0.1:0,2"]).await?;
+    let portals: Vec<_> = serving.said.split_whitespace().filter(|word| word.starts_with("127.0.0.1:")).collect();
+    let [first, second] = portals[..] else { anyhow::bail!("not two portals: {}", serving.said) };
+    ensure!(!first.contains(',') && second.ends_with(",2"), "{}", serving.said);
+    serving.stop("TERM").await?;
+    for portal in ["127.0.0.1:0,0", "127.0.0.1:0,group", "127.0.0.1"] {
+        let finished = lunshadow().run(["serve", "--pool", argument(&pool), "--listen", portal]).await?;
+        ensure!(!finished.status.success() && finished.stderr.contains("1 to 65535"), "{portal}: {}", finished.stderr);
+    }
     Ok(())
 }

@@ -19,12 +19,12 @@ use bytes::BytesMut;
 use lunshadow_iscsi::login::{LoginStatus, OutOfLogin, SessionKind};
 use lunshadow_iscsi::pdu::{DecodeError, DigestConfig, PduDecoder};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::InitiatorPort;
 use crate::places::LoginPlace;
-use crate::session::Session;
+use crate::portals::{Arrival, NetworkPortal};
+use crate::session::{Session, SessionKey};
 use crate::target::{Phase, Shared};
 use full_feature::FullFeature;
 use login::LoggedIn;
@@ -60,7 +60,7 @@ pub(crate) enum ConnectionError {
 
 /// Serves a connection until it ends. Its commands are over then.
 pub(crate) async fn serve(
-    mut stream: TcpStream,
+    Arrival { mut stream, group, .. }: Arrival,
     mut login_place: LoginPlace,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
@@ -69,7 +69,8 @@ pub(crate) async fn serve(
     stream.set_nodelay(true)?;
     let mut resets = shared.resets.subscribe();
     let mut buffer = BytesMut::new();
-    let logging_in = tokio::time::timeout(shared.limits.login_time, login::log_in(&mut stream, &mut buffer, &shared));
+    let logging_in =
+        tokio::time::timeout(shared.limits.login_time, login::log_in(&mut stream, &mut buffer, &shared, group));
     let logged_in = tokio::select! {
         logged_in = logging_in => logged_in.map_err(|_| ConnectionError::LoginTime)??,
         () = login_place.lost() => return Err(ConnectionError::Displaced),
@@ -77,13 +78,13 @@ pub(crate) async fn serve(
         _ = phase.changed() => return Err(ConnectionError::ShuttingDown),
     };
     let Some(LoggedIn { negotiated, initiator, response, place }) = logged_in else { return Ok(()) };
-    let key = (initiator.clone(), negotiated.identity.isid);
+    let key = SessionKey { initiator: initiator.clone(), isid: negotiated.identity.isid, group };
     let registration = match negotiated.identity.kind {
         SessionKind::Discovery => None,
         SessionKind::Normal => {
             // Between the two questions an administrator may have removed the initiator.
             let port = InitiatorPort { name: initiator.clone(), isid: negotiated.identity.isid.0 };
-            let Some(nexus) = shared.device_server.connect(port) else { return Ok(()) };
+            let Some(nexus) = shared.device_server.connect(port, group) else { return Ok(()) };
             let session = Session::new(negotiated.identity.tsih, nexus);
             Some(shared.sessions.enter(key, session).await)
         }
@@ -97,10 +98,10 @@ pub(crate) async fn serve(
     let own_bytes_max = shared.preferences.max_recv_data_segment_length;
     let mut decoder = PduDecoder::new(0);
     decoder.reconfigure(negotiated.parameters.digests(), usize::try_from(own_bytes_max).unwrap_or(usize::MAX));
-    let local_addr = stream.local_addr()?;
+    let reached = NetworkPortal { address: stream.local_addr()?, group };
     let (mut reader, writer) = stream.into_split();
     let session = registration.as_ref().map(|registration| registration.session.clone());
-    let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), initiator, local_addr, writer);
+    let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), initiator, reached, writer);
     let ending = tokio::select! {
         ending = full_feature.run(&mut reader, &decoder, buffer, phase) => ending,
         () = closing(session.as_deref()) => Err(ConnectionError::Reinstated),

@@ -21,6 +21,8 @@ mod medium;
 mod mode;
 mod nexus;
 mod offload;
+mod port_groups;
+mod ports;
 mod ranges;
 mod read_write;
 mod reports;
@@ -41,13 +43,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lunshadow_lun::{ChapAccounts, InitiatorName, Inventory, LunMap, UnitRecord};
 use lunshadow_scsi::{
-    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, Readiness,
-    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, Status, TaskManagementFunctions, opcode,
+    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, Reach, Readiness,
+    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, Status, opcode,
 };
 
 pub use failure::sense_of;
 pub use medium::TRANSFER_BLOCKS_MAX;
 pub use nexus::{InitiatorPort, Nexus, TaskSet};
+pub use ports::{PortalGroup, TargetPorts};
 pub(crate) use sanitize::Jobs;
 pub use unit::UnitId;
 pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
@@ -55,31 +58,19 @@ pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCK
 use copies::CopyAction;
 use extended_copy::ExtendedCopy;
 use medium::Operation;
-use nexus::Nexuses;
+use nexus::{NexusPorts, Nexuses};
 use offload::Offload;
+use port_groups::SetPortGroups;
 use reservation_commands::ReserveOut;
 use sanitize::Sanitize;
 use tokens::Tokens;
 use unit::Unit;
 use unit_state::UnitStates;
 
-/// The port through which initiators reach the LUNs, as page 0x83 names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetPort {
-    /// The iSCSI name of the target.
-    pub target_name: String,
-    /// RELATIVE TARGET PORT IDENTIFIER, and the target portal group tag of the SCSI name.
-    pub relative_port: u16,
-    /// TARGET PORT GROUP.
-    pub group: u16,
-    /// The task management functions that the transport has.
-    pub functions: TaskManagementFunctions,
-}
-
 /// Executes commands on the LUNs that a [`LunMap`] shows to initiators.
 pub struct DeviceServer {
     map: Arc<dyn LunMap>,
-    port: TargetPort,
+    ports: Arc<TargetPorts>,
     nexuses: Arc<Nexuses>,
     states: UnitStates,
     tokens: Arc<Tokens>,
@@ -119,6 +110,7 @@ enum Work {
 #[derive(Debug, Clone)]
 struct Permit {
     nexus: Arc<Nexus>,
+    reach: Reach,
     access: Access,
     readiness: Readiness,
 }
@@ -153,11 +145,15 @@ impl Work {
 
 impl Permit {
     fn new(nexus: &Arc<Nexus>, command: &Command) -> Self {
-        Self { nexus: nexus.clone(), access: command.access(), readiness: command.readiness() }
+        let (reach, access, readiness) = (command.reach(), command.access(), command.readiness());
+        Self { nexus: nexus.clone(), reach, access, readiness }
     }
 
     /// Why the unit cannot be used like this now, if it cannot.
     fn refusal(&self, disk: &unit::Disk) -> Option<Completion> {
+        if let Err(sense) = disk.state.access.check(self.nexus.group(), self.reach) {
+            return Some(Completion::check(sense));
+        }
         if !disk.state.admits(&self.nexus, self.access, false) {
             return Some(Completion::conflict());
         }
@@ -239,13 +235,13 @@ impl Task {
 }
 
 impl DeviceServer {
-    /// A device server for the LUNs of `map`, reached through `port`.
+    /// A device server for the LUNs of `map`, reached through `ports`.
     #[must_use]
-    pub fn new(map: Arc<dyn LunMap>, port: TargetPort) -> Self {
-        let states = UnitStates::new(map.clone());
+    pub fn new(map: Arc<dyn LunMap>, ports: TargetPorts) -> Self {
+        let states = UnitStates::new(map.clone(), ports.are_several());
         let tokens = Arc::<Tokens>::default();
         let jobs = Arc::new(Jobs::new(map.clone(), tokens.clone()));
-        Self { map, port, nexuses: Arc::default(), states, tokens, jobs }
+        Self { map, ports: Arc::new(ports), nexuses: Arc::default(), states, tokens, jobs }
     }
 
     /// Goes on with the sanitize operations that a restart has interrupted. For before anybody logs in.
@@ -263,12 +259,12 @@ impl DeviceServer {
         &self.jobs
     }
 
-    /// Makes the nexus of an initiator that has logged in, or `None` if the array does not know the initiator. Its units report
-    /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED first.
+    /// Makes the nexus of an initiator that has logged in through a portal group, or `None` if the array does not know the initiator. Its
+    /// units report POWER ON, RESET, OR BUS DEVICE RESET OCCURRED first.
     #[must_use]
-    pub fn connect(&self, port: InitiatorPort) -> Option<Arc<Nexus>> {
-        self.map.inventory(&port.name)?;
-        let nexus = Arc::new(Nexus::new(port));
+    pub fn connect(&self, initiator: InitiatorPort, group: PortalGroup) -> Option<Arc<Nexus>> {
+        self.map.inventory(&initiator.name)?;
+        let nexus = Arc::new(Nexus::new(NexusPorts { initiator, group }));
         self.nexuses.add(&nexus);
         Some(nexus)
     }
@@ -321,7 +317,8 @@ impl DeviceServer {
         Task { unit: unit.id(), data_out_len, sense_format, work }
     }
 
-    /// Unit attentions come first, then whether there is such a command, then whether a reservation forbids it (SAM-5 5.3.3).
+    /// Unit attentions come first, then whether there is such a command, then whether the port leads to the unit and whether a reservation
+    /// forbids it (SAM-5 5.3.3).
     fn admitted(&self, nexus: &Arc<Nexus>, inventory: &Inventory, unit: &Unit, cdb: &[u8]) -> Result<Work, Sense> {
         let exempt = is_always_answered(cdb);
         if !exempt && let Some(code) = unit.id().and_then(|id| nexus.take_attention(id)) {
@@ -329,18 +326,17 @@ impl DeviceServer {
         }
         let form = CommandForm::of_cdb(cdb);
         match (&form, unit) {
-            (Ok(form), _) if unit.has(form) => {}
+            (Ok(form), _) if unit.has(form, &self.ports) => {}
             (_, Unit::Absent) => return Err(not_supported()),
             (Ok(form), _) => return Err(sense_of_cdb(CdbError::InvalidOperationCode(form.opcode()))),
             (Err(_), _) => {}
         }
         let command = form.and_then(|form| form.parse(cdb)).map_err(sense_of_cdb)?;
-        if let Unit::Disk(disk) = unit
-            && !disk.state.admits(nexus, command.access(), exempt)
-        {
-            return Ok(Work::Answer(Completion::conflict()));
-        }
         if let Unit::Disk(disk) = unit {
+            disk.state.access.check(nexus.group(), command.reach())?;
+            if !disk.state.admits(nexus, command.access(), exempt) {
+                return Ok(Work::Answer(Completion::conflict()));
+            }
             disk.check(command.readiness())?;
         }
         self.work(nexus, inventory, unit, command)
@@ -350,7 +346,7 @@ impl DeviceServer {
     fn work(&self, nexus: &Arc<Nexus>, inventory: &Inventory, unit: &Unit, command: Command) -> Result<Work, Sense> {
         match command {
             Command::Inquiry { page, allocation_len } => {
-                inquiry::inquiry(unit, &self.port, page).map(|data| Work::data(data, allocation_len))
+                inquiry::inquiry(unit, (&*self.ports, nexus.group()), page).map(|data| Work::data(data, allocation_len))
             }
             Command::RequestSense { format, allocation_len } => {
                 Ok(Work::data(request_sense(nexus, unit).to_bytes(format), allocation_len))
@@ -361,13 +357,20 @@ impl DeviceServer {
             }
             Command::TestUnitReady => Ok(Work::Answer(Completion::good())),
             Command::ReportSupportedOperationCodes { which, timeouts, allocation_len } => {
-                reports::operation_codes(unit, which, timeouts).map(|data| Work::data(data, allocation_len))
+                reports::operation_codes(unit, &self.ports, which, timeouts)
+                    .map(|data| Work::data(data, allocation_len))
             }
             Command::ReportSupportedTaskManagementFunctions { extended, allocation_len } => {
-                Ok(Work::data(self.port.functions.to_bytes(extended), allocation_len))
+                Ok(Work::data(self.ports.functions.to_bytes(extended), allocation_len))
             }
             Command::ReportTargetPortGroups { extended, allocation_len } => {
-                Ok(Work::data(reports::target_port_groups(&self.port, extended), allocation_len))
+                Ok(Work::data(port_groups::report(unit, &self.ports, extended), allocation_len))
+            }
+            Command::SetTargetPortGroups { parameter_len } => {
+                let (nexus, nexuses, ports) = (nexus.clone(), self.nexuses.clone(), self.ports.clone());
+                let permit = Permit::new(&nexus, &command);
+                let set = SetPortGroups { parameter_len, nexus, nexuses, ports, map: self.map.clone() };
+                Ok(Work::Medium(Operation::set_port_groups(unit.disk()?, set)?, permit))
             }
             Command::ExtendedCopy { .. }
             | Command::PopulateToken { .. }
@@ -442,6 +445,7 @@ impl DeviceServer {
             | Command::ReportSupportedOperationCodes { .. }
             | Command::ReportSupportedTaskManagementFunctions { .. }
             | Command::ReportTargetPortGroups { .. }
+            | Command::SetTargetPortGroups { .. }
             | Command::PersistentReserveIn { .. }
             | Command::PersistentReserveOut { .. }
             | Command::Reserve(_)
@@ -461,7 +465,7 @@ impl DeviceServer {
         let permit = Permit::new(nexus, &command);
         match command {
             Command::PersistentReserveIn { action, allocation_len } => {
-                let data = reservation_commands::reserve_in(&disk, action, &self.port, self.map.unit_store().is_some());
+                let data = reservation_commands::reserve_in(&disk, action, self.map.unit_store().is_some());
                 Ok(data.map_or_else(
                     |refusal| Work::Answer(Completion::refused(refusal)),
                     |data| Work::data(data, allocation_len),
@@ -470,9 +474,9 @@ impl DeviceServer {
             Command::Reserve(_) => Ok(reservation_commands::reserve_unit(&disk, nexus)),
             Command::Release(_) => Ok(reservation_commands::release_unit(&disk, nexus)),
             Command::PersistentReserveOut { action, scope, kind, parameter_len } => {
-                let (nexus, nexuses, relative_port) = (nexus.clone(), self.nexuses.clone(), self.port.relative_port);
+                let (nexus, nexuses, ports) = (nexus.clone(), self.nexuses.clone(), self.ports.clone());
                 let map = self.map.clone();
-                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, relative_port, map };
+                let reserve = ReserveOut { action, kind, parameter_len, nexus, nexuses, ports, map };
                 Ok(Work::Medium(Operation::reserve_out(disk, scope, reserve)?, permit))
             }
             _ => unreachable!("only reservations come here"),
@@ -531,7 +535,8 @@ fn request_sense(nexus: &Nexus, unit: &Unit) -> Sense {
         return Sense::new(SenseKey::UNIT_ATTENTION, code);
     }
     let Unit::Disk(disk) = unit else { return Sense::NONE };
-    disk.check(Readiness::Loaded).err().unwrap_or(Sense::NONE)
+    let accessible = disk.state.access.check(nexus.group(), Reach::Active);
+    accessible.and_then(|()| disk.check(Readiness::Loaded)).err().unwrap_or(Sense::NONE)
 }
 
 /// LUN 0 is always there; there are no well-known logical units.

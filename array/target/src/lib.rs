@@ -11,6 +11,12 @@
 //!
 //! Errors end where they arise: a failed command is sense data, a broken connection is its own end and a line in the log.
 //!
+//! # Ports
+//!
+//! Each target portal group is one SCSI target port and one target port group ([`PortalGroup`]): a session is with one of them, persistent
+//! reservations belong to an initiator port and a target port together, and initiators set how each LUN is reached through each (explicit ALUA,
+//! SPC-4 5.15). With one group there is nothing to set, and the LUNs are active/optimized through it.
+//!
 //! # SANITIZE
 //!
 //! SBC-3 4.11, by [`Lun::discard`](lunshadow_lun::Lun::discard) (BLOCK ERASE) or [`Lun::write`](lunshadow_lun::Lun::write)
@@ -32,8 +38,9 @@ mod target;
 mod tasks;
 
 pub use device_server::{
-    Completion, DeviceServer, InitiatorPort, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, Task, TaskSet, UNMAP_BLOCKS_MAX,
-    UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
+    Completion, DeviceServer, InitiatorPort, Nexus, PortalGroup, TRANSFER_BLOCKS_MAX, TargetPorts, Task, TaskSet,
+    UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,
 };
 pub use limits::Limits;
+pub use portals::{InvalidPortal, NetworkPortal};
 pub use target::{BindError, Target, TargetConfig};

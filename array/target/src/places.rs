@@ -8,7 +8,7 @@ use lunshadow_lun::InitiatorName;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use crate::Limits;
+use crate::{Limits, PortalGroup};
 
 /// The connections that are logging in.
 pub(crate) struct LoginPlaces {
@@ -80,7 +80,7 @@ struct Taken {
 /// What distinguishes the sessions of an initiator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Seat {
-    Normal(Isid),
+    Normal(Isid, PortalGroup),
     /// Each has a number of its own.
     Discovery(u16),
 }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn normal(qualifier: u16) -> Seat {
-        Seat::Normal(Isid::random_type([0, 0, 1], qualifier))
+        Seat::Normal(Isid::random_type([0, 0, 1], qualifier), PortalGroup::FIRST)
     }
 
     #[tokio::test]

@@ -8,11 +8,17 @@ use lunshadow_lun::InitiatorName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::Nexus;
 use crate::tasks::TaskTable;
+use crate::{Nexus, PortalGroup};
 
-/// What identifies a session of a target that has one portal group (RFC 7143 4.4.1).
-pub(crate) type SessionKey = (InitiatorName, Isid);
+/// What identifies a session of a target (RFC 7143 4.4.1): it is with one portal group, and there may be another with the same ISID through
+/// another group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) initiator: InitiatorName,
+    pub(crate) isid: Isid,
+    pub(crate) group: PortalGroup,
+}
 
 /// A session in its full feature phase.
 pub(crate) struct Session {
@@ -22,7 +28,7 @@ pub(crate) struct Session {
     close: watch::Sender<bool>,
 }
 
-/// All sessions by name and ISID.
+/// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions(Mutex<HashMap<SessionKey, Arc<Session>>>);
 
@@ -48,7 +54,7 @@ impl Session {
 }
 
 impl Sessions {
-    /// Enters a session. One with the same name and ISID is closed, and its commands are over when this returns (RFC 7143 6.3.5).
+    /// Enters a session. One with the same key is closed, and its commands are over when this returns (RFC 7143 6.3.5).
     // RFC 7143 §6.3.5 MUST: a login with the name and the ISID of a session ends that session before the new one begins.
     pub(crate) async fn enter(&self, key: SessionKey, session: Session) -> Registration<'_> {
         let session = Arc::new(session);

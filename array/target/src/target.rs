@@ -9,26 +9,21 @@ use std::time::Duration;
 
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_lun::{InitiatorName, LunMap};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection;
 use crate::device_server::Jobs;
 use crate::places::{LoginPlace, LoginPlaces, SessionPlaces};
-use crate::portals::Portals;
+use crate::portals::{Arrival, NetworkPortal, Portals};
 use crate::session::Sessions;
-use crate::{DeviceServer, Limits, TargetPort};
-
-/// The portal group that all portals of a target are in, and the SCSI port that it is (RFC 7143 4.4.1): sessions through any of them are with the
-/// same port.
-const PORTAL_GROUP: u16 = 1;
+use crate::{DeviceServer, Limits, TargetPorts};
 
 /// What a target is called, where it listens, and how much it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
-    /// The addresses to listen on, one for each portal; port 0 lets the system choose.
-    pub listen: Vec<SocketAddr>,
+    /// The portals to listen on. Each portal group of theirs is a SCSI port of its own.
+    pub listen: Vec<NetworkPortal>,
     /// The iSCSI name.
     pub name: String,
     /// The target's words about itself, for people.
@@ -60,7 +55,7 @@ pub enum BindError {
 /// is the polite way.
 #[derive(Debug)]
 pub struct Target {
-    portals: Vec<SocketAddr>,
+    portals: Vec<NetworkPortal>,
     name: String,
     sessions: Arc<SessionPlaces>,
     jobs: Arc<Jobs>,
@@ -83,7 +78,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
     /// Where the target listens.
-    pub(crate) portals: Vec<SocketAddr>,
+    pub(crate) portals: Vec<NetworkPortal>,
     pub(crate) login_places: Arc<LoginPlaces>,
     pub(crate) session_places: Arc<SessionPlaces>,
     /// Changes when the target is reset as if it had been switched off and on: all connections end.
@@ -105,23 +100,22 @@ impl Target {
         let name: InitiatorName = config.name.parse().map_err(|_| BindError::InvalidName(config.name.clone()))?;
         let portals = Portals::bind(&config.listen)?;
         let name = name.as_str().to_owned();
-        let port = TargetPort {
+        let listening = portals.portals();
+        let ports = TargetPorts {
             target_name: name.clone(),
-            relative_port: PORTAL_GROUP,
-            group: PORTAL_GROUP,
+            groups: listening.iter().map(|portal| portal.group).collect(),
             functions: connection::FUNCTIONS,
         };
-        let addresses = portals.addresses();
         let shared = Shared {
             name: name.clone(),
             alias: config.alias,
-            portals: addresses.clone(),
+            portals: listening.clone(),
             login_places: Arc::new(LoginPlaces::new(&config.limits)),
             session_places: Arc::new(SessionPlaces::new(config.limits.clone())),
             resets: watch::Sender::new(0),
             limits: config.limits,
             preferences: Preferences::default(),
-            device_server: DeviceServer::new(map, port),
+            device_server: DeviceServer::new(map, ports),
             sessions: Sessions::default(),
             next_tsih: AtomicU16::new(1),
         };
@@ -130,19 +124,19 @@ impl Target {
         let jobs = shared.device_server.jobs().clone();
         let (phase, observed) = watch::channel(Phase::Serving);
         let listener = tokio::spawn(listen(portals, Arc::new(shared), observed));
-        Ok(Self { portals: addresses, name, sessions, jobs, phase, listener })
+        Ok(Self { portals: listening, name, sessions, jobs, phase, listener })
     }
 
-    /// The addresses that the target listens on, in the order in which they were given.
+    /// The portals that the target listens on, in the order in which they were given.
     #[must_use]
-    pub fn portals(&self) -> &[SocketAddr] {
+    pub fn portals(&self) -> &[NetworkPortal] {
         &self.portals
     }
 
-    /// The first of them.
+    /// The address of the first of them.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.portals[0]
+        self.portals[0].address
     }
 
     /// How many sessions there are, those for discovery included.
@@ -172,10 +166,6 @@ impl Target {
 }
 
 impl Shared {
-    pub(crate) const fn portal_group(&self) -> u16 {
-        PORTAL_GROUP
-    }
-
     pub(crate) fn new_tsih(&self) -> NonZeroU16 {
         loop {
             // 0 asks for a new session, so no session has it.
@@ -193,9 +183,9 @@ async fn listen(portals: Portals, shared: Arc<Shared>, mut phase: watch::Receive
     loop {
         tokio::select! {
             accepted = portals.accept() => match accepted {
-                Ok((stream, peer)) => {
+                Ok(arrival) => {
                     let place = shared.login_places.take();
-                    connections.spawn(serve(stream, peer, place, shared.clone(), observed.clone()));
+                    connections.spawn(serve(arrival, place, shared.clone(), observed.clone()));
                 }
                 Err(error) => {
                     // Mostly a lack of file descriptors, which only time can mend.
@@ -230,14 +220,9 @@ async fn listen(portals: Portals, shared: Arc<Shared>, mut phase: watch::Receive
 /// How long to wait when connections cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: LoginPlace,
-    shared: Arc<Shared>,
-    phase: watch::Receiver<Phase>,
-) {
-    if let Err(error) = connection::serve(stream, place, shared, phase).await {
+async fn serve(arrival: Arrival, place: LoginPlace, shared: Arc<Shared>, phase: watch::Receiver<Phase>) {
+    let peer = arrival.peer;
+    if let Err(error) = connection::serve(arrival, place, shared, phase).await {
         tracing::info!(%peer, error = &error as &dyn std::error::Error, "a connection ended");
     }
 }

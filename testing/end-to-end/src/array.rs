@@ -10,7 +10,7 @@ use lunshadow_catalog::{Catalog, Preparation, Settings};
 use lunshadow_control::HostId;
 use lunshadow_lun::{BlockCount, InitiatorName, Lba, LunId, LunNumber, Pool, ShadowSetId};
 use lunshadow_store::{StoreConfig, StorePool};
-use lunshadow_target::{Limits, Target, TargetConfig};
+use lunshadow_target::{Limits, NetworkPortal, Target, TargetConfig};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -47,11 +47,19 @@ pub struct TestArray {
 }
 
 impl TestArray {
-    /// Starts an array with an empty pool and one host.
+    /// Starts an array with an empty pool, one host and one portal.
     ///
     /// # Errors
     /// If a part of it does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_on(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()]).await
+    }
+
+    /// The same with these portals.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub async fn start_on(listen: Vec<NetworkPortal>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let pool = Arc::new(StorePool::create(folder.path(), &StoreConfig::default())?);
         let catalog = Catalog::open(pool, &folder.path().join("catalog.redb"), Settings::default()).await?;
@@ -59,12 +67,7 @@ impl TestArray {
         let initiators = [INITIATOR, QEMU_INITIATOR].map(str::parse);
         let initiators = initiators.into_iter().collect::<Result<Vec<InitiatorName>, _>>()?;
         let host = catalog.add_host("host".parse()?, initiators).await?.id;
-        let config = TargetConfig {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            name: TARGET.to_owned(),
-            alias: None,
-            limits: Limits::default(),
-        };
+        let config = TargetConfig { listen, name: TARGET.to_owned(), alias: None, limits: Limits::default() };
         let target = Target::bind(config, Arc::<Catalog<StorePool>>::clone(&catalog)).await?;
         Ok(Self { catalog, host, target, folder })
     }
@@ -147,6 +150,12 @@ impl TestArray {
         self.target.local_addr()
     }
 
+    /// All portals.
+    #[must_use]
+    pub fn portals(&self) -> &[NetworkPortal] {
+        self.target.portals()
+    }
+
     /// The target's iSCSI name.
     #[must_use]
     pub fn target_name(&self) -> &str {
@@ -156,7 +165,13 @@ impl TestArray {
     /// A LUN as libiscsi and QEMU name it.
     #[must_use]
     pub fn url(&self, lun: ArrayLun) -> String {
-        format!("iscsi://{}/{}/{}", self.portal(), self.target_name(), lun.number.0)
+        self.url_through(self.portal(), lun)
+    }
+
+    /// The same by another portal.
+    #[must_use]
+    pub fn url_through(&self, portal: SocketAddr, lun: ArrayLun) -> String {
+        format!("iscsi://{portal}/{}/{}", self.target_name(), lun.number.0)
     }
 
     /// Stops the target, closes the pool and opens it again: all of its LUNs have to be there.

@@ -52,6 +52,25 @@ async fn discovery_finds_the_target_and_its_luns() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn portal_groups_are_ports_of_their_own() -> anyhow::Result<()> {
+    let (Some(ls), Some(inq)) = (Peer::find("iscsi-ls"), Peer::find("iscsi-inq")) else { return Ok(()) };
+    let array = TestArray::start_on(vec!["127.0.0.1:0".parse()?, "127.0.0.1:0,2".parse()?]).await?;
+    let lun = array.add_lun("source", LUN_BYTES).await?;
+    let told = ls.succeed(["-i", INITIATOR, &format!("iscsi://{}", array.portal())]).await?;
+    for portal in array.portals() {
+        let (address, tag) = (portal.address, portal.group.tag());
+        assert!(told.contains(&format!("Portal:{address},{tag}")), "{told}");
+        let url = array.url_through(address, lun);
+        let identification = inq.succeed(["-i", INITIATOR, "-e", "1", "-c", "131", &url]).await?;
+        let name = format!("{},t,0x{tag:04x}", array.target_name());
+        assert!(identification.contains(&name), "{identification}");
+        let standard = inq.succeed(["-i", INITIATOR, &url]).await?;
+        assert_eq!((value(&standard, "TPGS")?, value(&standard, "MultiP")?), ("2", "1"), "{standard}");
+    }
+    array.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_who_proves_its_name_is_let_in() -> anyhow::Result<()> {
     let Some(inq) = Peer::find("iscsi-inq") else { return Ok(()) };
     let (array, source, _) = array_with_shadow().await?;

@@ -50,6 +50,7 @@ pub mod opcode {
     pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub const REPORT_LUNS: u8 = 0xa0;
     pub const MAINTENANCE_IN: u8 = 0xa3;
+    pub const MAINTENANCE_OUT: u8 = 0xa4;
     pub const READ_12: u8 = 0xa8;
     pub const WRITE_12: u8 = 0xaa;
     pub const WRITE_AND_VERIFY_12: u8 = 0xae;
@@ -71,6 +72,7 @@ pub(crate) mod service_action {
     pub(crate) const READ_CAPACITY_16: u8 = 0x10;
     pub(crate) const GET_LBA_STATUS: u8 = 0x12;
     pub(crate) const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
+    pub(crate) const SET_TARGET_PORT_GROUPS: u8 = 0x0a;
     pub(crate) const REPORT_SUPPORTED_OPERATION_CODES: u8 = 0x0c;
     pub(crate) const REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS: u8 = 0x0d;
 }
@@ -224,6 +226,12 @@ layout!(
     MaintenanceInCdb, 12 {
         opcode: u8, action: u8, options: u8, asked_opcode: u8, asked_action: U16, allocation_len: U32, reserved: u8,
         control: u8,
+    }
+);
+layout!(
+    /// SPC-4 6.45, SET TARGET PORT GROUPS, a service action of MAINTENANCE OUT.
+    SetTargetPortGroupsCdb, 12 {
+        opcode: u8, action: u8, reserved_2: [u8; 4], parameter_len: U32, reserved_10: u8, control: u8,
     }
 );
 layout!(

@@ -12,7 +12,7 @@ mod table;
 mod third_party_copy;
 mod transfer;
 
-pub use access::{Access, Readiness};
+pub use access::{Access, Reach, Readiness};
 pub use table::CommandForm;
 
 use std::ops::RangeInclusive;
@@ -107,6 +107,11 @@ pub enum Command {
         extended: bool,
         /// ALLOCATION LENGTH in bytes.
         allocation_len: u32,
+    },
+    /// SPC-4 6.45.
+    SetTargetPortGroups {
+        /// PARAMETER LIST LENGTH in bytes.
+        parameter_len: u32,
     },
     /// SPC-4 6.15.
     PersistentReserveIn {

@@ -35,7 +35,8 @@ pub mod vpd;
 pub use capacity::{Capacity10, Capacity16};
 pub use cdb::{Cdb, opcode};
 pub use command::{
-    Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, Readiness, ReserveForm,
+    Access, BlockRange, ByteCheck, CdbError, CdbForm, Command, CommandForm, PageControl, Power, Reach, Readiness,
+    ReserveForm,
 };
 pub use defects::{DefectForm, DefectRequest};
 pub use inquiry::{DeviceType, Peripheral, PeripheralQualifier, StandardInquiry, version_descriptor};
@@ -55,7 +56,7 @@ pub use sanitize::{OverwriteListError, OverwriteParameters, SanitizeAction};
 pub use sense::{AdditionalSense, FieldPointer, Sense, SenseFormat, SenseKey, SensePointer};
 pub use status::Status;
 pub use supported_commands::{CommandDescriptor, CommandList, OneCommand, OperationCodes, TaskManagementFunctions};
-pub use target_port_groups::{AccessState, TargetPortGroup};
+pub use target_port_groups::{AccessState, SetTargetPortGroup, TargetPortGroup};
 pub use third_party_copy::{
     BlockSegment, CopyDescriptor, CopyList, CopyListError, CopyListLimits, CopyParameters, CopyProgress, CopyStatus,
     ListIdUsage, OffloadListError, PopulateToken, RodToken, RodTokenInformation, RodType, TokenRange, WriteUsingToken,

@@ -160,6 +160,7 @@ fn reservations() -> impl Strategy<Value = Command> {
         }),
         any::<(bool, u32)>()
             .prop_map(|(extended, allocation_len)| Command::ReportTargetPortGroups { extended, allocation_len }),
+        any::<u32>().prop_map(|parameter_len| Command::SetTargetPortGroups { parameter_len }),
         any::<(bool, bool, bool, u16)>().prop_map(|(six, page_format, save, parameter_len)| {
             let form = if six { ModeForm::Six } else { ModeForm::Ten };
             let parameter_len = if six { parameter_len & 0xff } else { parameter_len };

@@ -4,7 +4,7 @@ use lunshadow_scsi::vpd::ExtendedInquiry;
 use lunshadow_scsi::{
     AccessState, BlockRange, ByteCheck, CdbForm, Command, CommandDescriptor, CommandForm, CommandList, FieldPointer,
     LogPage, ModeData, ModeForm, ModeList, ModeListError, ModePage, OneCommand, OperationCodes, Peripheral,
-    ProvisioningParameter, ResourceScope, TargetPortGroup, TaskManagementFunctions, opcode,
+    ProvisioningParameter, ResourceScope, SetTargetPortGroup, TargetPortGroup, TaskManagementFunctions, opcode,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -30,6 +30,7 @@ fn cdbs_are_laid_out_as_in_the_standards() {
         Command::ReportTargetPortGroups { extended: true, allocation_len: 255 },
         &[0xa3, 0x2a, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0],
     );
+    check_cdb(Command::SetTargetPortGroups { parameter_len: 0x0102_0304 }, &[0xa4, 0x0a, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0]);
     check_cdb(
         Command::LogSense { page: 0x0c, subpage: 0xff, parameter: 0x0102, allocation_len: 0x0304 },
         &[0x4d, 0, 0x4c, 0xff, 0, 1, 2, 3, 4, 0],
@@ -99,7 +100,31 @@ fn the_table_has_each_command_once_and_rows_of_one_code_together() {
             assert_eq!(command.to_cdb().as_bytes(), cdb, "{}", form.name);
         }
     }
-    assert_eq!(seen.len(), 68);
+    assert_eq!(seen.len(), 69);
+}
+
+#[test]
+fn states_of_target_port_groups_are_laid_out_as_in_spc() {
+    let states = [AccessState::ACTIVE_OPTIMIZED, AccessState::STANDBY, AccessState::UNAVAILABLE];
+    assert_eq!(states.map(AccessState::support_bit), [1, 4, 8]);
+    assert_eq!(AccessState(0xe).support_bit(), 0);
+    let set = [
+        SetTargetPortGroup { group: 0x0102, state: AccessState::STANDBY },
+        SetTargetPortGroup { group: 3, state: AccessState::ACTIVE_NON_OPTIMIZED },
+    ];
+    let list = [0, 0, 0, 0, 2, 0, 1, 2, 1, 0, 0, 3];
+    assert_eq!((SetTargetPortGroup::list_to_bytes(&set), SetTargetPortGroup::list_len(2)), (list.to_vec(), list.len()));
+    assert_eq!(SetTargetPortGroup::parse_list(&list), Ok(set.to_vec()));
+    for len in (0..4).chain(5..8) {
+        assert_eq!(SetTargetPortGroup::parse_list(&list[..len]), Err(None), "{len} bytes");
+    }
+    // Reserved bits: of the header, beside a state, behind it.
+    let reserved = [(2, FieldPointer::byte(2)), (8, FieldPointer::bit(8, 7)), (5, FieldPointer::byte(5))];
+    for (byte, field) in reserved {
+        let mut list = list;
+        list[byte] |= 0x10;
+        assert_eq!(SetTargetPortGroup::parse_list(&list), Err(Some(field)));
+    }
 }
 
 #[test]
@@ -242,6 +267,9 @@ proptest! {
         prop_assert_eq!(TaskManagementFunctions::parse(&bytes).is_err(), bytes.len() < 4);
         prop_assert_eq!(TargetPortGroup::parse_list(&bytes, false).is_err(), bytes.len() < 4);
         let _ = TargetPortGroup::parse_list(&bytes, true);
+        if let Ok(groups) = SetTargetPortGroup::parse_list(&bytes) {
+            prop_assert_eq!(SetTargetPortGroup::list_to_bytes(&groups), bytes.clone());
+        }
         prop_assert_eq!(LogPage::parse(&bytes).is_err(), bytes.len() < 4);
         let _ = ProvisioningParameter::parse_list(&bytes);
         let _ = OneCommand::parse(&bytes);

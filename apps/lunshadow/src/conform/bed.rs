@@ -60,7 +60,7 @@ impl NativeBed {
         let storage = runtime.block_on(Storage::open_or_create(&folder.join("pool"), POOL_BYTES))?;
         let (ids, luns, crowd) = runtime.block_on(populate(&storage, folder, &names))?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let target = runtime.block_on(storage.serve(&[listen], Admission::KnownHosts))?;
+        let target = runtime.block_on(storage.serve(&[listen.into()], Admission::KnownHosts))?;
         let initiators =
             [Initiator::log_in(&target, &names[0], runtime)?, Initiator::log_in(&target, &names[1], runtime)?];
         let clock = Arc::new(JumpingClock::new(timing));

@@ -153,7 +153,7 @@ impl Way {
             );
         };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let target = storage.serve(&[listen], Admission::KnownHosts).await?;
+        let target = storage.serve(&[listen.into()], Admission::KnownHosts).await?;
         let portal = target.local_addr().to_string();
         let array = InProcessArray::new(Arc::clone(&storage.catalog), runtime.handle().clone(), host);
         Ok(Self { portal, target: TARGET_NAME.to_owned(), array: Arc::new(array), inside: Some((storage, target)) })

@@ -166,7 +166,7 @@ impl Stage {
         let import_us = u64::try_from(began.elapsed().as_micros())?;
         let beside = bring(&storage, host, "companion", &companion, |_| ()).await?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let target = storage.serve(&[listen], Admission::Everybody(initiator.clone())).await?;
+        let target = storage.serve(&[listen.into()], Admission::Everybody(initiator.clone())).await?;
         let control = match args.over {
             Over::InProcess => None,
             Over::Https => Some(ControlService::start(&storage, &folder, listen).await?),

@@ -1,6 +1,5 @@
 //! The full feature phase: takes requests in the order of their numbers, and sends what comes of them.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use super::pulse::{Due, Pulse};
 use crate::Completion;
 use crate::claim::Claim;
 use crate::outlet::Outlet;
+use crate::portals::NetworkPortal;
 use crate::session::Session;
 use crate::target::{Phase, Shared};
 use crate::tasks::{Slot, Ttts};
@@ -47,8 +47,8 @@ pub(super) struct FullFeature<'a> {
     /// `None` in a discovery session.
     pub(super) session: Option<Arc<Session>>,
     pub(super) initiator: InitiatorName,
-    /// The address that the initiator has reached the target at.
-    pub(super) local_addr: SocketAddr,
+    /// The portal that the initiator has reached the target at.
+    pub(super) reached: NetworkPortal,
     pub(super) outlet: Outlet<OwnedWriteHalf>,
     /// What goes on besides reading. Commands are never dropped while they touch storage.
     pub(super) jobs: Jobs,
@@ -99,7 +99,7 @@ impl<'a> FullFeature<'a> {
         negotiated: NegotiatedSession,
         session: Option<Arc<Session>>,
         initiator: InitiatorName,
-        local_addr: SocketAddr,
+        reached: NetworkPortal,
         writer: OwnedWriteHalf,
     ) -> Self {
         let digests = negotiated.parameters.digests();
@@ -116,7 +116,7 @@ impl<'a> FullFeature<'a> {
             parameters: negotiated.parameters,
             session,
             initiator,
-            local_addr,
+            reached,
             outlet: Outlet::new(writer, digests, numbers, window, limits.answer_time),
             jobs: Jobs::default(),
             order: Arc::new(Semaphore::new(TURNS as usize)),

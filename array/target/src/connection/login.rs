@@ -15,7 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::ConnectionError;
+use crate::PortalGroup;
 use crate::places::{Seat, SessionPlace};
+use crate::session::SessionKey;
 use crate::target::Shared;
 
 /// An initiator that has been let in.
@@ -28,11 +30,12 @@ pub(super) struct LoggedIn {
     pub(super) place: SessionPlace,
 }
 
-/// Logs an initiator in; `None` if it went away. `buffer` has what came behind the last Login Request.
+/// Logs an initiator in through a portal of a group; `None` if it went away. `buffer` has what came behind the last Login Request.
 pub(super) async fn log_in(
     stream: &mut TcpStream,
     buffer: &mut BytesMut,
     shared: &Shared,
+    group: PortalGroup,
 ) -> Result<Option<LoggedIn>, ConnectionError> {
     let decoder = PduDecoder::new(DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH as usize);
     let mut login = TargetLogin::new(TargetLoginConfig {
@@ -45,7 +48,7 @@ pub(super) async fn log_in(
         let Some(request) = receive(stream, buffer, decoder.clone()).await? else { return Ok(None) };
         let mut step = login.handle(&request)?;
         if let TargetStep::Admit(identity) = &step {
-            step = match admit(identity, shared) {
+            step = match admit(identity, shared, group) {
                 Ok((name, admission)) => {
                     initiator = Some(name);
                     login.admit(admission)
@@ -58,7 +61,7 @@ pub(super) async fn log_in(
             (TargetStep::Complete { response, session }, Some(initiator)) => {
                 let initiator = initiator.clone();
                 // Only whoever has proved its name takes one of the places of that name.
-                let Some(place) = shared.session_places.take(&initiator, seat_of(&session.identity)) else {
+                let Some(place) = shared.session_places.take(&initiator, seat_of(&session.identity, group)) else {
                     tracing::warn!(%initiator, "an initiator has too many sessions, or all have together");
                     let status = LoginStatus::OUT_OF_RESOURCES;
                     send(stream, &TargetLogin::withdrawal(&response, status)).await?;
@@ -82,15 +85,19 @@ pub(super) async fn log_in(
     }
 }
 
-const fn seat_of(identity: &LoginIdentity) -> Seat {
+const fn seat_of(identity: &LoginIdentity, group: PortalGroup) -> Seat {
     match identity.kind {
-        SessionKind::Normal => Seat::Normal(identity.isid),
+        SessionKind::Normal => Seat::Normal(identity.isid, group),
         SessionKind::Discovery => Seat::Discovery(identity.tsih),
     }
 }
 
 /// Decides about an initiator by its name.
-fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Admission), LoginStatus> {
+fn admit(
+    identity: &LoginIdentity,
+    shared: &Shared,
+    group: PortalGroup,
+) -> Result<(InitiatorName, Admission), LoginStatus> {
     let initiator: InitiatorName = identity.initiator_name.parse().map_err(|_| LoginStatus::INITIATOR_ERROR)?;
     if identity.kind == SessionKind::Normal
         && !identity.target_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&shared.name))
@@ -103,12 +110,13 @@ fn admit(identity: &LoginIdentity, shared: &Shared) -> Result<(InitiatorName, Ad
     }
     if identity.tsih != 0 {
         // A session has one connection.
-        let exists = shared.sessions.exists(&(initiator, identity.isid), identity.tsih);
+        let key = SessionKey { initiator, isid: identity.isid, group };
+        let exists = shared.sessions.exists(&key, identity.tsih);
         return Err(if exists { LoginStatus::TOO_MANY_CONNECTIONS } else { LoginStatus::SESSION_DOES_NOT_EXIST });
     }
     let admission = Admission {
         tsih: shared.new_tsih(),
-        portal_group_tag: shared.portal_group(),
+        portal_group_tag: group.tag(),
         target_alias: shared.alias.clone(),
         authentication: authentication(&initiator, shared)?,
     };

@@ -7,7 +7,7 @@ use lunshadow_iscsi::pdu::{Pdu, RejectReason, TextRequest};
 use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, parse_number};
 
 use super::full_feature::FullFeature;
-use crate::portals::told_of;
+use crate::portals::{NetworkPortal, told_of};
 use crate::tasks::Slot;
 
 const MAX_RECV_DATA_SEGMENT_LENGTH: &str = "MaxRecvDataSegmentLength";
@@ -75,10 +75,10 @@ impl FullFeature<'_> {
         };
         // Whoever was removed since it logged in is told of nothing.
         let found = found && self.shared.device_server.admits(&self.initiator);
-        let group_tag = self.shared.portal_group();
-        let addresses = told_of(&self.shared.portals, self.local_addr);
-        let portals = addresses.iter().map(|address| Portal { address: address.to_string(), group_tag }).collect();
-        let record = TargetRecord { name: name.clone(), portals };
+        let told = told_of(&self.shared.portals, self.reached).into_iter();
+        let portal =
+            |portal: NetworkPortal| Portal { address: portal.address.to_string(), group_tag: portal.group.tag() };
+        let record = TargetRecord { name: name.clone(), portals: told.map(portal).collect() };
         Some(target_keys(if found { std::slice::from_ref(&record) } else { &[] }))
     }
 }

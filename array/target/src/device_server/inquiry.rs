@@ -15,11 +15,14 @@ use super::medium::TRANSFER_BLOCKS_MAX;
 use super::unit::Unit;
 use super::unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
 use super::write_same::WRITE_SAME_BLOCKS_MAX;
-use super::{TargetPort, invalid_field};
+use super::{PortalGroup, TargetPorts, invalid_field};
+
+/// The target's ports, and the one that a command came through.
+type Through<'a> = (&'a TargetPorts, PortalGroup);
 
 /// The whole data, before it is cut to the allocation length.
-pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Result<Vec<u8>, Sense> {
-    let Some(page) = page else { return Ok(standard(unit).to_bytes()) };
+pub(super) fn inquiry(unit: &Unit, through: Through<'_>, page: Option<u8>) -> Result<Vec<u8>, Sense> {
+    let Some(page) = page else { return Ok(standard(unit, through.0).to_bytes()) };
     let peripheral = unit.peripheral();
     // Only pages of the list are answered, so that the list is right.
     if !pages(unit).contains(&page) {
@@ -27,7 +30,7 @@ pub(super) fn inquiry(unit: &Unit, port: &TargetPort, page: Option<u8>) -> Resul
     }
     let bytes = match (page, unit) {
         (page::SUPPORTED_PAGES, _) => SupportedPages { pages: pages(unit).to_vec() }.to_bytes(peripheral),
-        (page::DEVICE_IDENTIFICATION, _) => identification(unit, port).to_bytes(peripheral),
+        (page::DEVICE_IDENTIFICATION, _) => identification(unit, through).to_bytes(peripheral),
         (page::UNIT_SERIAL_NUMBER, Unit::Disk(disk)) => {
             UnitSerialNumber { serial: identity_of(disk.lun.id()).serial }.to_bytes(peripheral)
         }
@@ -96,7 +99,7 @@ const PROVISIONING: LogicalBlockProvisioning = LogicalBlockProvisioning {
     provisioning: ProvisioningType::THIN,
 };
 
-fn standard(unit: &Unit) -> StandardInquiry {
+fn standard(unit: &Unit, ports: &TargetPorts) -> StandardInquiry {
     let (product, standard) = match unit {
         Unit::Disk(_) => (PRODUCT, Some(version_descriptor::SBC_3)),
         Unit::Controller | Unit::Absent => ("ARRAY CONTROLLER", None),
@@ -106,10 +109,15 @@ fn standard(unit: &Unit) -> StandardInquiry {
         peripheral: unit.peripheral(),
         removable: matches!(unit, Unit::Disk(disk) if disk.lun.presentation().removable),
         version: StandardInquiry::SPC_4,
-        // Implicit ALUA.
-        target_port_groups: 1,
+        target_port_groups: match unit {
+            // Explicit: states change when initiators set them, and not otherwise.
+            Unit::Disk(_) if ports.are_several() => 2,
+            // Implicit: the states are reported, and nobody sets them.
+            Unit::Disk(_) | Unit::Controller => 1,
+            Unit::Absent => 0,
+        },
         third_party_copy: matches!(unit, Unit::Disk(_)),
-        multi_port: false,
+        multi_port: ports.are_several(),
         command_queuing: true,
         vendor: VENDOR.to_owned(),
         product: product.to_owned(),
@@ -118,17 +126,16 @@ fn standard(unit: &Unit) -> StandardInquiry {
     }
 }
 
-/// The LUN's own designators first, then those of the port.
-fn identification(unit: &Unit, port: &TargetPort) -> DeviceIdentification {
+/// The LUN's own designators first, then those of the port that is asked.
+fn identification(unit: &Unit, (ports, group): Through<'_>) -> DeviceIdentification {
     let of_lun = |lun: &LunHandle| identity_of(lun.id()).designators;
     let mut designators = if let Unit::Disk(disk) = unit { of_lun(&disk.lun) } else { Vec::new() };
     let of_port = |code_set, kind, bytes| Designator { code_set, association: Association::TARGET_PORT, kind, bytes };
-    let number = |number: u16| u32::from(number).to_be_bytes().to_vec();
-    let name = format!("{},t,0x{:04x}", port.target_name, port.relative_port);
+    let number = || u32::from(group.tag()).to_be_bytes().to_vec();
     designators.extend([
-        of_port(CodeSet::BINARY, DesignatorKind::RELATIVE_TARGET_PORT, number(port.relative_port)),
-        of_port(CodeSet::BINARY, DesignatorKind::TARGET_PORT_GROUP, number(port.group)),
-        of_port(CodeSet::UTF8, DesignatorKind::SCSI_NAME, name.into_bytes()),
+        of_port(CodeSet::BINARY, DesignatorKind::RELATIVE_TARGET_PORT, number()),
+        of_port(CodeSet::BINARY, DesignatorKind::TARGET_PORT_GROUP, number()),
+        of_port(CodeSet::UTF8, DesignatorKind::SCSI_NAME, ports.name_of(group).into_bytes()),
     ]);
     DeviceIdentification { designators }
 }

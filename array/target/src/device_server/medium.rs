@@ -11,6 +11,7 @@ use super::capacity::LBA_STATUS_BYTES_MAX;
 use super::extended_copy::ExtendedCopy;
 use super::nexus::{Nexus, Nexuses};
 use super::offload::Offload;
+use super::port_groups::SetPortGroups;
 use super::reservation_commands::ReserveOut;
 use super::sanitize::Sanitize;
 use super::start_stop::Move;
@@ -50,6 +51,7 @@ pub(super) enum Kind {
     Unmap { parameter_len: u16 },
     ModeSelect { form: ModeForm, parameter_len: u16, nexus: Arc<Nexus>, nexuses: Arc<Nexuses> },
     ReserveOut(Box<ReserveOut>),
+    SetPortGroups(Box<SetPortGroups>),
     Offload(Box<Offload>),
     ExtendedCopy(Box<ExtendedCopy>),
     Sanitize(Box<Sanitize>),
@@ -76,6 +78,7 @@ impl Operation {
             }
             Kind::Unmap { parameter_len } | Kind::ModeSelect { parameter_len, .. } => u32::from(*parameter_len),
             Kind::ReserveOut(reserve) => reserve.parameter_len,
+            Kind::SetPortGroups(set) => set.parameter_len,
             Kind::Offload(offload) => offload.parameter_len,
             Kind::ExtendedCopy(copy) => copy.parameter_len,
             Kind::Sanitize(sanitize) => u32::from(sanitize.parameter_len),
@@ -147,6 +150,7 @@ impl Operation {
             Kind::Flush => flush(&disk.lun).await,
             Kind::Nothing => Ok(()),
             Kind::Tray { to, nexus, nexuses } => start_stop::move_medium(&disk, to, &nexus, &nexuses).await,
+            Kind::SetPortGroups(set) => set.run(&disk, &data_out).await,
             Kind::Unmap { .. } => unmap::unmap(&disk, data_out).await,
             Kind::ModeSelect { form, nexus, nexuses, .. } => {
                 mode::mode_select(&disk, form, &data_out, &nexus, &nexuses)

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 
 use super::UnitId;
 use super::copies::Copies;
+use super::ports::PortalGroup;
 use super::unit::{Disk, Unit};
 use super::unit_state::{UnitState, UnitStates};
 
-/// An initiator port: what reservations belong to. A new session of the same initiator with the same ISID is the same port
+/// An initiator port. A new session of the same initiator with the same ISID is the same port
 /// (RFC 7143 4.4.3).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InitiatorPort {
@@ -22,6 +23,14 @@ pub struct InitiatorPort {
     pub name: InitiatorName,
     /// The ISID.
     pub isid: [u8; 6],
+}
+
+/// What a nexus is between (SAM-5 4.6.4). Persistent reservations belong to the two together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NexusPorts {
+    pub(super) initiator: InitiatorPort,
+    /// The target port.
+    pub(super) group: PortalGroup,
 }
 
 /// One of all nexuses that there ever were. Other than a port, a nexus does not come back.
@@ -35,10 +44,10 @@ pub trait TaskSet: Send + Sync {
     fn abort(&self, unit: UnitId, over: Box<dyn FnOnce() + Send>) -> usize;
 }
 
-/// SAM-5 4.6.4, I_T nexus: one initiator port's relation to the target, which lives as long as its session.
+/// SAM-5 4.6.4, I_T nexus: one initiator port's relation to a port of the target, which lives as long as its session.
 pub struct Nexus {
     id: NexusId,
-    port: InitiatorPort,
+    ports: NexusPorts,
     seen: Mutex<Seen>,
     copies: Copies,
     tasks: OnceLock<Arc<dyn TaskSet>>,
@@ -66,27 +75,31 @@ struct UnitSeen {
 
 impl fmt::Debug for Nexus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nexus").field("id", &self.id).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Nexus").field("id", &self.id).field("ports", &self.ports).finish_non_exhaustive()
     }
 }
 
 impl Nexus {
-    pub(super) fn new(port: InitiatorPort) -> Self {
+    pub(super) fn new(ports: NexusPorts) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NexusId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        Self { id, port, seen: Mutex::default(), copies: Copies::default(), tasks: OnceLock::new() }
+        Self { id, ports, seen: Mutex::default(), copies: Copies::default(), tasks: OnceLock::new() }
     }
 
     /// The initiator.
     #[must_use]
     pub const fn initiator(&self) -> &InitiatorName {
-        &self.port.name
+        &self.ports.initiator.name
     }
 
-    /// The initiator port.
-    #[must_use]
-    pub const fn port(&self) -> &InitiatorPort {
-        &self.port
+    /// The ports that it is between.
+    pub(super) const fn ports(&self) -> &NexusPorts {
+        &self.ports
+    }
+
+    /// The target port.
+    pub(super) const fn group(&self) -> PortalGroup {
+        self.ports.group
     }
 
     pub(super) const fn id(&self) -> NexusId {
@@ -251,9 +264,9 @@ impl Nexuses {
         }
     }
 
-    /// Posts a unit attention for a port, if it is there. One that is not finds POWER ON when it comes back.
-    pub(super) fn post_to(&self, port: &InitiatorPort, unit: UnitId, code: AdditionalSense) {
-        for nexus in self.all().iter().filter(|nexus| nexus.port == *port) {
+    /// Posts a unit attention for the nexus between two ports, if it is there. One that is not finds POWER ON when it comes back.
+    pub(super) fn post_to(&self, ports: &NexusPorts, unit: UnitId, code: AdditionalSense) {
+        for nexus in self.all().iter().filter(|nexus| nexus.ports == *ports) {
             nexus.post(Some(unit), code);
         }
     }

@@ -12,10 +12,10 @@ use lunshadow_scsi::{
 use tokio::sync::oneshot;
 
 use super::medium::{Kind, Operation};
-use super::nexus::{InitiatorPort, Nexus, Nexuses};
+use super::nexus::{InitiatorPort, Nexus, NexusPorts, Nexuses};
 use super::reservations::{Effects, Refusal, Reservations};
 use super::unit::Disk;
-use super::{Completion, TargetPort, Work, illegal_request, invalid_field, invalid_parameter};
+use super::{Completion, TargetPorts, Work, illegal_request, invalid_field, invalid_parameter};
 
 /// A PERSISTENT RESERVE OUT that waits for its parameters.
 pub(super) struct ReserveOut {
@@ -24,7 +24,7 @@ pub(super) struct ReserveOut {
     pub(super) parameter_len: u32,
     pub(super) nexus: Arc<Nexus>,
     pub(super) nexuses: Arc<Nexuses>,
-    pub(super) relative_port: u16,
+    pub(super) ports: Arc<TargetPorts>,
     pub(super) map: Arc<dyn LunMap>,
 }
 
@@ -35,12 +35,7 @@ impl fmt::Debug for ReserveOut {
 }
 
 /// PERSISTENT RESERVE IN. `keeps`: whether reservations can be kept over restarts.
-pub(super) fn reserve_in(
-    disk: &Disk,
-    action: ReserveInAction,
-    port: &TargetPort,
-    keeps: bool,
-) -> Result<Vec<u8>, Refusal> {
+pub(super) fn reserve_in(disk: &Disk, action: ReserveInAction, keeps: bool) -> Result<Vec<u8>, Refusal> {
     disk.state.with_reservations(|reservations| {
         reservations.check_persistent()?;
         Ok(match action {
@@ -55,7 +50,7 @@ pub(super) fn reserve_in(
                 };
                 capabilities.to_bytes()
             }
-            ReserveInAction::ReadFullStatus => reservations.full_status(port.relative_port).to_bytes(),
+            ReserveInAction::ReadFullStatus => reservations.full_status().to_bytes(),
         })
     })
 }
@@ -161,7 +156,7 @@ impl ReserveOut {
         let length_error = || Refusal::Sense(illegal_request(AdditionalSense::PARAMETER_LIST_LENGTH_ERROR));
         let parameters = ReserveParameters::parse(list).ok_or_else(length_error)?;
         let ReserveParameters { key, action_key, specify_initiators, all_target_ports, persist } = parameters;
-        let (port, kind, action) = (self.nexus.port().clone(), self.kind, self.action);
+        let (ports, kind, action) = (self.nexus.ports().clone(), self.kind, self.action);
         if matches!(action, ReserveOutAction::Register | ReserveOutAction::RegisterAndIgnoreExistingKey) {
             // SIP_C says that this is not there.
             if specify_initiators {
@@ -172,18 +167,24 @@ impl ReserveOut {
                 return Err(length_error());
             }
         }
-        let flags = (all_target_ports, persist);
+        let all = if all_target_ports { self.of_all_target_ports() } else { vec![ports.clone()] };
         Ok(Box::new(move |reservations| match action {
-            ReserveOutAction::Register => reservations.register(&port, Some(key), action_key, flags),
-            ReserveOutAction::RegisterAndIgnoreExistingKey => reservations.register(&port, None, action_key, flags),
-            ReserveOutAction::Reserve => reservations.reserve(&port, key, kind),
-            ReserveOutAction::Release => reservations.release(&port, key, kind),
-            ReserveOutAction::Clear => reservations.clear(&port, key),
+            ReserveOutAction::Register => reservations.register(&all, Some(key), action_key, persist),
+            ReserveOutAction::RegisterAndIgnoreExistingKey => reservations.register(&all, None, action_key, persist),
+            ReserveOutAction::Reserve => reservations.reserve(&ports, key, kind),
+            ReserveOutAction::Release => reservations.release(&ports, key, kind),
+            ReserveOutAction::Clear => reservations.clear(&ports, key),
             ReserveOutAction::Preempt | ReserveOutAction::PreemptAndAbort => {
-                reservations.preempt(&port, key, action_key, kind)
+                reservations.preempt(&ports, key, action_key, kind)
             }
             ReserveOutAction::RegisterAndMove => unreachable!("it has a list of its own"),
         }))
+    }
+
+    /// The nexuses of the initiator port with all ports of the target.
+    fn of_all_target_ports(&self) -> Vec<NexusPorts> {
+        let initiator = &self.nexus.ports().initiator;
+        self.ports.groups.iter().map(|group| NexusPorts { initiator: initiator.clone(), group: *group }).collect()
     }
 
     fn moving(&self, list: &[u8]) -> Result<Change, Refusal> {
@@ -195,14 +196,13 @@ impl ReserveOut {
         let MoveParameters { key, action_key, unregister, persist, relative_port, initiator } = parameters;
         let invalid = |byte| Refusal::Sense(invalid_parameter(FieldPointer::byte(byte)));
         self.check_persist(persist, 17)?;
-        if relative_port != self.relative_port {
-            return Err(invalid(18));
-        }
+        let group = self.ports.with_tag(relative_port).ok_or_else(|| invalid(18))?;
         let name = initiator.name.parse().map_err(|_| invalid(24))?;
-        let to = InitiatorPort { name, isid: initiator.isid.ok_or_else(|| invalid(24))? };
-        let port = self.nexus.port().clone();
+        let initiator = InitiatorPort { name, isid: initiator.isid.ok_or_else(|| invalid(24))? };
+        let to = NexusPorts { initiator, group };
+        let ports = self.nexus.ports().clone();
         Ok(Box::new(move |reservations| {
-            reservations.register_and_move(&port, key, (to, action_key), (unregister, persist))
+            reservations.register_and_move(&ports, key, (to, action_key), (unregister, persist))
         }))
     }
 
@@ -218,14 +218,14 @@ impl ReserveOut {
     /// any more when this returns.
     async fn tell(&self, disk: &Disk, effects: Effects) {
         let unit = disk.id();
-        for (port, code) in &effects.attentions {
-            self.nexuses.post_to(port, unit, *code);
+        for (ports, code) in &effects.attentions {
+            self.nexuses.post_to(ports, unit, *code);
         }
         if self.action != ReserveOutAction::PreemptAndAbort {
             return;
         }
         let mut ended = Vec::new();
-        for nexus in self.nexuses.all().iter().filter(|nexus| effects.preempted.contains(nexus.port())) {
+        for nexus in self.nexuses.all().iter().filter(|nexus| effects.preempted.contains(nexus.ports())) {
             let Some(tasks) = nexus.tasks() else { continue };
             let (over, is_over) = oneshot::channel::<()>();
             let count = tasks.abort(unit, Box::new(move || drop(over)));

@@ -5,7 +5,8 @@ use lunshadow_scsi::{
     ReservationKind, ReservationReport, Sense,
 };
 
-use super::nexus::{InitiatorPort, Nexus, NexusId};
+use super::nexus::{InitiatorPort, Nexus, NexusId, NexusPorts};
+use super::ports::PortalGroup;
 use super::{illegal_request, invalid_field, invalid_parameter};
 
 /// How many registrations a LUN takes. A cluster of 64 nodes with 8 paths each has half as many.
@@ -16,7 +17,7 @@ const REGISTRATIONS_MAX: usize = 1024;
 pub(super) struct Reservations {
     /// PRGENERATION.
     generation: u32,
-    /// INVARIANT: each port is there once, and no key is 0.
+    /// INVARIANT: each nexus is there once, and no key is 0.
     registrations: Vec<Registration>,
     /// INVARIANT: a holder is registered; all registrants are at least one.
     held: Option<Reservation>,
@@ -30,25 +31,24 @@ pub(super) struct Reservations {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Registration {
-    port: InitiatorPort,
+    ports: NexusPorts,
     key: u64,
-    all_target_ports: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reservation {
     kind: ReservationKind,
     /// `None`: all registrants.
-    holder: Option<InitiatorPort>,
+    holder: Option<NexusPorts>,
 }
 
 /// What a change means for others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Effects {
     /// Who finds which unit attention.
-    pub(super) attentions: Vec<(InitiatorPort, AdditionalSense)>,
+    pub(super) attentions: Vec<(NexusPorts, AdditionalSense)>,
     /// Whose commands a PREEMPT AND ABORT ends.
-    pub(super) preempted: Vec<InitiatorPort>,
+    pub(super) preempted: Vec<NexusPorts>,
 }
 
 /// Why reservations stay as they are.
@@ -76,8 +76,8 @@ impl Reservations {
             return false;
         }
         let Some(Reservation { kind, holder }) = &self.held else { return true };
-        let port = nexus.port();
-        if holder.as_ref() == Some(port) || kind.admits_registrants() && self.key_of(port).is_some() {
+        let ports = nexus.ports();
+        if holder.as_ref() == Some(ports) || kind.admits_registrants() && self.key_of(ports).is_some() {
             return true;
         }
         match access {
@@ -120,64 +120,61 @@ impl Reservations {
         if self.exclusive.is_some() { Err(Refusal::Conflict) } else { Ok(()) }
     }
 
-    /// REGISTER, and REGISTER AND IGNORE EXISTING KEY, which has no `expected` key (SPC-4 5.9.7).
-    pub(super) fn register(
-        &mut self,
-        port: &InitiatorPort,
-        expected: Option<u64>,
-        key: u64,
-        (all_target_ports, persist): (bool, bool),
-    ) -> Outcome {
-        if expected.is_some_and(|expected| expected != self.key_of(port).unwrap_or(0)) {
+    /// REGISTER, and REGISTER AND IGNORE EXISTING KEY, which has no `expected` key (SPC-4 5.9.7). With ALL_TG_PT it is as if each nexus of the
+    /// initiator port had asked for it, so that `all` has one for each target port, and otherwise one alone.
+    pub(super) fn register(&mut self, all: &[NexusPorts], expected: Option<u64>, key: u64, persist: bool) -> Outcome {
+        let is_other = |ports: &NexusPorts| expected.is_some_and(|key| key != self.key_of(ports).unwrap_or(0));
+        if all.iter().any(is_other) {
             return Err(Refusal::Conflict);
         }
-        let registered = self.registrations.iter_mut().find(|registration| registration.port == *port);
-        let effects = match (registered, key) {
-            (None, 0) => return Ok(Effects::default()),
-            (Some(_), 0) => self.unregister(port),
-            (Some(registration), key) => {
-                registration.key = key;
-                registration.all_target_ports = all_target_ports;
-                Effects::default()
+        if key == 0 && all.iter().all(|ports| self.key_of(ports).is_none()) {
+            return Ok(Effects::default());
+        }
+        let mut effects = Effects::default();
+        for ports in all {
+            let registered = self.registrations.iter_mut().find(|registration| registration.ports == *ports);
+            match (registered, key) {
+                (None, 0) => {}
+                (Some(_), 0) => effects.attentions.extend(self.unregister(ports).attentions),
+                (Some(registration), key) => registration.key = key,
+                (None, key) => self.add(Registration { ports: ports.clone(), key })?,
             }
-            (None, key) => {
-                self.add(Registration { port: port.clone(), key, all_target_ports })?;
-                Effects::default()
-            }
-        };
+        }
+        // Whoever is not registered any more hears nothing.
+        effects.attentions.retain(|(ports, _)| !all.contains(ports));
         self.persist = persist;
         self.count();
         Ok(effects)
     }
 
     /// RESERVE (SPC-4 5.9.9).
-    pub(super) fn reserve(&mut self, port: &InitiatorPort, key: u64, kind: ReservationKind) -> Outcome {
-        self.check_key(port, key)?;
+    pub(super) fn reserve(&mut self, ports: &NexusPorts, key: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(ports, key)?;
         match &self.held {
-            None => self.held = Some(Reservation::by(port, kind)),
-            Some(held) if held.kind == kind && self.holds(port) => {}
+            None => self.held = Some(Reservation::by(ports, kind)),
+            Some(held) if held.kind == kind && self.holds(ports) => {}
             Some(_) => return Err(Refusal::Conflict),
         }
         Ok(Effects::default())
     }
 
     /// RELEASE (SPC-4 5.9.11.2).
-    pub(super) fn release(&mut self, port: &InitiatorPort, key: u64, kind: ReservationKind) -> Outcome {
-        self.check_key(port, key)?;
-        if !self.holds(port) {
+    pub(super) fn release(&mut self, ports: &NexusPorts, key: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(ports, key)?;
+        if !self.holds(ports) {
             return Ok(Effects::default());
         }
         if self.held.as_ref().is_some_and(|held| held.kind != kind) {
             let code = AdditionalSense::INVALID_RELEASE_OF_PERSISTENT_RESERVATION;
             return Err(Refusal::Sense(illegal_request(code)));
         }
-        Ok(self.end_reservation(port))
+        Ok(self.end_reservation(ports))
     }
 
     /// CLEAR (SPC-4 5.9.11.6).
-    pub(super) fn clear(&mut self, port: &InitiatorPort, key: u64) -> Outcome {
-        self.check_key(port, key)?;
-        let attentions = self.others(port).map(|other| (other, AdditionalSense::RESERVATIONS_PREEMPTED)).collect();
+    pub(super) fn clear(&mut self, ports: &NexusPorts, key: u64) -> Outcome {
+        self.check_key(ports, key)?;
+        let attentions = self.others(ports).map(|other| (other, AdditionalSense::RESERVATIONS_PREEMPTED)).collect();
         self.registrations.clear();
         self.held = None;
         self.count();
@@ -185,8 +182,8 @@ impl Reservations {
     }
 
     /// PREEMPT and PREEMPT AND ABORT (SPC-4 5.9.11.4, 5.9.11.5).
-    pub(super) fn preempt(&mut self, port: &InitiatorPort, key: u64, victims: u64, kind: ReservationKind) -> Outcome {
-        self.check_key(port, key)?;
+    pub(super) fn preempt(&mut self, ports: &NexusPorts, key: u64, victims: u64, kind: ReservationKind) -> Outcome {
+        self.check_key(ports, key)?;
         let takes_over = match &self.held {
             Some(Reservation { holder: None, .. }) => victims == 0,
             Some(Reservation { holder: Some(holder), .. }) => self.key_of(holder) == Some(victims),
@@ -203,14 +200,14 @@ impl Reservations {
         if takes_over && !ReservationKind::ALL.contains(&kind) {
             return Err(Refusal::Sense(invalid_field(2)));
         }
-        let removed = self.registrations.extract_if(.., |other| other.port != *port && is_victim(other));
-        let preempted: Vec<_> = removed.map(|registration| registration.port).collect();
+        let removed = self.registrations.extract_if(.., |other| other.ports != *ports && is_victim(other));
+        let preempted: Vec<_> = removed.map(|registration| registration.ports).collect();
         let mut attentions: Vec<_> =
             preempted.iter().map(|victim| (victim.clone(), AdditionalSense::REGISTRATIONS_PREEMPTED)).collect();
         if takes_over {
-            let before = self.held.replace(Reservation::by(port, kind));
+            let before = self.held.replace(Reservation::by(ports, kind));
             if before.is_some_and(|before| before.kind != kind) {
-                attentions.extend(self.others(port).map(|other| (other, AdditionalSense::RESERVATIONS_RELEASED)));
+                attentions.extend(self.others(ports).map(|other| (other, AdditionalSense::RESERVATIONS_RELEASED)));
             }
         }
         self.count();
@@ -220,14 +217,14 @@ impl Reservations {
     /// REGISTER AND MOVE (SPC-4 5.9.8).
     pub(super) fn register_and_move(
         &mut self,
-        port: &InitiatorPort,
+        ports: &NexusPorts,
         key: u64,
-        to: (InitiatorPort, u64),
+        to: (NexusPorts, u64),
         (unregister, persist): (bool, bool),
     ) -> Outcome {
-        self.check_key(port, key)?;
+        self.check_key(ports, key)?;
         let kind = match &self.held {
-            Some(Reservation { holder: Some(holder), kind }) if holder == port => *kind,
+            Some(Reservation { holder: Some(holder), kind }) if holder == ports => *kind,
             Some(Reservation { holder: Some(_), .. }) => return Err(Refusal::Conflict),
             // Nobody holds it, or everybody does: there is nothing to move. SERVICE ACTION.
             Some(Reservation { holder: None, .. }) | None => return Err(Refusal::Sense(invalid_field(1))),
@@ -236,15 +233,15 @@ impl Reservations {
         if to_key == 0 {
             return Err(Refusal::Sense(invalid_parameter(FieldPointer::byte(8))));
         }
-        if to == *port {
+        if to == *ports {
             return Err(Refusal::Sense(invalid_parameter(FieldPointer::byte(24))));
         }
-        match self.registrations.iter_mut().find(|registration| registration.port == to) {
+        match self.registrations.iter_mut().find(|registration| registration.ports == to) {
             Some(registration) => registration.key = to_key,
-            None => self.add(Registration { port: to.clone(), key: to_key, all_target_ports: false })?,
+            None => self.add(Registration { ports: to.clone(), key: to_key })?,
         }
         self.held = Some(Reservation { kind, holder: Some(to) });
-        let effects = if unregister { self.unregister(port) } else { Effects::default() };
+        let effects = if unregister { self.unregister(ports) } else { Effects::default() };
         self.persist = persist;
         self.count();
         Ok(effects)
@@ -263,16 +260,17 @@ impl Reservations {
         ReservationReport { generation: self.generation, reservation }
     }
 
-    pub(super) fn full_status(&self, relative_port: u16) -> FullStatus {
-        let registrations = self.registrations.iter().map(|registration| RegistrationStatus {
-            key: registration.key,
-            all_target_ports: registration.all_target_ports,
-            holds: self.held.as_ref().filter(|_| self.holds(&registration.port)).map(|held| held.kind),
-            relative_port,
-            initiator: IscsiTransportId {
-                name: registration.port.name.as_str().to_owned(),
-                isid: Some(registration.port.isid),
-            },
+    pub(super) fn full_status(&self) -> FullStatus {
+        let registrations = self.registrations.iter().map(|registration| {
+            let NexusPorts { initiator, group } = &registration.ports;
+            RegistrationStatus {
+                key: registration.key,
+                // One made for all ports is there once for each.
+                all_target_ports: false,
+                holds: self.held.as_ref().filter(|_| self.holds(&registration.ports)).map(|held| held.kind),
+                relative_port: group.tag(),
+                initiator: IscsiTransportId { name: initiator.name.as_str().to_owned(), isid: Some(initiator.isid) },
+            }
         });
         FullStatus { generation: self.generation, registrations: registrations.collect() }
     }
@@ -281,23 +279,30 @@ impl Reservations {
     pub(super) fn record(&self) -> Option<Vec<u8>> {
         let keeps = self.persist && !self.registrations.is_empty();
         // PRGENERATION begins anew after a loss of power (SPC-4 6.15.2).
-        keeps.then(|| FullStatus { generation: 0, ..self.full_status(0) }.to_bytes())
+        keeps.then(|| FullStatus { generation: 0, ..self.full_status() }.to_bytes())
     }
 
     /// What a record says; `None` if it is damaged.
     pub(super) fn restore(record: &[u8]) -> Option<Self> {
-        let status = FullStatus::parse(record).ok()?;
-        let mut restored = Self { persist: true, ..Self::default() };
-        for registration in status.registrations {
-            let IscsiTransportId { name, isid } = registration.initiator;
-            let port = InitiatorPort { name: name.parse().ok()?, isid: isid? };
-            if let Some(kind) = registration.holds {
-                restored.held = Some(Reservation::by(&port, kind));
-            }
-            let (key, all_target_ports) = (registration.key, registration.all_target_ports);
-            restored.add(Registration { port, key, all_target_ports }).ok()?;
+        let mut status = FullStatus::parse(record).ok()?;
+        if status.registrations.is_empty() || status.to_bytes() != record {
+            return None;
         }
-        (restored.record().as_deref() == Some(record)).then_some(restored)
+        let mut restored = Self { persist: true, ..Self::default() };
+        for registration in &mut status.registrations {
+            // While there was but one port, records said 0 of it, or that a registration was for all.
+            registration.all_target_ports = false;
+            let group = registration.relative_port.try_into().map_or(PortalGroup::FIRST, PortalGroup);
+            registration.relative_port = group.tag();
+            let IscsiTransportId { name, isid } = &registration.initiator;
+            let initiator = InitiatorPort { name: name.parse().ok()?, isid: (*isid)? };
+            let ports = NexusPorts { initiator, group };
+            if let Some(kind) = registration.holds {
+                restored.held = Some(Reservation::by(&ports, kind));
+            }
+            restored.add(Registration { ports, key: registration.key }).ok()?;
+        }
+        (restored.full_status() == status).then_some(restored)
     }
 
     pub(super) const fn persists(&self) -> bool {
@@ -309,17 +314,17 @@ impl Reservations {
         self.changing = held;
     }
 
-    fn key_of(&self, port: &InitiatorPort) -> Option<u64> {
-        self.registrations.iter().find(|registration| registration.port == *port).map(|registration| registration.key)
+    fn key_of(&self, ports: &NexusPorts) -> Option<u64> {
+        self.registrations.iter().find(|registration| registration.ports == *ports).map(|registration| registration.key)
     }
 
-    fn check_key(&self, port: &InitiatorPort, key: u64) -> Result<(), Refusal> {
-        if self.key_of(port) == Some(key) { Ok(()) } else { Err(Refusal::Conflict) }
+    fn check_key(&self, ports: &NexusPorts, key: u64) -> Result<(), Refusal> {
+        if self.key_of(ports) == Some(key) { Ok(()) } else { Err(Refusal::Conflict) }
     }
 
-    fn holds(&self, port: &InitiatorPort) -> bool {
-        self.held.as_ref().is_some_and(|held| held.holder.as_ref().is_none_or(|holder| holder == port))
-            && self.key_of(port).is_some()
+    fn holds(&self, ports: &NexusPorts) -> bool {
+        self.held.as_ref().is_some_and(|held| held.holder.as_ref().is_none_or(|holder| holder == ports))
+            && self.key_of(ports).is_some()
     }
 
     fn add(&mut self, registration: Registration) -> Result<(), Refusal> {
@@ -331,27 +336,27 @@ impl Reservations {
     }
 
     /// Removes a registration, and the reservation if nobody holds it then (SPC-4 5.9.11.3).
-    fn unregister(&mut self, port: &InitiatorPort) -> Effects {
+    fn unregister(&mut self, ports: &NexusPorts) -> Effects {
         let held_alone = match &self.held {
-            Some(Reservation { holder: Some(holder), .. }) => holder == port,
+            Some(Reservation { holder: Some(holder), .. }) => holder == ports,
             Some(Reservation { holder: None, .. }) => self.registrations.len() == 1,
             None => false,
         };
-        let effects = if held_alone { self.end_reservation(port) } else { Effects::default() };
-        self.registrations.retain(|registration| registration.port != *port);
+        let effects = if held_alone { self.end_reservation(ports) } else { Effects::default() };
+        self.registrations.retain(|registration| registration.ports != *ports);
         effects
     }
 
     /// The others who were let in by the reservation hear of its end.
-    fn end_reservation(&mut self, port: &InitiatorPort) -> Effects {
+    fn end_reservation(&mut self, ports: &NexusPorts) -> Effects {
         let concerned = self.held.take().is_some_and(|held| held.kind.admits_registrants());
-        let attentions = self.others(port).filter(|_| concerned);
+        let attentions = self.others(ports).filter(|_| concerned);
         let attentions = attentions.map(|other| (other, AdditionalSense::RESERVATIONS_RELEASED)).collect();
         Effects { attentions, preempted: Vec::new() }
     }
 
-    fn others(&self, port: &InitiatorPort) -> impl Iterator<Item = InitiatorPort> {
-        self.registrations.iter().map(|registration| &registration.port).filter(move |other| *other != port).cloned()
+    fn others(&self, ports: &NexusPorts) -> impl Iterator<Item = NexusPorts> {
+        self.registrations.iter().map(|registration| &registration.ports).filter(move |other| *other != ports).cloned()
     }
 
     const fn count(&mut self) {
@@ -360,7 +365,7 @@ impl Reservations {
 }
 
 impl Reservation {
-    fn by(port: &InitiatorPort, kind: ReservationKind) -> Self {
-        Self { kind, holder: (!kind.is_all_registrants()).then(|| port.clone()) }
+    fn by(ports: &NexusPorts, kind: ReservationKind) -> Self {
+        Self { kind, holder: (!kind.is_all_registrants()).then(|| ports.clone()) }
     }
 }

@@ -6,6 +6,7 @@ use lunshadow_lun::{Inventory, LunHandle, LunId, LunNumber};
 use lunshadow_scsi::{AdditionalSense, CommandForm, LunAddress, Peripheral, Readiness, Sense, SenseKey, opcode};
 
 use super::not_supported;
+use super::ports::TargetPorts;
 use super::unit_state::UnitState;
 
 /// What an initiator finds at a LUN.
@@ -65,10 +66,10 @@ impl Unit {
         }
     }
 
-    /// Whether the unit has a command of the table.
-    pub(super) fn has(&self, form: &CommandForm) -> bool {
+    /// Whether the unit has a command of the table. Asymmetric access states can be set where there are several ports.
+    pub(super) fn has(&self, form: &CommandForm, ports: &TargetPorts) -> bool {
         match self {
-            Self::Disk(_) => true,
+            Self::Disk(_) => form.opcode() != opcode::MAINTENANCE_OUT || ports.are_several(),
             Self::Controller => CONTROLLER_COMMANDS.contains(&form.opcode()),
             Self::Absent => matches!(form.opcode(), opcode::INQUIRY | opcode::REQUEST_SENSE),
         }

@@ -9,6 +9,7 @@ use lunshadow_scsi::{Access, CachingPage, ControlPage, SenseFormat};
 use parking_lot::Mutex;
 
 use super::nexus::Nexus;
+use super::port_groups::AccessStates;
 use super::ranges::Ranges;
 use super::reservations::Reservations;
 use super::sanitizing::Sanitizing;
@@ -21,6 +22,8 @@ pub(super) struct UnitState {
     pub(super) ranges: Arc<Ranges>,
     pub(super) sanitizing: Sanitizing,
     pub(super) tray: Tray,
+    /// Through which ports it is reached.
+    pub(super) access: AccessStates,
     modes: Modes,
     reservations: Mutex<Reservations>,
     /// Held by a PERSISTENT RESERVE OUT until what it changes is kept.
@@ -43,6 +46,7 @@ impl Default for UnitState {
             ranges: Arc::default(),
             sanitizing: Sanitizing::default(),
             tray: Tray::default(),
+            access: AccessStates::default(),
             modes: Modes {
                 write_cache: AtomicBool::new(DEFAULT_CACHING.write_cache),
                 write_protected: AtomicBool::new(DEFAULT_CONTROL.software_write_protect),
@@ -110,7 +114,7 @@ impl UnitState {
     }
 
     /// LOGICAL UNIT RESET (SAM-5 6.3.3): modes and RESERVE go back to what they are after power on, and nobody prevents removal any more;
-    /// persistent reservations stay.
+    /// persistent reservations and the states of target port groups stay.
     pub(super) fn reset(&self) {
         self.set_caching(DEFAULT_CACHING);
         self.set_control(DEFAULT_CONTROL);
@@ -124,6 +128,7 @@ impl UnitState {
             && self.control() == DEFAULT_CONTROL
             && self.sanitizing.check().is_ok()
             && self.tray.is_at_rest()
+            && self.access.are_at_rest()
             && *self.reservations.lock() == Reservations::default()
     }
 }
@@ -132,12 +137,14 @@ impl UnitState {
 pub(super) struct UnitStates {
     /// Where reservations come back from.
     map: Arc<dyn LunMap>,
+    /// Whether there are several ports. With one, what was set for several counts again when they are back.
+    has_several_ports: bool,
     states: Mutex<HashMap<LunId, Arc<UnitState>>>,
 }
 
 impl UnitStates {
-    pub(super) fn new(map: Arc<dyn LunMap>) -> Self {
-        Self { map, states: Mutex::default() }
+    pub(super) fn new(map: Arc<dyn LunMap>, has_several_ports: bool) -> Self {
+        Self { map, has_several_ports, states: Mutex::default() }
     }
 
     pub(super) fn of(&self, lun: LunId) -> Arc<UnitState> {
@@ -156,6 +163,10 @@ impl UnitStates {
         }
         if kept(UnitRecord::Sanitize).is_some_and(|record| !state.sanitizing.restore(&record)) {
             tracing::error!(%lun, "the record of a sanitize operation is damaged");
+        }
+        let port_groups = kept(UnitRecord::PortGroups).filter(|_| self.has_several_ports);
+        if port_groups.is_some_and(|record| !state.access.restore(&record)) {
+            tracing::error!(%lun, "the record of target port groups is damaged");
         }
         state
     }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use lunshadow_scsi::{
-    AccessState, AdditionalSense, Command, CommandForm, CommandList, FieldPointer, LunAddress, OneCommand,
-    OperationCodes, SenseKey, SensePointer, Status, TargetPortGroup, TaskManagementFunctions, opcode,
+    AdditionalSense, Command, CommandForm, CommandList, FieldPointer, LunAddress, OneCommand, OperationCodes, SenseKey,
+    SensePointer, Status, TaskManagementFunctions, opcode,
 };
 
 use crate::device_server::{Bench, DISK, LUN_BLOCKS, illegal, invalid_field};
@@ -159,21 +159,6 @@ async fn the_transport_says_which_task_management_functions_there_are() {
 }
 
 #[tokio::test]
-async fn the_one_port_is_active() {
-    let bench = Bench::new().await;
-    for extended in [false, true] {
-        for lun in [0, DISK] {
-            let command = Command::ReportTargetPortGroups { extended, allocation_len: 255 };
-            let groups = TargetPortGroup::parse_list(&bench.data(lun, command).await, extended).expect("groups");
-            let [group] = &groups[..] else { panic!("{groups:?}") };
-            assert_eq!((group.group, group.state, &group.ports[..]), (1, AccessState::ACTIVE_OPTIMIZED, &[1][..]));
-        }
-    }
-    let short = Command::ReportTargetPortGroups { extended: false, allocation_len: 6 };
-    assert_eq!(bench.data(DISK, short).await.len(), 6);
-}
-
-#[tokio::test]
 async fn unknown_operation_codes_and_service_actions_are_refused() {
     let bench = Bench::new().await;
     for code in 0..=u8::MAX {
@@ -188,6 +173,7 @@ async fn unknown_operation_codes_and_service_actions_are_refused() {
         opcode::PERSISTENT_RESERVE_IN,
         opcode::PERSISTENT_RESERVE_OUT,
         opcode::MAINTENANCE_IN,
+        opcode::MAINTENANCE_OUT,
         opcode::SANITIZE,
         opcode::THIRD_PARTY_COPY_OUT,
         opcode::THIRD_PARTY_COPY_IN,

@@ -1,6 +1,7 @@
 //! What each command answers, unit attentions, and failures.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,8 @@ use lunshadow_scsi::{
     StandardInquiry, Status, TaskManagementFunctions, UnmapRange, version_descriptor,
 };
 use lunshadow_target::{
-    Completion, DeviceServer, InitiatorPort, Nexus, TRANSFER_BLOCKS_MAX, TargetPort, UNMAP_BLOCKS_MAX, UnitId, sense_of,
+    Completion, DeviceServer, InitiatorPort, Nexus, PortalGroup, TRANSFER_BLOCKS_MAX, TargetPorts, UNMAP_BLOCKS_MAX,
+    UnitId, sense_of,
 };
 
 use crate::faulty::{Controls, FaultyLun};
@@ -28,6 +30,9 @@ pub(crate) const LUN_BLOCKS: u64 = 2048;
 const DISK_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 /// The number that the disk has; there is nothing at LUN 0 unless a test puts it there.
 pub(crate) const DISK: u8 = 1;
+
+/// The other port of the device server.
+pub(crate) const SECOND: PortalGroup = PortalGroup(NonZeroU16::MIN.saturating_add(1));
 
 /// A device server with one initiator, which sees one disk.
 pub(crate) struct Bench {
@@ -66,14 +71,20 @@ impl Bench {
         Self::over(Arc::new(Map::default()))
     }
 
-    /// A new device server over a map, as after a restart.
+    /// A new device server with two ports over a map, as after a restart.
     pub(crate) fn over(map: Arc<Map>) -> Self {
+        Self::with_ports(map, [PortalGroup::FIRST, SECOND])
+    }
+
+    /// The initiator comes through the first port.
+    pub(crate) fn with_ports<const N: usize>(map: Arc<Map>, groups: [PortalGroup; N]) -> Self {
         let (disk, controls) = new_disk(DISK_ID);
         map.show(&initiator("one"), [(DISK, disk.clone())]);
         let target_name = "iqn.2026-11.org.example:t".to_owned();
         let functions = TaskManagementFunctions { abort_task: true, ..TaskManagementFunctions::default() };
-        let server = DeviceServer::new(map.clone(), TargetPort { target_name, relative_port: 1, group: 1, functions });
-        let nexus = server.connect(port("one")).expect("the map knows it");
+        let ports = TargetPorts { target_name, groups: groups.into(), functions };
+        let server = DeviceServer::new(map.clone(), ports);
+        let nexus = server.connect(port("one"), PortalGroup::FIRST).expect("the map knows it");
         Self { server, map, nexus, disk, controls }
     }
 
@@ -333,11 +344,11 @@ async fn unit_attentions_are_reported_once_per_nexus_and_unit() {
     assert_eq!(sense, Sense::NONE);
     assert_eq!(bench.ask(0, Command::TestUnitReady).await.status, Status::GOOD);
     // Another nexus of the same initiator has its own.
-    let other = bench.server.connect(port("one")).expect("known");
+    let other = bench.server.connect(port("one"), PortalGroup::FIRST).expect("known");
     let cdb = Command::TestUnitReady.to_cdb();
     let task = bench.server.accept(&other, LunAddress::peripheral(DISK), cdb.as_bytes());
     assert_eq!(task.run(Bytes::new()).await, power_on);
-    assert!(bench.server.connect(port("stranger")).is_none());
+    assert!(bench.server.connect(port("stranger"), PortalGroup::FIRST).is_none());
 }
 
 #[tokio::test]

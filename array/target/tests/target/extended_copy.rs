@@ -6,7 +6,7 @@ use lunshadow_scsi::{
     AdditionalSense, BlockSegment, Command, CopyDescriptor, CopyList, CopyParameters, CopyProgress, FieldPointer,
     ListIdUsage, ReservationKind, ReserveInAction, ReserveOutAction, ReserveParameters, Sense, SenseKey, SensePointer,
 };
-use lunshadow_target::Completion;
+use lunshadow_target::{Completion, PortalGroup};
 
 use crate::device_server::{Bench, DISK, LUN_BLOCKS, illegal, initiator, invalid_field, new_disk, read, write};
 
@@ -117,7 +117,8 @@ async fn what_cannot_be_copied_aborts_the_copy() {
 async fn reservations_hold_on_every_disk_of_a_copy() {
     let disks = TwoDisks::new().await;
     disks.bench.map.show(&initiator("two"), [(OTHER, disks.other.clone())]);
-    let two = disks.bench.server.connect(crate::device_server::port("two")).expect("the map knows it");
+    let two =
+        disks.bench.server.connect(crate::device_server::port("two"), PortalGroup::FIRST).expect("the map knows it");
     let on_other = async |command: Command, data: Vec<u8>| {
         let address = lunshadow_scsi::LunAddress::peripheral(OTHER);
         disks.bench.server.accept(&two, address, command.to_cdb().as_bytes()).run(data.into()).await

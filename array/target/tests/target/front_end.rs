@@ -39,7 +39,7 @@ async fn logins_are_refused_by_name() {
 async fn a_target_needs_a_name_and_an_address_of_its_own() {
     let array = Array::new(Limits::default()).await;
     let config = |name: &str| TargetConfig {
-        listen: vec![array.address()],
+        listen: vec![array.address().into()],
         name: name.to_owned(),
         alias: None,
         limits: Limits::default(),

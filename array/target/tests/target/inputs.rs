@@ -1,6 +1,7 @@
 //! What any bytes do to everything that takes bytes from initiators: PDUs, text, logins, CDBs, and the device server against a plain array of
 //! bytes. The fuzz targets in `fuzz/` make the bytes; the tests here replay those that were worth keeping.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use lunshadow_iscsi::serial::SerialNumber;
 use lunshadow_iscsi::text::{TextGather, TextKeys};
 use lunshadow_lun::{BlockCount, InitiatorName, Lba, LunHandle};
 use lunshadow_scsi::{LunAddress, Status, TaskManagementFunctions};
-use lunshadow_target::{Completion, DeviceServer, InitiatorPort, Nexus, TargetPort};
+use lunshadow_target::{Completion, DeviceServer, InitiatorPort, Nexus, PortalGroup, TargetPorts};
 
 use crate::memory::{Map, MemoryLun};
 
@@ -112,8 +113,7 @@ pub(crate) fn login(data: &[u8]) {
     } else {
         Authentication::None
     };
-    let admission =
-        Admission { tsih: std::num::NonZeroU16::MIN, portal_group_tag: 1, target_alias: None, authentication };
+    let admission = Admission { tsih: NonZeroU16::MIN, portal_group_tag: 1, target_alias: None, authentication };
     let mut target = TargetLogin::new(TargetLoginConfig {
         preferences: Preferences::default(),
         command_window: 32,
@@ -181,15 +181,19 @@ impl Bench {
             .map(|name| -> InitiatorName { format!("iqn.2026-11.org.example:{name}").parse().expect("a name") });
         map.show(&names[0], [(1, disk.clone())]);
         map.show(&names[1], [(1, LunHandle::new(MemoryLun::new(2, BLOCKS)))]);
-        let port = TargetPort {
+        // So that SET TARGET PORT GROUPS is there.
+        let groups = [PortalGroup::FIRST, PortalGroup(NonZeroU16::MAX)];
+        let ports = TargetPorts {
             target_name: "iqn.2026-11.org.example:t".to_owned(),
-            relative_port: 1,
-            group: 1,
+            groups: groups.into(),
             functions: TaskManagementFunctions::default(),
         };
-        let server = DeviceServer::new(map, port);
-        let [careful, careless] = names
-            .map(|name| server.connect(InitiatorPort { name, isid: [0x80, 0, 0, 0, 0, 1] }).expect("the map knows it"));
+        let server = DeviceServer::new(map, ports);
+        let [careful, careless] = names.map(|name| {
+            server
+                .connect(InitiatorPort { name, isid: [0x80, 0, 0, 0, 0, 1] }, PortalGroup::FIRST)
+                .expect("the map knows it")
+        });
         Self { server, disk, careful, careless }
     }
 

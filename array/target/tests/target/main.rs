@@ -39,6 +39,8 @@ mod peer;
 #[cfg(test)]
 mod persistent_reservations;
 #[cfg(test)]
+mod port_groups;
+#[cfg(test)]
 mod portals;
 #[cfg(test)]
 mod provisioning;

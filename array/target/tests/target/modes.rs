@@ -7,7 +7,7 @@ use lunshadow_scsi::{
     AdditionalSense, CachingPage, Command, ControlPage, FieldPointer, LunAddress, ModeData, ModeForm, ModeList,
     ModePage, PageControl, Sense, SenseFormat, SenseKey, SensePointer, Status, page_code,
 };
-use lunshadow_target::{Completion, UnitId};
+use lunshadow_target::{Completion, PortalGroup, UnitId};
 
 use crate::device_server::{Bench, DISK, attention_of, illegal, invalid_field, port, read, write};
 
@@ -102,7 +102,7 @@ async fn sense_data_comes_in_the_format_that_was_chosen() {
 #[tokio::test]
 async fn the_other_nexuses_hear_of_a_change_and_of_nothing_else() {
     let bench = Bench::new().await;
-    let other = bench.server.connect(port("one")).expect("known");
+    let other = bench.server.connect(port("one"), PortalGroup::FIRST).expect("known");
     let ask = async || {
         let cdb = Command::TestUnitReady.to_cdb();
         bench.server.accept(&other, LunAddress::peripheral(DISK), cdb.as_bytes()).run(Bytes::new()).await

@@ -64,14 +64,18 @@ pub(crate) fn initiator(name: &str) -> InitiatorName {
 
 impl Array {
     pub(crate) async fn new(limits: Limits) -> Self {
+        Self::on(&["127.0.0.1:0"], limits).await
+    }
+
+    pub(crate) async fn on(portals: &[&str], limits: Limits) -> Self {
         let (lun, controls) = FaultyLun::new(MemoryLun::new(1, LUN_BLOCKS));
         let lun = LunHandle::new(lun);
         let map = Arc::new(Map::default());
         for name in ["one", "two"] {
             map.show(&initiator(name), [(1, lun.clone())]);
         }
-        let listen = "127.0.0.1:0".parse().expect("an address");
-        let config = TargetConfig { listen: vec![listen], name: TARGET_NAME.to_owned(), alias: None, limits };
+        let listen = portals.iter().map(|portal| portal.parse().expect("a portal")).collect();
+        let config = TargetConfig { listen, name: TARGET_NAME.to_owned(), alias: None, limits };
         let target = Target::bind(config, map.clone()).await.expect("a free port");
         Self { target, map, controls }
     }
@@ -179,6 +183,7 @@ impl Peer {
             | Command::Verify { .. }
             | Command::PersistentReserveOut { .. }
             | Command::ModeSelect { .. }
+            | Command::SetTargetPortGroups { .. }
             | Command::Sanitize { .. } => ScsiCommand::WRITE,
             _ => ScsiCommand::READ,
         };

@@ -8,7 +8,7 @@ use lunshadow_scsi::{
     MoveParameters, Power, ReservationCapabilities, ReservationKeys, ReservationKind, ReservationReport, ReserveForm,
     ReserveInAction, ReserveOutAction, ReserveParameters, Sense, SenseKey, SensePointer, Status,
 };
-use lunshadow_target::{Completion, InitiatorPort, Nexus};
+use lunshadow_target::{Completion, InitiatorPort, Nexus, PortalGroup};
 
 use crate::device_server::{Bench, DISK, attention_of, illegal, initiator, invalid_field, port, read, write};
 use crate::memory::Map;
@@ -34,7 +34,8 @@ impl Cluster {
     /// The initiators of a device server that has just begun over a map.
     pub(crate) async fn over(map: Arc<Map>) -> Self {
         let bench = Bench::over(map);
-        let nodes = (0..3).map(|node| bench.server.connect(node_port(node)).expect("known")).collect();
+        let nodes =
+            (0..3).map(|node| bench.server.connect(node_port(node), PortalGroup::FIRST).expect("known")).collect();
         let cluster = Self { bench, nodes };
         for node in 0..3 {
             assert_eq!(cluster.ask(node, Command::TestUnitReady).await, power_on());
@@ -329,7 +330,12 @@ async fn a_reservation_moves_to_another_initiator() {
         "no reservation"
     );
     assert_eq!(cluster.out(0, ReserveOutAction::Reserve, WERO, (KEYS[0], 0)).await, Completion::good());
-    let bad = [list(0, 1, Some(to.isid)), list(KEYS[1], 2, Some(to.isid)), list(KEYS[1], 1, None)];
+    let bad = [
+        list(0, 1, Some(to.isid)),
+        list(KEYS[1], 3, Some(to.isid)),
+        list(KEYS[1], 0, Some(to.isid)),
+        list(KEYS[1], 1, None),
+    ];
     for list in bad {
         let refused = cluster.run(0, command(&list), list.clone()).await;
         let code = refused.sense.map(|sense| sense.code);
@@ -401,7 +407,7 @@ async fn registrations_outlive_the_session_and_a_reset() {
     cluster.nodes.clear();
     cluster.bench.server.reset(None);
     for node in 0..3 {
-        let nexus = cluster.bench.server.connect(node_port(node)).expect("known");
+        let nexus = cluster.bench.server.connect(node_port(node), PortalGroup::FIRST).expect("known");
         cluster.nodes.push(nexus);
         assert_eq!(cluster.ask(usize::from(node), Command::TestUnitReady).await, power_on());
     }

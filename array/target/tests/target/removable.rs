@@ -8,7 +8,7 @@ use lunshadow_scsi::{
     AdditionalSense, BlockRange, Command, LunAddress, ModeData, ModeForm, Power, Sense, SenseFormat, SenseKey,
     StandardInquiry, Status, UnmapRange, opcode, page_code,
 };
-use lunshadow_target::{Completion, Nexus};
+use lunshadow_target::{Completion, Nexus, PortalGroup};
 
 use crate::device_server::{Bench, DISK, attention_of, illegal, initiator, invalid_field, port, read, write};
 
@@ -35,8 +35,8 @@ impl Shared {
         for name in ["one", "two"] {
             bench.map.show(&initiator(name), [(DISK, disk.clone())]);
         }
-        let nexus = bench.server.connect(port("one")).expect("it is known");
-        let other = bench.server.connect(port("two")).expect("it is known");
+        let nexus = bench.server.connect(port("one"), PortalGroup::FIRST).expect("it is known");
+        let other = bench.server.connect(port("two"), PortalGroup::FIRST).expect("it is known");
         let shared = Self { bench: Bench { nexus, ..bench }, other, cell };
         for nexus in [&shared.bench.nexus, &shared.other] {
             assert_eq!(shared.by(nexus, TUR).await, attention_of(AdditionalSense::POWER_ON_OR_RESET));

@@ -1,4 +1,4 @@
-//! What reservations of others keep a command from (SPC-4 table 65, SBC-3 table 13).
+//! What keeps a command from a unit: reservations of others (SPC-4 table 65, SBC-3 table 13), its state, and that of the port.
 
 use super::{Command, Power};
 
@@ -30,7 +30,65 @@ pub enum Readiness {
     Erasable,
 }
 
+/// In which asymmetric access states of a target port a unit answers a command (SPC-4 5.15.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// In all of them, unavailable too.
+    Always,
+    /// On standby, too.
+    OnStandby,
+    /// Only where the port is active.
+    Active,
+}
+
 impl Command {
+    /// Through which target ports the command is answered. REPORT SUPPORTED OPERATION CODES, its like and READ CAPACITY are among those that SPC-4
+    /// leaves to the device server: a host that finds the path on standby can set up the disk then.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        match self {
+            Self::Inquiry { .. }
+            | Self::ReportLuns { .. }
+            | Self::RequestSense { .. }
+            | Self::ReportTargetPortGroups { .. }
+            | Self::SetTargetPortGroups { .. } => Reach::Always,
+            Self::LogSense { .. }
+            | Self::ModeSense { .. }
+            | Self::ModeSelect { .. }
+            | Self::PersistentReserveIn { .. }
+            | Self::PersistentReserveOut { .. }
+            | Self::ReportSupportedOperationCodes { .. }
+            | Self::ReportSupportedTaskManagementFunctions { .. }
+            | Self::ReadCapacity10
+            | Self::ReadCapacity16 { .. } => Reach::OnStandby,
+            Self::TestUnitReady
+            | Self::Reserve(_)
+            | Self::Release(_)
+            | Self::StartStopUnit { .. }
+            | Self::PreventAllowMediumRemoval { .. }
+            | Self::Sanitize { .. }
+            | Self::ReadDefectData { .. }
+            | Self::GetLbaStatus { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Verify { .. }
+            | Self::WriteAndVerify { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::WriteAtomic { .. }
+            | Self::WriteSame { .. }
+            | Self::OrWrite { .. }
+            | Self::PreFetch { .. }
+            | Self::SynchronizeCache { .. }
+            | Self::Unmap { .. }
+            | Self::ExtendedCopy { .. }
+            | Self::PopulateToken { .. }
+            | Self::WriteUsingToken { .. }
+            | Self::ReceiveCopyStatus { .. }
+            | Self::ReceiveCopyOperatingParameters { .. }
+            | Self::ReceiveRodTokenInformation { .. } => Reach::Active,
+        }
+    }
+
     /// What state the unit has to be in.
     #[must_use]
     pub const fn readiness(&self) -> Readiness {
@@ -44,6 +102,7 @@ impl Command {
             | Self::ModeSense { .. }
             | Self::ModeSelect { .. }
             | Self::ReportTargetPortGroups { .. }
+            | Self::SetTargetPortGroups { .. }
             | Self::PersistentReserveIn { .. }
             | Self::PersistentReserveOut { .. }
             | Self::Reserve(_)
@@ -103,6 +162,7 @@ impl Command {
             | Self::ModeSelect { .. }
             | Self::ReportSupportedOperationCodes { .. }
             | Self::ReportSupportedTaskManagementFunctions { .. }
+            | Self::SetTargetPortGroups { .. }
             | Self::StartStopUnit { .. }
             | Self::PreventAllowMediumRemoval { .. }
             | Self::Write { .. }

@@ -5,8 +5,8 @@ use crate::cdb::{
     BlockCdb6, BlockCdb10, BlockCdb12, BlockCdb16, Cdb, CompareAndWriteCdb, InquiryCdb, LogSenseCdb, MaintenanceInCdb,
     ModeSelectCdb6, ModeSelectCdb10, ModeSenseCdb6, ModeSenseCdb10, PersistentReserveInCdb, PersistentReserveOutCdb,
     PlainCdb6, PreventAllowCdb, ReadDefectDataCdb10, ReadDefectDataCdb12, ReceiveCopyCdb, ReceiveTokenCdb,
-    ReportLunsCdb, RequestSenseCdb, ReserveCdb10, SanitizeCdb, ServiceActionInCdb16, StartStopCdb,
-    ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb, opcode, service_action,
+    ReportLunsCdb, RequestSenseCdb, ReserveCdb10, SanitizeCdb, ServiceActionInCdb16, SetTargetPortGroupsCdb,
+    StartStopCdb, ThirdPartyCopyOutCdb, UnmapCdb, WriteAtomicCdb, opcode, service_action,
 };
 use crate::{DefectForm, ModeForm, OperationCodes, SanitizeAction, SenseFormat};
 
@@ -66,7 +66,10 @@ impl Command {
             | Self::PersistentReserveOut { .. }
             | Self::Reserve(_)
             | Self::Release(_) => self.reservation(),
-            Self::StartStopUnit { .. } | Self::PreventAllowMediumRemoval { .. } | Self::Sanitize { .. } => self.state(),
+            Self::StartStopUnit { .. }
+            | Self::PreventAllowMediumRemoval { .. }
+            | Self::Sanitize { .. }
+            | Self::SetTargetPortGroups { .. } => self.state(),
             Self::ReadCapacity10 => Cdb::of(&BlockCdb10 { opcode: opcode::READ_CAPACITY_10, ..BlockCdb10::default() }),
             Self::ReadCapacity16 { allocation_len } => {
                 service_action_in(service_action::READ_CAPACITY_16, 0, allocation_len)
@@ -91,12 +94,7 @@ impl Command {
             Self::OrWrite { range, fua } => blocks(&OR_WRITE, range, u8::from(fua) << 3),
             Self::PreFetch { range, immediate } => blocks(&PRE_FETCH, range, u8::from(immediate) << 1),
             Self::SynchronizeCache { range, immediate } => blocks(&SYNCHRONIZE_CACHE, range, u8::from(immediate) << 1),
-            Self::WriteSame { range, unmap, anchor, no_data_out } => {
-                let flags = u8::from(anchor) << 4 | u8::from(unmap) << 3 | u8::from(no_data_out);
-                // NDOB is there only in the longest form.
-                let form = if no_data_out { CdbForm::Sixteen } else { range.form() };
-                blocks(&WRITE_SAME, BlockRange { form, ..range }, flags)
-            }
+            Self::WriteSame { range, unmap, anchor, no_data_out } => write_same(range, (unmap, anchor), no_data_out),
         }
     }
 
@@ -112,6 +110,12 @@ impl Command {
             Self::Sanitize { action, immediate, unrestricted_exit, parameter_len } => {
                 sanitize(action, (immediate, unrestricted_exit), parameter_len)
             }
+            Self::SetTargetPortGroups { parameter_len } => Cdb::of(&SetTargetPortGroupsCdb {
+                opcode: opcode::MAINTENANCE_OUT,
+                action: service_action::SET_TARGET_PORT_GROUPS,
+                parameter_len: parameter_len.into(),
+                ..SetTargetPortGroupsCdb::default()
+            }),
             _ => unreachable!("only changes of state come here"),
         }
     }
@@ -278,6 +282,13 @@ fn blocks(forms: &Forms, range: BlockRange, flags: u8) -> Cdb {
             Cdb::of(&BlockCdb16 { opcode, flags, lba, count, ..BlockCdb16::default() })
         }
     }
+}
+
+fn write_same(range: BlockRange, (unmap, anchor): (bool, bool), no_data_out: bool) -> Cdb {
+    let flags = u8::from(anchor) << 4 | u8::from(unmap) << 3 | u8::from(no_data_out);
+    // NDOB is there only in the longest form.
+    let form = if no_data_out { CdbForm::Sixteen } else { range.form() };
+    blocks(&WRITE_SAME, BlockRange { form, ..range }, flags)
 }
 
 fn compare_and_write(lba: u64, count: u8, fua: bool) -> Cdb {

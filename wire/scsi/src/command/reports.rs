@@ -1,9 +1,9 @@
-//! The service actions of MAINTENANCE IN: what a unit can do, and how it is reached.
+//! The service actions of MAINTENANCE IN and OUT: what a unit can do, and how it is reached.
 
 use super::table::{form, invalid_bit, layout};
 use super::{CdbError, Command, CommandForm};
 use crate::OperationCodes;
-use crate::cdb::{MaintenanceInCdb, opcode, service_action};
+use crate::cdb::{MaintenanceInCdb, SetTargetPortGroupsCdb, opcode, service_action};
 
 pub(super) const FORMS: &[CommandForm] = &[
     form!(
@@ -28,6 +28,13 @@ pub(super) const FORMS: &[CommandForm] = &[
             0xff, 0xff, 0xff, 0, 0,
         ],
         supported_task_management_functions
+    ),
+    form!(
+        "SET TARGET PORT GROUPS",
+        action [
+            opcode::MAINTENANCE_OUT, service_action::SET_TARGET_PORT_GROUPS, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
+        ],
+        set_target_port_groups
     ),
 ];
 
@@ -59,4 +66,9 @@ fn supported_task_management_functions(cdb: &[u8]) -> Result<Command, CdbError> 
     let cdb: &MaintenanceInCdb = layout(cdb)?;
     let (extended, allocation_len) = (cdb.options & 0x80 != 0, cdb.allocation_len.get());
     Ok(Command::ReportSupportedTaskManagementFunctions { extended, allocation_len })
+}
+
+fn set_target_port_groups(cdb: &[u8]) -> Result<Command, CdbError> {
+    let cdb: &SetTargetPortGroupsCdb = layout(cdb)?;
+    Ok(Command::SetTargetPortGroups { parameter_len: cdb.parameter_len.get() })
 }

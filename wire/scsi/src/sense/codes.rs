@@ -32,6 +32,10 @@ codes! {
     NONE = 0x00, 0x00, "NO ADDITIONAL SENSE INFORMATION";
     /// The logical unit is not ready; nothing is known about when it will be.
     NOT_READY = 0x04, 0x00, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE";
+    /// The port that the command came through is not to be used as long as there are others.
+    TARGET_PORT_IN_STANDBY = 0x04, 0x0b, "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN STANDBY STATE";
+    /// The port that the command came through leads nowhere.
+    TARGET_PORT_UNAVAILABLE = 0x04, 0x0c, "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE";
     /// The pool is out of space for a while.
     SPACE_ALLOCATION_IN_PROGRESS = 0x04, 0x14, "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS";
     /// A sanitize operation is under way.
@@ -118,6 +122,8 @@ codes! {
     RESERVATIONS_RELEASED = 0x2a, 0x04, "RESERVATIONS RELEASED";
     /// Another nexus removed the registration.
     REGISTRATIONS_PREEMPTED = 0x2a, 0x05, "REGISTRATIONS PREEMPTED";
+    /// Another nexus has set the states of target port groups.
+    ASYMMETRIC_ACCESS_STATE_CHANGED = 0x2a, 0x06, "ASYMMETRIC ACCESS STATE CHANGED";
     /// The length of the logical unit changed.
     CAPACITY_DATA_CHANGED = 0x2a, 0x09, "CAPACITY DATA HAS CHANGED";
     /// Another nexus aborted commands of this one.
@@ -138,6 +144,8 @@ codes! {
     DATA_PHASE_ERROR = 0x4b, 0x00, "DATA PHASE ERROR";
     /// Data came for a transfer that is not open.
     INVALID_TRANSFER_TAG = 0x4b, 0x01, "INVALID TARGET PORT TRANSFER TAG RECEIVED";
+    /// The states of target port groups could not be set.
+    SET_TARGET_PORT_GROUPS_FAILED = 0x67, 0x0a, "SET TARGET PORT GROUPS COMMAND FAILED";
     /// Data came at the wrong place.
     DATA_OFFSET_ERROR = 0x4b, 0x05, "DATA OFFSET ERROR";
 }
