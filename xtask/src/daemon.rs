@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -15,6 +15,10 @@ use crate::command::{program, run, wait_at_most};
 
 /// How long the array may take until it serves, also when its instructions are counted.
 const START_AT_MOST: Duration = Duration::from_secs(60);
+
+/// How long it may take until it stands still, and how often that is looked at.
+const STOP_AT_MOST: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// `lunshadow serve --control` with its pool. Dropping it ends the process.
 pub(crate) struct Daemon {
@@ -157,6 +161,36 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
         run(&mut program("kill", &[&format!("-{signal}"), &self.process()?.to_string()]))
     }
+
+    /// Has it stand still. The signal goes to one of its threads, and until that one runs, on a busy machine, the others may still answer: so this
+    /// waits for all of them.
+    pub(crate) fn pause(&self) -> anyhow::Result<()> {
+        self.signal("STOP")?;
+        let threads = PathBuf::from(format!("/proc/{}/task", self.process()?));
+        let deadline = Instant::now() + STOP_AT_MOST;
+        while !all_stopped(&threads)? {
+            ensure!(Instant::now() < deadline, "it still runs {} s after it was stopped", STOP_AT_MOST.as_secs());
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(())
+    }
+}
+
+/// Whether every thread of a process is stopped, by the folder that the kernel has of them.
+fn all_stopped(threads: &Path) -> anyhow::Result<bool> {
+    for thread in std::fs::read_dir(threads).with_context(|| threads.display().to_string())? {
+        // One that has ended since stands still too.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        if !is_stopped(&stat) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a thread is stopped. Its name stands in brackets before its state, and may have brackets itself.
+fn is_stopped(stat: &str) -> bool {
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
 
 impl Drop for Daemon {
@@ -216,5 +250,12 @@ mod tests {
         assert_eq!(control_in("control 127.0.0.1:8443 fingerprint 00ff"), "127.0.0.1:8443".parse().ok());
         assert_eq!(portals_in("  disk-1  0123  64 bytes"), None);
         assert_eq!(control_in("controller"), None);
+    }
+
+    #[test]
+    fn a_process_stands_still_when_all_of_its_threads_do() {
+        assert!(is_stopped("17 (tokio-rt (2)) T 1 17 17 0"));
+        assert!(!is_stopped("17 (T) S 1 17 17 0"));
+        assert!(!all_stopped(Path::new("/proc/self/task")).expect("this process runs"));
     }
 }

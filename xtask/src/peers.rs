@@ -45,6 +45,7 @@ pub(crate) const FOR_TESTS: &[Peer] = &[
     Peer { package: "mtools", probe: Probe::Program("mcopy") },
     Peer { package: "gdisk", probe: Probe::Program("sgdisk") },
     Peer { package: "fdisk", probe: Probe::Program("sfdisk") },
+    Peer { package: "fuse3", probe: Probe::Program("fusermount3") },
 ];
 
 /// What the benchmark of the store measures itself with: other engines with snapshots, and what puts them under load.

@@ -37,19 +37,20 @@ impl Others {
 }
 
 impl ArrayView {
-    /// The array, and the LUNs of it that the suite copies.
-    pub(crate) fn open(array: &Array, sources: BTreeSet<String>) -> anyhow::Result<Self> {
+    /// The array, the second host if there is one, and the LUNs that the suite copies.
+    pub(crate) fn open(array: &Array, importer: Option<&str>, sources: BTreeSet<String>) -> anyhow::Result<Self> {
         let path = &array.credential_file;
         let credential = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the administrator's credential in {}", path.display()))?;
         let endpoint = Endpoint { address: array.control.clone(), fingerprint: array.fingerprint };
         let client = AdminClient::new(endpoint, Secret::new(credential.trim()), HttpsTimeouts::default());
         let hosts = client.hosts().context("the control service cannot be asked")?;
-        anyhow::ensure!(
-            hosts.iter().any(|host| host.host.name == array.host),
-            "the array knows no host {}; `lunshadow host list` lists its hosts",
-            array.host
-        );
+        for name in std::iter::once(&*array.host).chain(importer) {
+            anyhow::ensure!(
+                hosts.iter().any(|host| host.host.name == name),
+                "the array knows no host {name}; `lunshadow host list` lists its hosts"
+            );
+        }
         let sets = client.sets().context("the control service cannot be asked")?.sets;
         let others = Others { sources, sets: sets.iter().map(|set| set.summary.set).collect() };
         Ok(Self { client, host: array.host.clone(), others, seen: Mutex::default() })
@@ -78,18 +79,17 @@ impl ArrayView {
         Ok(luns.into_iter().map(judged).collect())
     }
 
-    fn is_mapped(&self, mappings: &[AdminMapping]) -> bool {
-        mappings.iter().any(|mapping| mapping.host == self.host)
-    }
-
-    pub(crate) fn ledger(&self) -> anyhow::Result<Ledger> {
+    /// What the array has, with the mappings of one host; of the first, if it is not named.
+    pub(crate) fn ledger(&self, host: Option<&str>) -> anyhow::Result<Ledger> {
+        let host = host.unwrap_or(&self.host);
+        let is_mapped = |mappings: &[AdminMapping]| mappings.iter().any(|mapping| mapping.host == host);
         let (sets, luns) = (self.sets()?, self.luns()?);
         let serial = |lun: LunId| identity_of(lun).serial;
         let is_captured = |set: &&AdminSet| matches!(set.summary.phase, SetPhase::Committed | SetPhase::Kept);
         let shadows = || sets.iter().filter(is_captured).flat_map(|set| &set.luns);
         let broken_off = luns.iter().filter(|(_, was_shadow)| *was_shadow).map(|(lun, _)| lun.lun);
-        let of_own = luns.iter().filter(|(lun, _)| self.is_mapped(&lun.hosts)).map(|(lun, _)| lun.lun);
-        let located = shadows().filter(|shadow| self.is_mapped(&shadow.hosts)).map(|shadow| shadow.shadow);
+        let of_own = luns.iter().filter(|(lun, _)| is_mapped(&lun.hosts)).map(|(lun, _)| lun.lun);
+        let located = shadows().filter(|shadow| is_mapped(&shadow.hosts)).map(|shadow| shadow.shadow);
         Ok(Ledger {
             shadows: shadows().map(|it| it.shadow).chain(broken_off).map(serial).collect(),
             mapped: of_own.chain(located).map(serial).collect(),

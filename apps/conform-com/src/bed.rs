@@ -1,11 +1,9 @@
-//! The test bed: one host, whose provider is behind COM.
+//! The test bed: a machine whose provider is behind COM, and which plays a second host too if that is described.
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use lunshadow_conform::{BedError, BelowVss, ComClass, Condition, EventSink, Ledger, TestBed, TestHost};
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{Clock, SystemClock};
@@ -16,6 +14,8 @@ use crate::announced::Announced;
 use crate::array::ArrayView;
 use crate::description::Description;
 use crate::disks::Disks;
+use crate::machine::{Machine, Role};
+use crate::trouble::Trouble;
 
 /// The class of a provider.
 pub trait Class: ComClass {
@@ -24,23 +24,33 @@ pub trait Class: ComClass {
     /// # Errors
     /// If COM cannot make one.
     fn create(&self) -> Result<Arc<dyn HardwareProvider>, BedError>;
+
+    /// The memory that is the own of the processes which run a program, in bytes, if there are any and they can be looked at.
+    fn memory_bytes_of(&self, program: &str) -> Option<u64>;
 }
 
 /// The bed.
 pub struct ComBed {
     class: Arc<dyn Class>,
     host: Arc<Host>,
+    crowded: Option<Arc<Host>>,
+    importer: Option<Arc<Host>>,
+    trouble: Trouble,
+    /// The file that the provider's process runs.
+    program: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
-/// The host, of which there is one.
+/// A host. The first one is there twice where it has a crowd of LUNs for sets of many besides those that are written to.
 struct Host {
     class: Arc<dyn Class>,
     disks: Disks,
-    array: Option<ArrayView>,
+    array: Option<Arc<ArrayView>>,
     announced: Announced,
-    /// What ends the provider's process.
-    end: Vec<String>,
+    machine: Arc<Machine>,
+    role: Role,
+    /// What the array calls the second host.
+    name: Option<String>,
     /// Whether the check that runs has been given a process.
     is_started: AtomicBool,
 }
@@ -52,15 +62,30 @@ impl ComBed {
     /// If the LUNs or the control service cannot be reached.
     pub fn set_up(class: Arc<dyn Class>, description: &Description, runtime: &Runtime) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let host = Host {
-            class: Arc::clone(&class),
-            disks: Disks::open(description, runtime, &clock)?,
-            array: description.array.as_ref().map(|array| ArrayView::open(array, description.serials())).transpose()?,
-            announced: Announced::default(),
-            end: description.provider.end.clone(),
-            is_started: AtomicBool::new(false),
+        let disks = Disks::open(description, runtime, &clock)?;
+        let crowd = disks.crowd(description)?;
+        let disks_there = Disks::of_importer(description, runtime, &clock)?;
+        let name = description.importer.as_ref().and_then(|importer| importer.host.clone());
+        let open = |array| ArrayView::open(array, name.as_deref(), description.serials());
+        let array = description.array.as_ref().map(open).transpose()?.map(Arc::new);
+        let (announced, machine) = (Announced::default(), Arc::new(Machine::new(description)));
+        let host = |role, disks| {
+            Arc::new(Host {
+                class: Arc::clone(&class),
+                disks,
+                array: array.clone(),
+                announced: announced.clone(),
+                machine: Arc::clone(&machine),
+                role,
+                name: name.clone().filter(|_| role == Role::Importer),
+                is_started: AtomicBool::new(false),
+            })
         };
-        Ok(Self { class, host: Arc::new(host), clock })
+        let crowded = crowd.map(|disks| host(Role::Creator, disks));
+        let importer = disks_there.map(|disks| host(Role::Importer, disks));
+        let host = host(Role::Creator, disks);
+        let trouble = Trouble::new(description.trouble.clone());
+        Ok(Self { class, host, crowded, importer, trouble, program: description.provider.program.clone(), clock })
     }
 
     /// Leaves the array as it was.
@@ -69,7 +94,8 @@ impl ComBed {
     /// If it cannot be reached any more.
     pub fn tear_down(&self, runtime: &Runtime) -> anyhow::Result<()> {
         self.clean_up()?;
-        self.host.disks.log_out(runtime)
+        let mut hosts = std::iter::once(&self.host).chain(&self.importer);
+        hosts.try_for_each(|host| host.disks.log_out(runtime))
     }
 }
 
@@ -79,11 +105,11 @@ impl TestBed for ComBed {
     }
 
     fn importer(&self) -> Option<Arc<dyn TestHost>> {
-        None
+        Some(Arc::clone(self.importer.as_ref()?) as _)
     }
 
     fn crowded_host(&self) -> Option<Arc<dyn TestHost>> {
-        None
+        Some(Arc::clone(self.crowded.as_ref()?) as _)
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -98,16 +124,24 @@ impl TestBed for ComBed {
         Some(Arc::clone(&self.class) as _)
     }
 
+    fn provider_memory_bytes(&self) -> Option<u64> {
+        self.class.memory_bytes_of(self.program.as_deref()?)
+    }
+
     fn pass(&self, time: Duration) {
         std::thread::sleep(time);
     }
 
     fn set_condition(&self, condition: Condition) -> bool {
-        condition == Condition::Sound
+        self.trouble.set(condition)
     }
 
     fn clean_up(&self) -> Result<(), BedError> {
-        self.host.is_started.store(false, Ordering::SeqCst);
+        for host in std::iter::once(&self.host).chain(&self.crowded).chain(&self.importer) {
+            host.is_started.store(false, Ordering::SeqCst);
+        }
+        self.trouble.end().map_err(failed)?;
+        self.host.machine.play(Role::Creator).map_err(failed)?;
         match &self.host.array {
             Some(array) => array.clean_up().map_err(failed),
             None if self.host.announced.are_none() => Ok(()),
@@ -119,25 +153,12 @@ impl TestBed for ComBed {
     }
 }
 
-impl Host {
-    /// Ends the provider's process without its knowing, so that COM starts another one.
-    fn end_process(&self) -> anyhow::Result<()> {
-        let [program, arguments @ ..] = &self.end[..] else {
-            anyhow::bail!("the file does not say what ends the provider's process");
-        };
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let status = command.status().with_context(|| format!("cannot start {program}"))?;
-        anyhow::ensure!(status.success(), "{program}, which is to end the provider's process, failed: {status}");
-        Ok(())
-    }
-}
-
 impl TestHost for Host {
-    /// The first process of a check may be the last one of the check before: VSS starts no other one either.
+    /// The first process of a check may be the last one of the check before: VSS starts no other one either. Nor does it for other LUNs.
     fn start_provider(&self, _events: Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError> {
-        if self.is_started.swap(true, Ordering::SeqCst) {
-            self.end_process().map_err(failed)?;
+        let is_new = self.machine.play(self.role).map_err(failed)?;
+        if self.is_started.swap(true, Ordering::SeqCst) && !is_new {
+            self.machine.end_process().map_err(failed)?;
         }
         Ok(self.announced.by(self.class.create()?))
     }
@@ -165,7 +186,7 @@ impl TestHost for Host {
     fn ledger(&self) -> Result<Ledger, BedError> {
         let array = self.array.as_ref();
         let missing = || BedError("the file names no control service that could list the array's objects".to_owned());
-        array.ok_or_else(missing)?.ledger().map_err(failed)
+        array.ok_or_else(missing)?.ledger(self.name.as_deref()).map_err(failed)
     }
 }
 
@@ -176,14 +197,11 @@ fn failed(error: anyhow::Error) -> BedError {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::atomic::AtomicUsize;
 
-    use lunshadow_conform::{Number, Plan, Verdict};
-    use lunshadow_coordinator::StandInProvider;
-    use lunshadow_vss::HResult;
-    use uuid::Uuid;
+    use lunshadow_conform::{Fault, Number, Plan, Verdict};
 
     use super::*;
+    use crate::fake::Fake;
 
     const BED: &str = r#"
         [[lun]]
@@ -195,40 +213,6 @@ mod tests {
         vendor = "ACME"
         serial = "Z2"
     "#;
-
-    /// Somebody else's provider, as if it were behind COM.
-    struct Fake {
-        provider: Arc<StandInProvider>,
-        made: AtomicUsize,
-    }
-
-    impl Default for Fake {
-        fn default() -> Self {
-            let provider = Arc::new(StandInProvider::taking(["Z1", "Z2"].map(str::to_owned)));
-            Self { provider, made: AtomicUsize::new(0) }
-        }
-    }
-
-    impl Class for Fake {
-        fn create(&self) -> Result<Arc<dyn HardwareProvider>, BedError> {
-            self.made.fetch_add(1, Ordering::SeqCst);
-            Ok(Arc::clone(&self.provider) as _)
-        }
-    }
-
-    impl ComClass for Fake {
-        fn query(&self, _interface: Uuid) -> Result<HResult, BedError> {
-            Ok(HResult::S_OK)
-        }
-
-        fn keeps_its_identity(&self, _interfaces: &[Uuid]) -> Result<bool, BedError> {
-            Ok(true)
-        }
-
-        fn create_in_process(&self) -> Result<HResult, BedError> {
-            Ok(HResult::S_OK)
-        }
-    }
 
     /// Whoever is never told of an event.
     struct Deaf;
@@ -245,10 +229,16 @@ mod tests {
     }
 
     /// The verdict and its reason for each of these statements.
-    fn judged(bed: &str, numbers: &[u16]) -> BTreeMap<u16, (Verdict, String)> {
+    fn judged(bed: &str, numbers: &[u16]) -> Judged {
+        judged_of(&Arc::default(), None, bed, numbers)
+    }
+
+    type Judged = BTreeMap<u16, (Verdict, String)>;
+
+    fn judged_of(class: &Arc<Fake>, fault: Option<Fault>, bed: &str, numbers: &[u16]) -> Judged {
         let runtime = Runtime::new().unwrap();
-        let bed = Arc::new(set_up(&Arc::default(), bed, &runtime));
-        let plan = Plan { only: numbers.iter().copied().map(Number).collect(), ..Plan::default() };
+        let bed = Arc::new(set_up(class, bed, &runtime));
+        let plan = Plan { fault, only: numbers.iter().copied().map(Number).collect(), ..Plan::default() };
         let report = lunshadow_conform::run(&(Arc::clone(&bed) as _), &plan, &|_| ());
         bed.tear_down(&runtime).unwrap();
         let statements = report.statements.into_iter();
@@ -258,12 +248,46 @@ mod tests {
     #[test]
     fn a_provider_of_somebody_else_is_judged_by_its_answers() {
         let judged = judged(BED, &[1, 3, 5, 26, 30]);
-        let with = |wanted| {
-            let numbers = judged.iter().filter(|(_, (verdict, _))| *verdict == wanted).map(|(number, _)| *number);
-            numbers.collect::<Vec<u16>>()
-        };
-        assert_eq!(with(Verdict::Held), [1, 26, 30], "{judged:#?}");
-        assert_eq!(with(Verdict::Broken), [3, 5], "{judged:#?}");
+        assert_eq!(with(&judged, Verdict::Held), [1, 26, 30], "{judged:#?}");
+        assert_eq!(with(&judged, Verdict::Broken), [3, 5], "{judged:#?}");
+    }
+
+    fn with(judged: &Judged, wanted: Verdict) -> Vec<u16> {
+        judged.iter().filter(|(_, (verdict, _))| *verdict == wanted).map(|(number, _)| *number).collect()
+    }
+
+    /// The statements about slots and memory.
+    const OF_SLOTS: [u16; 7] = [4, 20, 21, 22, 36, 110, 121];
+
+    const WITH_A_PROGRAM: &str = "[provider]\nprogram = \"fake.exe\"\n";
+
+    #[test]
+    fn slots_and_memory_are_judged_and_each_fault_is_found_by_its_statement() {
+        let bed = format!("{BED}\n{WITH_A_PROGRAM}");
+        let judged = judged(&bed, &OF_SLOTS);
+        assert_eq!(with(&judged, Verdict::Held), OF_SLOTS, "{judged:#?}");
+        for fault in Fault::ALL.iter().copied().filter(|fault| fault.is_of_slots()) {
+            let judged = judged_of(&Arc::default(), Some(fault), &bed, &OF_SLOTS);
+            let expected: Vec<u16> = fault.breaks().iter().map(|number| number.0).collect();
+            assert_eq!(with(&judged, Verdict::Broken), expected, "{}: {judged:#?}", fault.name());
+        }
+    }
+
+    #[test]
+    fn a_process_that_grows_is_found_where_its_program_is_named() {
+        let growing = Arc::new(Fake { growth_bytes: 16 << 20, ..Fake::default() });
+        let judged = judged_of(&growing, None, &format!("{BED}\n{WITH_A_PROGRAM}"), &[21]);
+        assert_eq!(with(&judged, Verdict::Broken), [21], "{judged:#?}");
+        let judged = judged_of(&growing, None, BED, &[21]);
+        assert_eq!(with(&judged, Verdict::NotTested), [21], "{judged:#?}");
+    }
+
+    #[test]
+    fn a_crowd_is_a_host_of_its_own_without_another_process() {
+        let crowd: String = (0..64).map(|number| format!("[[crowd]]\nserial = \"C{number}\"\n")).collect();
+        let class = Arc::new(Fake::default());
+        let judged = judged_of(&class, None, &format!("{BED}\n{crowd}"), &[45, 48, 49]);
+        assert_eq!(with(&judged, Verdict::Held), [45, 48, 49], "{judged:#?}");
     }
 
     #[test]
@@ -297,6 +321,61 @@ mod tests {
             bed.clean_up().unwrap();
             assert_eq!(deletions(), 2);
         }
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn a_shortage_is_judged_where_there_is_a_way_to_make_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("full");
+        let path = file.display();
+        let bed = format!("{BED}\n[trouble]\nfull = [\"touch\", \"{path}\"]\nsound = [\"rm\", \"-f\", \"{path}\"]\n");
+        let class = Arc::new(Fake { shortage: Some(file.clone()), ..Fake::default() });
+        let judged = judged_of(&class, None, &bed, &[43, 105]);
+        assert_eq!(with(&judged, Verdict::Held), [43, 105], "{judged:#?}");
+        for (fault, breaks) in
+            [(Fault::HidesTheShortage, 43), (Fault::ResyncHidesTheShortage, 105), (Fault::ResyncFindsTheShortage, 105)]
+        {
+            let judged = judged_of(&class, Some(fault), &bed, &[43, 105]);
+            assert_eq!(with(&judged, Verdict::Broken), [breaks], "{}: {judged:#?}", fault.name());
+        }
+        assert!(!file.exists(), "the array is sound again");
+    }
+
+    /// The file with a second host, and what notes in another one what the machine is told.
+    #[cfg(not(windows))]
+    fn with_an_importer(folder: &std::path::Path, enters: bool) -> (String, std::path::PathBuf) {
+        let notes = folder.join("notes");
+        let note = |word: &str| format!("[\"sh\", \"-c\", \"echo {word} >> {}\"]", notes.display());
+        let enter = if enters { note("enter") } else { "[\"false\"]".to_owned() };
+        let (end, leave) = (note("end"), note("leave"));
+        (format!("{BED}\n[provider]\nend = {end}\n[importer]\nenter = {enter}\nleave = {leave}\n"), notes)
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn a_second_host_is_played_by_the_same_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bed, notes) = with_an_importer(folder.path(), true);
+        let judged = judged_of(&Arc::default(), None, &bed, &[31]);
+        assert_eq!(with(&judged, Verdict::Held), [31], "{judged:#?}");
+        let judged = judged_of(&Arc::default(), Some(Fault::LocatesOwnOnly), &bed, &[31]);
+        assert_eq!(with(&judged, Verdict::Broken), [31], "{judged:#?}");
+        let told = std::fs::read_to_string(&notes).unwrap();
+        assert_eq!(told.replace('\n', " "), "enter end leave end ".repeat(2), "each run goes there and back, once");
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn a_machine_that_may_be_the_second_host_is_made_the_first_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (text, notes) = with_an_importer(folder.path(), false);
+        let runtime = Runtime::new().unwrap();
+        let bed = set_up(&Arc::default(), &text, &runtime);
+        let failure = bed.importer().unwrap().start_provider(Arc::new(Deaf)).err().unwrap();
+        assert!(failure.0.contains("false, which has the provider be the second host's, failed"), "{failure}");
+        bed.tear_down(&runtime).unwrap();
+        assert_eq!(std::fs::read_to_string(&notes).unwrap(), "leave\nend\n");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lunshadow_conform::{BedError, ComClass};
-use lunshadow_vss::{HResult, HardwareProvider};
-use lunshadow_vss_com::{RemoteProvider, Surface};
+use lunshadow_vss::{HResult, HardwareProvider, Slots};
+use lunshadow_vss_com::{RemoteProvider, SlotCaller, Surface, private_bytes_of};
 use uuid::Uuid;
 
 use crate::bed::Class;
@@ -27,6 +27,10 @@ impl Class for RegisteredClass {
         let provider = RemoteProvider::create(self.0).map_err(|error| self.failed(&error))?;
         Ok(Arc::new(provider))
     }
+
+    fn memory_bytes_of(&self, program: &str) -> Option<u64> {
+        private_bytes_of(program)
+    }
 }
 
 impl ComClass for RegisteredClass {
@@ -41,5 +45,10 @@ impl ComClass for RegisteredClass {
 
     fn create_in_process(&self) -> Result<HResult, BedError> {
         Surface::create_in_process(self.0).map_err(|error| self.failed(&error))
+    }
+
+    fn slots(&self) -> Result<Arc<dyn Slots>, BedError> {
+        let caller = SlotCaller::create(self.0).map_err(|error| self.failed(&error))?;
+        Ok(Arc::new(caller))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lunshadow_conform::{BedError, BelowVss};
+use lunshadow_control::InitiatorName;
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{Clock, IscsiAdapter, Platform as _, SimulatedHost};
 use lunshadow_vss::{DeviceName, LunInformation};
@@ -12,6 +13,7 @@ use tokio::runtime::Runtime;
 use crate::description::{Description, Iscsi};
 
 /// The LUNs that are copied, and those that arrive.
+#[derive(Clone)]
 pub(crate) enum Disks {
     /// Disks that are read and written.
     Attached(Attached),
@@ -19,6 +21,7 @@ pub(crate) enum Disks {
     Described(Vec<LunInformation>),
 }
 
+#[derive(Clone)]
 pub(crate) struct Attached {
     windows: Arc<SimulatedHost>,
     adapter: Arc<IscsiAdapter>,
@@ -34,8 +37,40 @@ fn failed(error: impl std::fmt::Display) -> BedError {
 impl Disks {
     pub(crate) fn open(description: &Description, runtime: &Runtime, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
         match &description.iscsi {
-            Some(iscsi) => Ok(Self::Attached(Attached::log_in(iscsi, runtime, clock)?)),
+            Some(iscsi) => {
+                Ok(Self::Attached(Attached::log_in(iscsi, &iscsi.initiator, &iscsi.sources, runtime, clock)?))
+            }
             None => Ok(Self::Described(description.luns()?)),
+        }
+    }
+
+    /// What the second host sees, if there is one. Nothing there is copied.
+    pub(crate) fn of_importer(
+        description: &Description,
+        runtime: &Runtime,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(importer) = &description.importer else { return Ok(None) };
+        let Some((iscsi, initiator)) = description.iscsi.as_ref().zip(importer.initiator.as_ref()) else {
+            return Ok(Some(Self::Described(Vec::new())));
+        };
+        let attached = Attached::log_in(iscsi, initiator, &[], runtime, clock).context("as the second host")?;
+        Ok(Some(Self::Attached(attached)))
+    }
+
+    /// The LUNs for sets of many, if there are any: seen by the same host, or described.
+    pub(crate) fn crowd(&self, description: &Description) -> anyhow::Result<Option<Self>> {
+        let described = description.crowd()?;
+        if !described.is_empty() {
+            return Ok(Some(Self::Described(described)));
+        }
+        match (self, &description.iscsi) {
+            (Self::Attached(attached), Some(iscsi)) if !iscsi.crowd.is_empty() => {
+                let crowd = Attached { sources: iscsi.crowd.clone(), ..attached.clone() };
+                crowd.sources().context("the crowd is not complete")?;
+                Ok(Some(Self::Attached(crowd)))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -89,17 +124,23 @@ impl Disks {
 }
 
 impl Attached {
-    fn log_in(iscsi: &Iscsi, runtime: &Runtime, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let login = IscsiAdapter::log_in(&*iscsi.portal, &iscsi.initiator, &iscsi.target);
+    fn log_in(
+        iscsi: &Iscsi,
+        initiator: &InitiatorName,
+        sources: &[String],
+        runtime: &Runtime,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let login = IscsiAdapter::log_in(&*iscsi.portal, initiator, &iscsi.target);
         let adapter = runtime.block_on(login).with_context(|| format!("cannot log in at {}", iscsi.portal))?;
         let adapter = Arc::new(adapter);
         let windows = SimulatedHost::new(Arc::clone(&adapter) as _, runtime.handle().clone())
             .context("the LUNs cannot be listed")?;
         let scratch_bytes = (iscsi.scratch_mib.offset << 20, iscsi.scratch_mib.length << 20);
         let (windows, clock) = (Arc::new(windows), Arc::clone(clock));
-        let attached = Self { windows, adapter, sources: iscsi.sources.clone(), scratch_bytes, clock };
+        let attached = Self { windows, adapter, sources: sources.to_vec(), scratch_bytes, clock };
         let end_bytes = scratch_bytes.0.saturating_add(scratch_bytes.1);
-        for (serial, lun) in iscsi.sources.iter().zip(attached.sources()?) {
+        for (serial, lun) in sources.iter().zip(attached.sources()?) {
             let device = attached.device_of(&lun)?.with_context(|| format!("LUN {serial} has just gone"))?;
             let len_bytes = attached.windows.disk_io(&device)?.len_bytes();
             anyhow::ensure!(end_bytes <= len_bytes, "scratch-mib is beyond the end of LUN {serial}");

@@ -1,13 +1,13 @@
 //! `lunshadow-conform.exe`: the conformance suite of `host/conform` over any hardware provider that Windows knows by its class.
 //!
 //! ```text
-//!  suite (host/conform) ──▶ Class ──▶ RemoteProvider ═ COM ═▶ the provider's process ═▶ its array
-//!        ├──▶ Described: LUNs by iSCSI (a simulated host), or as the file describes them ═══▶ ▲
-//!        └──▶ Ledger: Lunshadow's control service, as an administrator ══════════════════════▶ ┘
+//!  suite (host/conform) ──▶ Class ──▶ RemoteProvider, SlotCaller ═ COM ═▶ the provider's process ═▶ its array
+//!        ├──▶ Described: LUNs by iSCSI (a simulated host), or as the file describes them ═══════════════▶ ▲
+//!        └──▶ Ledger: Lunshadow's control service, as an administrator ══════════════════════════════════▶ ┘
 //! ```
 //!
-//! What COM and the file do not give is not tested, and the report says so: another host, an array in trouble, the event log. Only
-//! [`Class`] knows COM, so that all else is tested on Linux too.
+//! What COM and the file do not give is not tested, and the report says so: the event log, another host if there is none, trouble of the array
+//! without a command for it. Only [`Class`] knows COM, so that all else is tested on Linux too.
 
 mod announced;
 pub mod arguments;
@@ -15,9 +15,14 @@ mod array;
 mod bed;
 #[cfg(windows)]
 mod com;
+mod commands;
 pub mod description;
 mod disks;
+#[cfg(test)]
+mod fake;
+mod machine;
 mod run;
+mod trouble;
 
 pub use bed::{Class, ComBed};
 #[cfg(windows)]

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lunshadow_catalog::{Catalog, Name, Reaper, Settings};
+pub use lunshadow_control::TARGET_NAME;
 use lunshadow_control::{HostId, InitiatorName, LunId};
 use lunshadow_lun::{BlockCount, LunMap, LunNumber, Pool as _};
 use lunshadow_store::{FileMedia, IoMode, OpenError, POOL_FILE, StoreConfig, StorePool};
-use lunshadow_target::{Limits, NetworkPortal, Target, TargetConfig};
+use lunshadow_target::{ConnectionThreads, Limits, NetworkPortal, Target, TargetConfig};
+use tokio::runtime::Handle;
 
 use crate::access::OpenAccess;
 use crate::location::Location;
-
-/// The name of the target node.
-pub const TARGET_NAME: &str = "iqn.2026-11.org.lunshadow:array";
 
 /// The catalog's file in the pool's folder.
 const CATALOG_FILE: &str = "catalog.redb";
@@ -38,6 +37,8 @@ pub struct Storage {
     /// Where they are.
     pub location: Location,
     reaper: Reaper,
+    /// Where connections are served, unless it is on the runtime of everything else.
+    threads: Option<Arc<ConnectionThreads>>,
 }
 
 /// The kernel ends the rings of a process that was killed in the background, and holds the pool's file until then: who starts the program again
@@ -51,10 +52,10 @@ impl Storage {
     /// # Errors
     /// If there is none, or another process has it open, or it is damaged.
     pub async fn open(pool: &Path) -> anyhow::Result<Self> {
-        Self::open_with(pool, &StoreConfig::default(), IoMode::default(), Settings::default()).await
+        Self::open_with(pool, &StoreConfig::default(), IoMode::default(), Settings::default(), None).await
     }
 
-    /// Opens the pool in a folder or on a device, and says how it is to be run.
+    /// Opens the pool in a folder or on a device, and says how it is to be run, and on which threads its LUNs are served.
     ///
     /// # Errors
     /// As [`Storage::open`].
@@ -63,6 +64,7 @@ impl Storage {
         config: &StoreConfig,
         mode: IoMode,
         settings: Settings,
+        threads: Option<Arc<ConnectionThreads>>,
     ) -> anyhow::Result<Self> {
         let location = Location::of(pool)?;
         let until = Instant::now() + FREE_WITHIN;
@@ -73,8 +75,10 @@ impl Storage {
             }
         };
         let pool = opened.with_context(|| format!("cannot open the pool in {}", location.pool.display()))?;
-        tokio::spawn(pool.driver());
-        Self::with_catalog(pool, location, settings).await
+        // Where those are who wait for storage, so that they go on without a switch of threads.
+        let runtime = threads.as_ref().map_or_else(Handle::current, |threads| threads.runtime().clone());
+        runtime.spawn(pool.driver());
+        Self::with_catalog(pool, location, settings, threads).await
     }
 
     /// Makes an empty pool in `folder`.
@@ -85,7 +89,7 @@ impl Storage {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let pool =
             StorePool::create(folder, config).with_context(|| format!("cannot make a pool in {}", folder.display()))?;
-        Self::with_catalog(pool, Location::of(folder)?, Settings::default()).await
+        Self::with_catalog(pool, Location::of(folder)?, Settings::default(), None).await
     }
 
     /// Makes an empty pool on a block device, whatever that holds. Its records are kept in `records`, or else in a folder
@@ -100,7 +104,7 @@ impl Storage {
             OpenError::InUse => anyhow::anyhow!("{} is mounted, served, or part of something else", device.display()),
             error => anyhow::Error::new(error).context(format!("cannot make a pool on {}", device.display())),
         })?;
-        Self::with_catalog(pool, Location::furnish(device, records)?, Settings::default()).await
+        Self::with_catalog(pool, Location::furnish(device, records)?, Settings::default(), None).await
     }
 
     /// Opens the pool in `folder`, or makes one there that may grow to `capacity_bytes`.
@@ -114,14 +118,19 @@ impl Storage {
         Self::create(folder, &StoreConfig { capacity_bytes, ..StoreConfig::default() }).await
     }
 
-    async fn with_catalog(pool: StorePool, location: Location, settings: Settings) -> anyhow::Result<Self> {
+    async fn with_catalog(
+        pool: StorePool,
+        location: Location,
+        settings: Settings,
+        threads: Option<Arc<ConnectionThreads>>,
+    ) -> anyhow::Result<Self> {
         let pool = Arc::new(pool);
         let file = location.records.join(CATALOG_FILE);
         let catalog = Catalog::open(Arc::clone(&pool), &file, settings)
             .await
             .with_context(|| format!("cannot open the catalog in {}", location.records.display()))?;
         let reaper = catalog.spawn_reaper();
-        Ok(Self { pool, catalog: Arc::new(catalog), location, reaper })
+        Ok(Self { pool, catalog: Arc::new(catalog), location, reaper, threads })
     }
 
     /// The host of that name and initiator, made if there is none.
@@ -175,7 +184,11 @@ impl Storage {
             alias: Some("Lunshadow".to_owned()),
             limits: Limits::default(),
         };
-        Target::bind(config, map).await.context("cannot serve")
+        let bound = match &self.threads {
+            Some(threads) => Target::bind_on(config, map, Arc::clone(threads)).await,
+            None => Target::bind(config, map).await,
+        };
+        bound.context("cannot serve")
     }
 
     /// Makes everything durable. The pool can be opened again afterwards.

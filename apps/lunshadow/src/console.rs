@@ -1,23 +1,11 @@
 //! What the program prints: plain text for people, on standard output.
 
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+pub use lunshadow_rehearsal::console::{complain, say};
+
 use crate::array::TARGET_NAME;
-
-/// Prints a line, at once: programs that read it wait for it.
-pub fn say(line: &str) {
-    let mut stdout = io::stdout().lock();
-    // Whoever read this may have gone; what a service does matters more than what it says.
-    drop(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
-}
-
-/// Prints a line about what went wrong.
-#[expect(clippy::print_stderr, reason = "standard error is where a command's complaint goes")]
-pub fn complain(line: &str) {
-    eprintln!("{line}");
-}
 
 /// How to reach the target with programs that people have.
 #[must_use]

@@ -1,10 +1,12 @@
 //! `lunshadow serve`: the array alone, with or without its control service.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use lunshadow_catalog::{CatalogedLun, Limits, Settings};
 use lunshadow_control::{HostId, InitiatorName};
 use lunshadow_store::StoreConfig;
-use lunshadow_target::NetworkPortal;
+use lunshadow_target::{ConnectionThreads, NetworkPortal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::array::{Admission, Storage};
@@ -38,7 +40,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let limits = Limits { shadows_of_lun: args.shadows_per_lun, luns_in_set: args.luns_per_set, ..Limits::default() };
     let settings = Settings { limits, ..Settings::default() };
-    let storage = Storage::open_with(&args.pool, &config, args.io.into(), settings).await?;
+    let threads = ConnectionThreads::start(Duration::from_micros(args.busy_poll_us.into()))?;
+    let storage = Storage::open_with(&args.pool, &config, args.io.into(), settings, Some(threads)).await?;
     if let Some(available_bytes) = args.warn_below {
         storage.pool.warn_below(available_bytes);
     }

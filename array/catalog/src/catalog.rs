@@ -234,10 +234,11 @@ impl<P: Pool> Inner<P> {
         if self.read_only.load(Ordering::Relaxed) {
             return Err(CatalogError::PoolReadOnly);
         }
-        let (usage, headroom_bytes) = (self.pool.usage(), self.settings.limits.headroom_bytes);
-        let is_full = usage.capacity_bytes.saturating_sub(usage.used_bytes) < headroom_bytes;
-        // What a pool keeps for itself is no room for data.
-        if is_full || (bytes > 0 && usage.available_bytes < headroom_bytes.saturating_add(bytes)) {
+        // What a pool keeps for itself is no room: a source whose content is held can only be written to where there is room for data.
+        // What is on its way back counts: whoever writes waits for that.
+        let usage = self.pool.usage();
+        let room_bytes = usage.available_bytes.saturating_add(usage.reclaiming_bytes);
+        if room_bytes < self.settings.limits.headroom_bytes.saturating_add(bytes) {
             return Err(CatalogError::OutOfSpace);
         }
         Ok(())

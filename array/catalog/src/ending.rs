@@ -83,6 +83,12 @@ impl<P: Pool> Catalog<P> {
     pub fn set_state(&self, host: HostId, set: ShadowSetId) -> Result<SetState, CatalogError> {
         self.inner.state.lock().set_of(host, set).map(|found| found.state)
     }
+
+    /// Whether transactions wait because a set is armed or committing. They do for some seconds at most.
+    #[must_use]
+    pub fn asks_for_quiet(&self, set: ShadowSetId) -> bool {
+        self.inner.database.quiet.is_asked_by(set)
+    }
 }
 
 impl<P: Pool> Inner<P> {

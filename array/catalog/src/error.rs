@@ -148,7 +148,7 @@ pub enum CatalogError {
     #[error("initiator {0} belongs to another host")]
     InitiatorTaken(InitiatorName),
     /// The pool has no LUNs of that length.
-    #[error("a LUN of {0} is not possible in this pool")]
+    #[error("a LUN cannot have {0}; it can have up to 256 TiB")]
     UnsupportedSize(BlockCount),
     /// The pool is full.
     #[error("the pool has no space left; delete shadow LUNs or enlarge it")]

@@ -70,7 +70,8 @@ impl<P: Pool> Catalog<P> {
     /// as part of it.
     ///
     /// # Errors
-    /// `UnknownHost`, `UnknownSet`, `SetAborted`, or what the preparation failed with.
+    /// `UnknownHost`, `UnknownSet`, `SetAborted`, or what the preparation failed with; `OutOfSpace` and `PoolReadOnly` also if the pool has become so
+    /// since, which leaves the set to be aborted or waited for again.
     pub async fn wait_prepared(
         &self,
         host: HostId,
@@ -80,7 +81,7 @@ impl<P: Pool> Catalog<P> {
         let until = Instant::now() + at_most;
         let mut changed = self.inner.state.lock().set_of(host, set)?.changed.subscribe();
         loop {
-            let is_ready;
+            let (is_ready, is_to_come);
             {
                 let state = self.inner.state.lock();
                 let found = state.set_of(host, set)?;
@@ -88,8 +89,13 @@ impl<P: Pool> Catalog<P> {
                     return Err(found.failure.clone().unwrap_or_else(|| found.aborted()));
                 }
                 is_ready = found.preparing == 0;
+                is_to_come = found.state == SetState::Prepared;
             }
             if is_ready && self.inner.catch_up(host, set)? {
+                if is_to_come {
+                    // Others have written since there was room for the members.
+                    self.inner.check_room()?;
+                }
                 return Ok(Preparation::Ready);
             }
             if timeout_at(until, changed.changed()).await.is_err() {

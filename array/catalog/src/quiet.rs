@@ -34,6 +34,11 @@ impl Quiet {
         self.until.send_if_modified(|sets| sets.remove(&set).is_some());
     }
 
+    /// Whether a set asks for quiet now.
+    pub(crate) fn is_asked_by(&self, set: ShadowSetId) -> bool {
+        self.until.borrow().get(&set).is_some_and(|until| *until > Instant::now())
+    }
+
     /// Until when quiet is asked for, if it is.
     pub(crate) fn asked_until(&self) -> Option<Instant> {
         self.until.borrow().values().copied().filter(|until| *until > Instant::now()).max()

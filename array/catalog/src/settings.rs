@@ -22,7 +22,7 @@ pub struct Limits {
     pub luns_of_host: usize,
     /// Sets that are over and still answer so; the oldest beyond that are forgotten and become unknown.
     pub ended_sets: usize,
-    /// Space that has to be free in the pool for a new shadow LUN, in bytes. A shadow LUN takes space only as its source changes.
+    /// How much hosts must still be able to write when a shadow LUN is made, in bytes. A shadow LUN takes space only as its source changes.
     pub headroom_bytes: u64,
 }
 

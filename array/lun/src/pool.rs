@@ -93,7 +93,7 @@ pub enum PoolError {
     #[error("the shadow set {0} is committed")]
     SetCommitted(ShadowSetId),
     /// The length is zero, beyond what the pool can map, or shorter than what is to grow.
-    #[error("a LUN of {0} is not possible in this pool")]
+    #[error("a LUN cannot have {0}; it can have up to 256 TiB")]
     UnsupportedSize(BlockCount),
     /// The pool is full.
     #[error("the pool has no space left")]

@@ -32,9 +32,9 @@ use crate::writing::{LeafWrite, Mapped, Piece, Written};
 pub(crate) const GATHERED_BYTES_MAX: usize = 256 << 10;
 /// How many threads gather at the same time.
 const GATHERERS_MAX: usize = 2;
-/// How many writes go together at most, and how many bytes.
-const BATCH_WRITES_MAX: usize = 64;
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How many bytes go together at most, unless a single write is longer. With more, one thread would take all that waits, and the next transfer would
+/// begin only when this one has ended; and what is summed and copied would not stay in a processor's own cache.
+const BATCH_BYTES_MAX: usize = 128 << 10;
 /// How often to look for transfers whose ends nobody else looks for.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How many blocks a thread takes at a time while there is plenty.
@@ -210,10 +210,11 @@ impl Gatherer {
         let mut queue = self.shared.gathering.queue.lock();
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
+            let is_first = bytes == 0;
             bytes += waiting.write.data.len();
-            bytes <= BATCH_BYTES_MAX
+            is_first || bytes <= BATCH_BYTES_MAX
         };
-        let count = queue.waiting.iter().take(BATCH_WRITES_MAX).take_while(fits).count();
+        let count = queue.waiting.iter().take_while(fits).count();
         if count == 0 {
             queue.gatherers -= 1;
             self.is_counted = false;

@@ -84,7 +84,7 @@ pub(crate) fn rows_of(entries: &[Entry]) -> impl Iterator<Item = Row<'_>> {
 pub(crate) fn move_rows(lun: &StoreLun, leaf: u64, rows: &[Row<'_>], blocks: &[u64]) -> Result<usize, PageError> {
     let entries: Vec<Entry> = rows.iter().flat_map(|row| row.entries).copied().collect();
     let mut content = AlignedBuffer::of_len(entries.len() * BLOCK_BYTES);
-    let is_copied = lun.fetch(&entries, &mut content).is_ok() && store(lun, blocks, &content);
+    let is_copied = lun.fetch(&entries, &mut content).is_ok() && store(lun, &entries, blocks, &content);
     let (mut moved, mut rest, mut result) = (0, blocks, Ok(()));
     for row in rows {
         let (blocks, others) = rest.split_at(row.entries.len());
@@ -105,8 +105,8 @@ pub(crate) fn move_rows(lun: &StoreLun, leaf: u64, rows: &[Row<'_>], blocks: &[u
     result.map(|()| moved)
 }
 
-/// Writes blocks, neighbours as one part.
-fn store(lun: &StoreLun, blocks: &[u64], content: &[u8]) -> bool {
+/// Writes what other blocks hold to blocks, neighbours as one part.
+fn store(lun: &StoreLun, from: &[Entry], blocks: &[u64], content: &[u8]) -> bool {
     let mut rest = content;
     let mut parts = Vec::new();
     for run in blocks.chunk_by(|one, next| one + 1 == *next) {
@@ -114,7 +114,7 @@ fn store(lun: &StoreLun, blocks: &[u64], content: &[u8]) -> bool {
         rest = others;
         parts.push(WritePart { offset_bytes: run[0] * BLOCK_LEN, data });
     }
-    lun.shared.move_data(&parts).is_ok()
+    lun.shared.move_data(from, blocks, &parts).is_ok()
 }
 
 /// Lets a row refer to other blocks with the same content. False, and nothing has happened, if it was overtaken.

@@ -291,7 +291,7 @@ impl StorePool {
     /// Says from how little room on LUNs answer that the pool is low on space. It is a tenth of the capacity until somebody says so.
     pub fn warn_below(&self, available_bytes: u64) {
         let mut state = self.shared.state.lock();
-        state.limits.low_blocks = available_bytes / BLOCK_LEN;
+        state.limits.give_low(available_bytes / BLOCK_LEN);
         self.shared.changed(&mut state);
     }
 

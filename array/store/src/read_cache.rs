@@ -7,20 +7,18 @@
 //! What is dropped for something new is what nobody has asked for since the last round (CLOCK), so that reading or writing much once does not drive
 //! out what is read all the time.
 
+mod shard;
+
 use bytes::Bytes;
 use lunshadow_lun::{AlignedBuffer, ReadCacheStatus};
-use rustc_hash::FxHashMap;
 
+use self::shard::{NEIGHBOURS, ONE_BLOCK_BYTES, Shard, group_of};
 use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry};
 use crate::sync::Mutex;
 
 /// How many users can look at the same time without waiting for each other.
 const SHARDS: usize = 64;
-/// How many neighbours are in the same shard, so that they are found together.
-const NEIGHBOURS: u64 = 16;
-/// What a block here takes besides its content: its slot, its place in the table, and what shares the content.
-const OVERHEAD_BYTES: u64 = 256;
 
 /// See the module.
 #[derive(Default)]
@@ -28,32 +26,12 @@ pub(crate) struct ReadCache {
     shards: Vec<Mutex<Shard>>,
 }
 
-#[derive(Default)]
-struct Shard {
-    hits: u64,
-    misses: u64,
-    /// The slot of each block.
-    places: FxHashMap<u64, usize>,
-    slots: Vec<Slot>,
-    /// The slot that is looked at next when one is needed.
-    hand: usize,
-    limit: usize,
-}
-
-struct Slot {
-    block: u64,
-    content: Bytes,
-    /// Whether somebody has asked for it since the hand last passed.
-    is_wanted: bool,
-}
-
 impl ReadCache {
     /// A cache that takes so many bytes of memory in all; none at all if that is too few.
     pub(crate) fn new(bytes: u64) -> Self {
-        let blocks = usize::try_from(bytes / (BLOCK_LEN + OVERHEAD_BYTES)).unwrap_or(usize::MAX);
-        let limit = blocks / SHARDS;
-        let shards = if limit == 0 { 0 } else { SHARDS };
-        Self { shards: (0..shards).map(|_| Mutex::new(Shard { limit, ..Shard::default() })).collect() }
+        let limit_bytes = bytes / number(SHARDS);
+        let shards = if limit_bytes < ONE_BLOCK_BYTES { 0 } else { SHARDS };
+        Self { shards: (0..shards).map(|_| Mutex::new(Shard::new(limit_bytes))).collect() }
     }
 
     /// How large it is, and of what use.
@@ -61,16 +39,18 @@ impl ReadCache {
         let mut status = ReadCacheStatus::default();
         for shard in &self.shards {
             let shard = shard.lock();
-            status.limit_bytes += number(shard.limit) * (BLOCK_LEN + OVERHEAD_BYTES);
-            status.kept_bytes += number(shard.slots.len()) * BLOCK_LEN;
+            status.limit_bytes += shard.limit_bytes();
+            status.kept_bytes += shard.kept_bytes();
             status.hits += shard.hits;
             status.misses += shard.misses;
         }
         status
     }
 
+    /// Where a block is kept, with all of its group.
     fn shard(&self, block: u64) -> Option<&Mutex<Shard>> {
-        let number = (block / NEIGHBOURS).checked_rem(self.shards.len().try_into().ok()?)?;
+        let (group, _) = group_of(block);
+        let number = group.checked_rem(self.shards.len().try_into().ok()?)?;
         self.shards.get(usize::try_from(number).ok()?)
     }
 
@@ -106,8 +86,9 @@ impl ReadCache {
                 continue;
             }
             let mut shard = self.shard(run[0].block())?.lock();
+            let group = shard.group(group_of(run[0].block()).0)?;
             for (entry, block) in run.iter().zip(part.chunks_exact_mut(BLOCK_BYTES)) {
-                block.copy_from_slice(shard.get(entry.block())?);
+                block.copy_from_slice(group.get(group_of(entry.block()).1)?);
             }
         }
         Some(content.freeze())
@@ -116,15 +97,6 @@ impl ReadCache {
     /// Keeps what was read and found right. The caller is a reader of these blocks since before it looked them up.
     pub(crate) fn keep(&self, entries: &[Entry], content: &Bytes) {
         if self.shards.is_empty() {
-            return;
-        }
-        if let [entry] = entries
-            && !entry.is_unmapped()
-            && content.len() == BLOCK_BYTES
-        {
-            if let Some(shard) = self.shard(entry.block()) {
-                shard.lock().put(entry.block(), content.clone());
-            }
             return;
         }
         let mut rest = &content[..];
@@ -151,6 +123,23 @@ impl ReadCache {
         }
     }
 
+    /// What is here of blocks stays, for those that hold the same now. Not of others: nobody has asked for it. The caller is a reader of the old
+    /// blocks, and nothing refers to the new ones yet.
+    pub(crate) fn moved(&self, moves: impl Iterator<Item = (Entry, u64)>) {
+        for (old, new) in moves {
+            let (Some(from), Some(to)) = (self.shard(old.block()), self.shard(new)) else { return };
+            let found = from.lock().look(old.block());
+            let mut to = to.lock();
+            match found {
+                Some((content, is_wanted)) => {
+                    let (group, at) = group_of(new);
+                    to.put(group, std::iter::once((at, &content[..])), is_wanted);
+                }
+                None => to.forget(new),
+            }
+        }
+    }
+
     /// Lets go of what blocks held that are written with something that need not be kept, or of which nobody knows what they hold now.
     pub(crate) fn overwritten(&self, parts: &[WritePart<'_>]) {
         for part in parts {
@@ -170,80 +159,29 @@ impl ReadCache {
     /// Lets go of everything.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            let Shard { limit, hits, misses, .. } = *shard;
-            *shard = Shard { limit, hits, misses, ..Shard::default() };
+            shard.lock().clear();
         }
     }
 
-    /// Keeps blocks that are all of one shard.
+    /// Keeps blocks that are all of one group.
     fn put_together<'a>(&self, blocks: impl Iterator<Item = (u64, &'a [u8])>) {
         let mut blocks = blocks.peekable();
-        let Some(shard) = blocks.peek().and_then(|(first, _)| self.shard(*first)) else { return };
-        let mut shard = shard.lock();
-        // In memory of their own: a part of something larger would keep all of that.
-        blocks.for_each(|(block, content)| shard.put(block, AlignedBuffer::copy_of(content).freeze()));
+        let Some((first, _)) = blocks.peek().copied() else { return };
+        let Some(shard) = self.shard(first) else { return };
+        shard.lock().put(group_of(first).0, blocks.map(|(block, content)| (group_of(block).1, content)), false);
     }
 }
 
-/// Whether two entries are of holes, or of blocks in the same shard.
+/// Whether two entries are of holes, or of blocks in the same group.
 fn are_together(one: &Entry, other: &Entry) -> bool {
     match (one.is_unmapped(), other.is_unmapped()) {
-        (false, false) => one.block() / NEIGHBOURS == other.block() / NEIGHBOURS,
+        (false, false) => group_of(one.block()).0 == group_of(other.block()).0,
         (is_hole, other_is_hole) => is_hole && other_is_hole,
     }
 }
 
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-impl Shard {
-    /// A read has found everything, or not.
-    fn count(&mut self, is_hit: bool) {
-        self.hits += u64::from(is_hit);
-        self.misses += u64::from(!is_hit);
-    }
-
-    fn get(&mut self, block: u64) -> Option<&Bytes> {
-        let slot = &mut self.slots[*self.places.get(&block)?];
-        slot.is_wanted = true;
-        Some(&slot.content)
-    }
-
-    fn put(&mut self, block: u64, content: Bytes) {
-        let slot = Slot { block, content, is_wanted: false };
-        if let Some(place) = self.places.get(&block) {
-            self.slots[*place] = slot;
-        } else if self.slots.len() < self.limit {
-            self.places.insert(block, self.slots.len());
-            self.slots.push(slot);
-        } else {
-            // One round at most, since it takes the mark off each slot that it passes.
-            while std::mem::take(&mut self.slots[self.hand].is_wanted) {
-                self.pass();
-            }
-            self.places.remove(&self.slots[self.hand].block);
-            self.places.insert(block, self.hand);
-            self.slots[self.hand] = slot;
-            self.pass();
-        }
-    }
-
-    fn forget(&mut self, block: u64) {
-        let Some(place) = self.places.remove(&block) else { return };
-        self.slots.swap_remove(place);
-        if let Some(moved) = self.slots.get(place) {
-            self.places.insert(moved.block, place);
-        }
-        if self.hand >= self.slots.len() {
-            self.hand = 0;
-        }
-    }
-
-    fn pass(&mut self) {
-        self.hand = (self.hand + 1) % self.slots.len();
-    }
 }
 
 #[cfg(test)]
@@ -257,7 +195,7 @@ mod tests {
     const PER_SHARD: usize = 4;
 
     fn cache() -> ReadCache {
-        ReadCache::new((BLOCK_LEN + OVERHEAD_BYTES) * (SHARDS * PER_SHARD) as u64)
+        ReadCache::new(ONE_BLOCK_BYTES * (SHARDS * PER_SHARD) as u64)
     }
 
     fn content(number: u8) -> Vec<u8> {
@@ -301,8 +239,26 @@ mod tests {
             assert_eq!(read(&cache, &[block(0)]), Some(vec![1]), "after {number}");
             write(&cache, block(number), 2);
         }
-        assert_eq!(cache.shards[1].lock().slots.len(), PER_SHARD);
+        assert_eq!(cache.status().kept_bytes, PER_SHARD as u64 * BLOCK_LEN);
         assert_eq!(read(&cache, &[block(990)]), None);
+    }
+
+    #[test]
+    fn memory_is_used_again_unless_somebody_reads_it() {
+        let cache = cache();
+        let address = |block: u64| cache.read(&[Entry::new(block, 0)]).unwrap().as_ptr();
+        write(&cache, 5, 1);
+        let first = address(5);
+        cache.forget(5);
+        // An allocator would give what is free to these.
+        let others: Vec<Vec<u8>> = (0..100).map(content).collect();
+        write(&cache, 5, 2);
+        assert_eq!(address(5), first);
+        drop(others);
+        let shared = cache.read(&[Entry::new(5, 0)]).unwrap();
+        write(&cache, 5, 3);
+        assert_ne!(address(5), first);
+        assert!(shared == content(2));
     }
 
     #[test]
@@ -313,9 +269,27 @@ mod tests {
         cache.clear();
     }
 
+    #[test]
+    fn what_is_moved_stays_as_wanted_as_it_was() {
+        let cache = cache();
+        let block = |number: u64| (1 + number * SHARDS as u64) * NEIGHBOURS;
+        write(&cache, block(0), 1);
+        write(&cache, block(1), 2);
+        assert_eq!(read(&cache, &[block(0)]), Some(vec![1]));
+        cache.moved(
+            [(block(0), 100), (block(1), 101), (block(2), 102)].map(|(old, new)| (Entry::new(old, 0), new)).into_iter(),
+        );
+        // What comes in now takes the places of what nobody has asked for.
+        for number in 1..PER_SHARD as u64 {
+            write(&cache, 100 + number * SHARDS as u64 * NEIGHBOURS, 3);
+        }
+        assert_eq!((read(&cache, &[100]), read(&cache, &[101]), read(&cache, &[102])), (Some(vec![1]), None, None));
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Write(u64, u8),
+        Move(u64, u64),
         Keep(u64),
         Overwrite(u64),
         Read(u64),
@@ -324,22 +298,32 @@ mod tests {
     proptest! {
         /// A cache may have nothing of a block, but never anything else than what was written last.
         #[test]
-        fn what_is_found_is_what_was_written_last(steps in prop::collection::vec((0..4_u8, 1..40_u64, any::<u8>()), 1..400)) {
-            let cache = ReadCache::new((BLOCK_LEN + OVERHEAD_BYTES) * SHARDS as u64 * 2);
+        fn what_is_found_is_what_was_written_last(steps in prop::collection::vec((0..5_u8, 1..40_u64, any::<u8>()), 1..400)) {
+            let cache = ReadCache::new(ONE_BLOCK_BYTES * SHARDS as u64 * 2);
             let mut medium = HashMap::new();
             for (kind, number, value) in steps {
-                // All in three shards.
-                let block = (number / 3 * SHARDS as u64 + number % 3) * NEIGHBOURS;
+                // All in three shards; some groups have several.
+                let place = |number: u64| {
+                    let group = number / 12 * SHARDS as u64 + number % 3;
+                    group * NEIGHBOURS + number / 3 % 4
+                };
+                let block = place(number);
                 let step = match kind {
                     0 => Step::Write(block, value),
                     1 => Step::Keep(block),
                     2 => Step::Overwrite(block),
+                    3 => Step::Move(block, place(1 + u64::from(value) % 39)),
                     _ => Step::Read(block),
                 };
                 match step {
                     Step::Write(block, value) => {
                         medium.insert(block, value);
                         write(&cache, block, value);
+                    }
+                    Step::Move(old, new) => {
+                        let value = *medium.entry(old).or_default();
+                        medium.insert(new, value);
+                        cache.moved(std::iter::once((Entry::new(old, 0), new)));
                     }
                     Step::Keep(block) => {
                         let value = *medium.entry(block).or_default();
@@ -356,9 +340,7 @@ mod tests {
                     }
                 }
                 for shard in &cache.shards {
-                    let shard = shard.lock();
-                    prop_assert!(shard.slots.len() <= 2 && shard.places.len() == shard.slots.len());
-                    prop_assert!(shard.places.iter().all(|(block, place)| shard.slots[*place].block == *block));
+                    prop_assert!(shard.lock().is_sound());
                 }
             }
         }

@@ -70,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) cache_pages: usize,
     /// With fewer blocks to write to, the pool is low on space.
     pub(crate) low_blocks: u64,
+    /// Whether somebody has said so. It follows from the capacity otherwise.
+    is_low_given: bool,
     /// From so many changed pages on, a checkpoint begins.
     pub(crate) dirty_soft: usize,
     /// From so many on, writers wait for it.
@@ -86,13 +88,22 @@ impl Limits {
         let dirty_hard = 2 * dirty_soft;
         // All that is dirty in the current generation and in the one that a checkpoint is writing, and what is taken in advance, twice each.
         let reserve_blocks = u64::try_from(4 * dirty_hard + 128).unwrap_or(u64::MAX).min(usable_blocks / 4);
-        let low_blocks = usable_blocks / 10;
-        Self { cache_bytes, cache_pages, low_blocks, dirty_soft, dirty_hard, reserve_blocks }
+        let (low_blocks, is_low_given) = (usable_blocks / 10, false);
+        Self { cache_bytes, cache_pages, low_blocks, is_low_given, dirty_soft, dirty_hard, reserve_blocks }
+    }
+
+    /// Says with how few blocks the pool is low on space, whatever its capacity.
+    pub(crate) fn give_low(&mut self, low_blocks: u64) {
+        (self.low_blocks, self.is_low_given) = (low_blocks, true);
     }
 
     /// The limits of the same pool with another size.
     pub(crate) fn resized(&self, geometry: &Geometry) -> Self {
-        Self { low_blocks: self.low_blocks, ..Self::new(self.cache_bytes, geometry) }
+        let mut resized = Self::new(self.cache_bytes, geometry);
+        if self.is_low_given {
+            resized.give_low(self.low_blocks);
+        }
+        resized
     }
 }
 
@@ -244,10 +255,12 @@ impl Shared {
         written
     }
 
-    /// As [`write_data`](Self::write_data), but of data that nobody has asked for.
-    pub(crate) fn move_data(&self, parts: &[WritePart<'_>]) -> io::Result<()> {
+    /// As [`write_data`](Self::write_data), but of data that other blocks hold, too, whose reader the caller is.
+    pub(crate) fn move_data(&self, from: &[Entry], to: &[u64], parts: &[WritePart<'_>]) -> io::Result<()> {
         self.read_cache.overwritten(parts);
-        self.media.write_many(parts)
+        self.media.write_many(parts)?;
+        self.read_cache.moved(from.iter().copied().zip(to.iter().copied()));
+        Ok(())
     }
 
     /// Tells all waiters what is new.

@@ -21,6 +21,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
     let mut pdus: Vec<Pdu> = data_in_slices(parameters, sent_len)
         .map(|slice| {
             let header = DataIn {
+                // RFC 7143 §11.7.2 MUST NOT: a Data-In asks for an acknowledgment.
                 flags: if slice.ends_sequence { FINAL } else { 0 },
                 itt: command.itt,
                 data_sn: slice.data_sn.into(),
@@ -28,6 +29,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
                 ..DataIn::default()
             };
             // RFC 7143 §11.7.3 MUST: a Data-In with a status has its F bit set.
+            // RFC 7143 §11.7.3 MUST: a command that fails is answered with a SCSI Response, never with a Data-In.
             let collapse = slice.is_last && status == Status::GOOD;
             let header = if collapse { with_status(header, residual) } else { header };
             let start = slice.offset as usize;
@@ -40,7 +42,8 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
             flags: FINAL | residual.flags(),
             status: status.0,
             itt: command.itt,
-            exp_data_sn: (accepted.r2ts_sent + u32::try_from(pdus.len()).expect("bounded by the data")).into(),
+            // RFC 7143 §11.4.8 MUST: ExpDataSN is 0 if no Data-In was sent for the command.
+            exp_data_sn: u32::try_from(pdus.len()).expect("bounded by the data").into(),
             residual_count: residual.count().into(),
             ..ScsiResponse::default()
         };
@@ -64,8 +67,10 @@ impl Residual {
         let expected = if moves_data { command.expected_data_transfer_length.get() } else { 0 };
         // A command moves data in one direction; what it moves in the other than the initiator thinks is not moved.
         let actual = if command.is_write() { accepted.data_out_len } else { data_in_len.max(accepted.data_out_len) };
+        // RFC 7143 §11.4.5.2 MUST: a command that would move more than was expected has the O bit and the difference.
         if actual > expected {
             Self::Over(actual - expected)
+        // RFC 7143 §11.4.5.2 MUST: a command that would move less than was expected has the U bit and the difference.
         } else if actual < expected {
             Self::Under(expected - actual)
         } else {

@@ -1,5 +1,6 @@
 //! One connection: login, full feature phase, end.
 
+mod attention;
 mod command;
 mod full_feature;
 mod intake;
@@ -19,13 +20,16 @@ use bytes::BytesMut;
 use lunshadow_iscsi::login::{LoginStatus, OutOfLogin, SessionKind};
 use lunshadow_iscsi::pdu::{DecodeError, DigestConfig, PduDecoder};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::InitiatorPort;
+use crate::connection_threads::ThreadPlace;
 use crate::places::LoginPlace;
 use crate::portals::{Arrival, NetworkPortal};
-use crate::session::{Session, SessionKey};
+use crate::session::{DiscoveryKey, DiscoveryRegistration, Session, SessionKey};
 use crate::target::{Phase, Shared};
+use attention::Attention;
 use full_feature::FullFeature;
 use login::LoggedIn;
 
@@ -60,11 +64,13 @@ pub(crate) enum ConnectionError {
 
 /// Serves a connection until it ends. Its commands are over then.
 pub(crate) async fn serve(
-    Arrival { mut stream, group, .. }: Arrival,
+    Arrival { stream, group, .. }: Arrival,
     mut login_place: LoginPlace,
     shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
+    thread_place: Option<ThreadPlace>,
 ) -> Result<(), ConnectionError> {
+    let mut stream = TcpStream::from_std(stream)?;
     // A response that waits for more data to fill a segment costs the initiator 40 ms.
     stream.set_nodelay(true)?;
     let mut resets = shared.resets.subscribe();
@@ -79,8 +85,17 @@ pub(crate) async fn serve(
     };
     let Some(LoggedIn { negotiated, initiator, response, place }) = logged_in else { return Ok(()) };
     let key = SessionKey { initiator: initiator.clone(), isid: negotiated.identity.isid, group };
+    let reached = NetworkPortal { address: stream.local_addr()?, group };
+    let mut discovery = None;
     let registration = match negotiated.identity.kind {
-        SessionKind::Discovery => None,
+        SessionKind::Discovery => {
+            let key = match negotiated.identity.target_name {
+                Some(_) => DiscoveryKey::Named(key),
+                None => DiscoveryKey::Unnamed { initiator: key.initiator, isid: key.isid, address: reached.address },
+            };
+            discovery = Some(shared.sessions.enter_discovery(key));
+            None
+        }
         SessionKind::Normal => {
             // Between the two questions an administrator may have removed the initiator.
             let port = InitiatorPort { name: initiator.clone(), isid: negotiated.identity.isid.0 };
@@ -98,13 +113,13 @@ pub(crate) async fn serve(
     let own_bytes_max = shared.preferences.max_recv_data_segment_length;
     let mut decoder = PduDecoder::new(0);
     decoder.reconfigure(negotiated.parameters.digests(), usize::try_from(own_bytes_max).unwrap_or(usize::MAX));
-    let reached = NetworkPortal { address: stream.local_addr()?, group };
     let (mut reader, writer) = stream.into_split();
     let session = registration.as_ref().map(|registration| registration.session.clone());
     let mut full_feature = FullFeature::new(&shared, *negotiated, session.clone(), initiator, reached, writer);
+    let attention = Attention::new(thread_place);
     let ending = tokio::select! {
-        ending = full_feature.run(&mut reader, &decoder, buffer, phase) => ending,
-        () = closing(session.as_deref()) => Err(ConnectionError::Reinstated),
+        ending = full_feature.run(&mut reader, &decoder, buffer, phase, attention) => ending,
+        () = closing(session.as_deref(), discovery.as_ref()) => Err(ConnectionError::Reinstated),
         _ = resets.changed() => Err(ConnectionError::Reset),
     };
     let ended = full_feature.end(ending).await;
@@ -113,9 +128,10 @@ pub(crate) async fn serve(
 }
 
 /// Resolves when the session is to be closed by force.
-async fn closing(session: Option<&Session>) {
-    match session {
-        Some(session) => session.closing().await,
-        None => std::future::pending().await,
+async fn closing(session: Option<&Session>, discovery: Option<&DiscoveryRegistration<'_>>) {
+    match (session, discovery) {
+        (Some(session), _) => session.closing().await,
+        (None, Some(discovery)) => discovery.closing().await,
+        (None, None) => std::future::pending().await,
     }
 }

@@ -28,6 +28,7 @@
 mod answer;
 mod claim;
 mod connection;
+mod connection_threads;
 mod device_server;
 mod limits;
 mod outlet;
@@ -37,6 +38,7 @@ mod session;
 mod target;
 mod tasks;
 
+pub use connection_threads::ConnectionThreads;
 pub use device_server::{
     Completion, DeviceServer, InitiatorPort, Nexus, PortalGroup, TRANSFER_BLOCKS_MAX, TargetPorts, Task, TaskSet,
     UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS, UnitId, sense_of,

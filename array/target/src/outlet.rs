@@ -35,6 +35,8 @@ pub(crate) struct Outlet<W> {
     deadline: Option<Instant>,
     stat_sn: SerialNumber,
     window: CmdSnWindow<Pdu>,
+    /// The last MaxCmdSN that was sent.
+    told_max_cmd_sn: SerialNumber,
     /// Places of the window that have opened again and that the window does not know of yet.
     opened: Arc<AtomicU32>,
     /// How many places the window is to have.
@@ -51,6 +53,7 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
         depth: u32,
         answer_time: Duration,
     ) -> Self {
+        let window = CmdSnWindow::new(cmd_sn, depth);
         Self {
             writer,
             digests,
@@ -58,7 +61,8 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
             answer_time,
             deadline: None,
             stat_sn,
-            window: CmdSnWindow::new(cmd_sn, depth),
+            told_max_cmd_sn: window.max_cmd_sn(),
+            window,
             opened: Arc::default(),
             depth,
             surplus: 0,
@@ -76,16 +80,33 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
         }
     }
 
-    /// Puts a request that is not immediate in its place; appends what is now in order to `ready`.
-    pub(crate) fn accept(&mut self, cmd_sn: SerialNumber, request: Pdu, ready: &mut Vec<Pdu>) -> CmdSnVerdict {
+    /// Puts a request that is not immediate in its place.
+    pub(crate) fn accept(&mut self, cmd_sn: SerialNumber, request: Pdu) -> CmdSnVerdict<Pdu> {
         self.open_window();
-        self.window.accept(cmd_sn, request, ready)
+        self.window.accept(cmd_sn, request)
     }
 
-    /// Counts a request as received that was aborted before it could be taken; appends what is now in order to `ready`.
-    pub(crate) fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber, ready: &mut Vec<Pdu>) -> bool {
+    /// The request that waits and is in order now.
+    pub(crate) fn take_next(&mut self) -> Option<Pdu> {
+        self.window.take_next()
+    }
+
+    /// Takes back that the last request in order was received. Its [slot](Self::slot) must have been dropped, and nothing sent since.
+    pub(crate) fn take_back(&mut self) {
+        self.window.take_back();
+        self.opened.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Counts a request as received that was aborted before it could be taken.
+    pub(crate) fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber) -> bool {
         self.open_window();
-        self.window.pass_over(cmd_sn, request, ready)
+        self.window.pass_over(cmd_sn, request)
+    }
+
+    /// Whether the window has opened further than any PDU has told the initiator, and none is to be written that could.
+    pub(crate) fn has_more_to_tell(&mut self) -> bool {
+        self.open_window();
+        self.is_empty() && self.window.max_cmd_sn() != self.told_max_cmd_sn
     }
 
     /// The place in the window of a request that is in order.
@@ -96,10 +117,14 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
     /// Queues a PDU. What bounds the memory of its data is kept until it has been written.
     pub(crate) fn send(&mut self, mut pdu: Pdu, room: Option<OwnedSemaphorePermit>) {
         self.open_window();
+        // RFC 7143 §4.2.2.1 MUST NOT: a response comes before the command is acknowledged.
+        // RFC 7143 §4.2.2.2 MUST: responses are numbered by StatSN.
         pdu.bhs.stamp_response(self.stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
+        self.told_max_cmd_sn = self.window.max_cmd_sn();
         if pdu.bhs.consumes_stat_sn() {
             self.stat_sn = self.stat_sn.next();
         }
+        // RFC 7143 §13.1 MUST: a digest that was agreed on is in every PDU of the full feature phase.
         self.queue.0.push_back((pdu.encode(self.digests), room));
     }
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{BindError, PortalGroup};
 
@@ -70,6 +70,7 @@ pub(crate) struct Portals {
 
 /// A connection that has just come.
 pub(crate) struct Arrival {
+    /// Of no runtime yet.
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     /// The group of the portal that it came through.
@@ -102,8 +103,8 @@ impl Portals {
         poll_fn(|context| {
             for (portal, listener) in from_first.iter().chain(before) {
                 if let Poll::Ready(accepted) = listener.poll_accept(context) {
-                    let arrival = |(stream, peer)| Arrival { stream, peer, group: portal.group };
-                    return Poll::Ready(accepted.map(arrival));
+                    let arrived = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+                    return Poll::Ready(arrived.map(|(stream, peer)| Arrival { stream, peer, group: portal.group }));
                 }
             }
             Poll::Pending

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use lunshadow_iscsi::pdu::{DataOut, ScsiCommand, Tag};
 use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
 use lunshadow_lun::AlignedBuffer;
-use lunshadow_scsi::SenseFormat;
+use lunshadow_scsi::{LunAddress, Sense, SenseFormat};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -23,7 +23,11 @@ use crate::{Task, TaskSet, UnitId};
 
 /// The commands of one session by their Initiator Task Tag.
 #[derive(Default)]
-pub(crate) struct TaskTable(Mutex<HashMap<Tag, Entry>>);
+pub(crate) struct TaskTable {
+    entries: Mutex<HashMap<Tag, Entry>>,
+    /// Places of the command window were freed without an answer.
+    freed: Notify,
+}
 
 /// What is kept of a command until it is answered.
 pub(crate) struct Accepted {
@@ -35,8 +39,6 @@ pub(crate) struct Accepted {
     pub(crate) data_out_len: u32,
     /// The format of its sense data.
     pub(crate) sense_format: SenseFormat,
-    /// R2Ts that were sent for it.
-    pub(crate) r2ts_sent: u32,
     /// Its place in the command window; an immediate command has none.
     pub(crate) slot: Option<Slot>,
 }
@@ -64,15 +66,15 @@ pub(crate) struct Ready {
 /// What a command that waits for data needs next.
 pub(crate) enum Step {
     /// Data that is on its way or that these R2Ts ask for.
-    Data(Vec<ReadyToTransferGrant>),
+    Data {
+        /// The LUN that the command is for.
+        lun: LunAddress,
+        grants: Vec<ReadyToTransferGrant>,
+    },
     /// Nothing: it runs.
     Run(Box<Ready>),
-}
-
-/// A command that ends because of the data that its initiator sent.
-pub(crate) struct Spoiled {
-    pub(crate) accepted: Accepted,
-    pub(crate) error: WriteError,
+    /// Nothing: it ends without having run, because of the data that its initiator sent.
+    End(Box<Accepted>, Sense),
 }
 
 /// The data of a command on its way.
@@ -92,6 +94,10 @@ pub(crate) struct Receiving {
     looked: u32,
 }
 
+impl Step {
+    const NOTHING: Self = Self::Data { lun: LunAddress::peripheral(0), grants: Vec::new() };
+}
+
 struct Entry {
     accepted: Accepted,
     stage: Stage,
@@ -99,7 +105,24 @@ struct Entry {
 
 enum Stage {
     Receiving(Box<Receiving>),
+    Draining(Box<Draining>),
     Running(Arc<Flight>),
+}
+
+/// A command that will not run, while the data that was asked for or announced still comes. It is over when that has come to its end, since the
+/// initiator may use tag and buffer again then.
+struct Draining {
+    transfer: WriteTransfer,
+    end: DrainedEnd,
+    /// How often somebody has looked since data last came.
+    looked: u32,
+}
+
+/// What becomes of a command once its data has come to its end.
+enum DrainedEnd {
+    Answered(Sense),
+    /// It was aborted: whoever waits for it learns that it is over.
+    Aborted(InFlight),
 }
 
 /// A command that runs, for all who have to know how it stands.
@@ -194,69 +217,126 @@ impl Receiving {
     }
 }
 
+impl Draining {
+    fn aborted(transfer: WriteTransfer, ended: &mut Ended) -> Self {
+        let mut draining = Self { transfer, end: DrainedEnd::Aborted(InFlight(Arc::default())), looked: 0 };
+        draining.abort(ended);
+        draining
+    }
+
+    /// Has whoever ends it wait until its data has come to its end, as everybody does who ended it before.
+    fn abort(&mut self, ended: &mut Ended) {
+        let flight = match &self.end {
+            DrainedEnd::Aborted(InFlight(flight)) => flight.clone(),
+            DrainedEnd::Answered(_) => {
+                let flight = Arc::<Flight>::default();
+                self.end = DrainedEnd::Aborted(InFlight(flight.clone()));
+                flight
+            }
+        };
+        ended.running.push(flight);
+    }
+
+    fn discard(&mut self, header: &DataOut) {
+        self.transfer.discard(header);
+        self.looked = 0;
+    }
+}
+
 impl TaskTable {
     /// How many commands there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().len()
+        self.entries.lock().len()
     }
 
     pub(crate) fn contains(&self, itt: Tag) -> bool {
-        self.0.lock().contains_key(&itt)
+        self.entries.lock().contains_key(&itt)
     }
 
     /// Enters a command that has its data.
     pub(crate) fn enter_ready(&self, accepted: Accepted, task: Task, claims: Claims, data_out: Bytes) -> Box<Ready> {
         let itt = accepted.command.itt;
         let flight = Arc::<Flight>::default();
-        self.0.lock().insert(itt, Entry { accepted, stage: Stage::Running(flight.clone()) });
+        self.entries.lock().insert(itt, Entry { accepted, stage: Stage::Running(flight.clone()) });
         Box::new(Ready { itt, task, claims, data_out, flight: InFlight(flight) })
     }
 
     /// Enters a command that waits for data. [`step`](Self::step) says what comes next.
     pub(crate) fn enter_receiving(&self, accepted: Accepted, receiving: Receiving) {
         let itt = accepted.command.itt;
-        self.0.lock().insert(itt, Entry { accepted, stage: Stage::Receiving(Box::new(receiving)) });
+        self.entries.lock().insert(itt, Entry { accepted, stage: Stage::Receiving(Box::new(receiving)) });
     }
 
-    /// Takes a Data-Out. What comes for a command that is not there is dropped: it may have been aborted.
-    pub(crate) fn data_out(&self, header: &DataOut, data: Bytes) -> Result<(), Box<Spoiled>> {
-        let mut entries = self.0.lock();
-        let Some(entry) = entries.get_mut(&header.itt) else { return Ok(()) };
-        let Stage::Receiving(receiving) = &mut entry.stage else { return Ok(()) };
-        match receiving.transfer.accept(header, data.len()) {
-            Ok(placement) => {
+    /// Enters a command whose data cannot be taken.
+    pub(crate) fn enter_spoiled(&self, accepted: Accepted, transfer: WriteTransfer, sense: Sense) {
+        let stage = Stage::Draining(Box::new(Draining { transfer, end: DrainedEnd::Answered(sense), looked: 0 }));
+        self.entries.lock().insert(accepted.command.itt, Entry { accepted, stage });
+    }
+
+    /// Takes a Data-Out. What comes for a command that is not there is dropped: it may have been aborted. After an error, the command is to be
+    /// [spoiled](Self::spoil).
+    pub(crate) fn data_out(&self, header: &DataOut, data: Bytes) -> Result<(), WriteError> {
+        let mut entries = self.entries.lock();
+        match entries.get_mut(&header.itt).map(|entry| &mut entry.stage) {
+            Some(Stage::Receiving(receiving)) => {
+                let placement = receiving.transfer.accept(header, data.len())?;
                 if header.ttt.is_reserved() && placement.ends_sequence {
                     receiving.unsolicited = false;
                 }
                 receiving.place(data);
-                Ok(())
             }
-            Err(error) => {
-                let entry = entries.remove(&header.itt).expect("it was found above");
-                Err(Box::new(Spoiled { accepted: entry.accepted, error }))
-            }
+            Some(Stage::Draining(draining)) => draining.discard(header),
+            Some(Stage::Running(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Has a command end with this sense because of a Data-Out that cannot be taken.
+    pub(crate) fn spoil(&self, header: &DataOut, sense: Sense) {
+        let mut entries = self.entries.lock();
+        let Some(Entry { stage, .. }) = entries.get_mut(&header.itt) else { return };
+        if let Stage::Receiving(receiving) = stage {
+            let transfer = receiving.transfer.clone();
+            *stage = Stage::Draining(Box::new(Draining { transfer, end: DrainedEnd::Answered(sense), looked: 0 }));
+        }
+        if let Stage::Draining(draining) = stage {
+            draining.discard(header);
         }
     }
 
     /// Looks at the commands that wait for data. Whether none has come for one of them since it was looked at twice.
     pub(crate) fn look(&self) -> bool {
         let mut is_stuck = false;
-        for entry in self.0.lock().values_mut() {
-            if let Stage::Receiving(receiving) = &mut entry.stage
-                && (receiving.unsolicited || receiving.transfer.is_awaiting())
-            {
-                receiving.looked += 1;
-                is_stuck |= receiving.looked > 2;
-            }
+        for entry in self.entries.lock().values_mut() {
+            let looked = match &mut entry.stage {
+                Stage::Receiving(receiving) if receiving.unsolicited || receiving.transfer.is_awaiting() => {
+                    &mut receiving.looked
+                }
+                Stage::Draining(draining) => &mut draining.looked,
+                Stage::Receiving(_) | Stage::Running(_) => continue,
+            };
+            *looked += 1;
+            is_stuck |= *looked > 2;
         }
         is_stuck
     }
 
     /// Takes a command that waits for data as far as it can go.
     pub(crate) fn step(&self, itt: Tag, ttts: &mut Ttts) -> Step {
-        let mut entries = self.0.lock();
-        let Some(Entry { accepted, stage }) = entries.get_mut(&itt) else { return Step::Data(Vec::new()) };
-        let Stage::Receiving(receiving) = stage else { return Step::Data(Vec::new()) };
+        let mut entries = self.entries.lock();
+        // RFC 7143 §11.4.2 MUST: a command that ends while its data still comes is answered after the last F bit.
+        if matches!(entries.get(&itt), Some(Entry { stage: Stage::Draining(draining), .. }) if !draining.transfer.is_awaiting())
+        {
+            return match entries.remove(&itt) {
+                Some(Entry { accepted, stage: Stage::Draining(draining) }) => match draining.end {
+                    DrainedEnd::Answered(sense) => Step::End(Box::new(accepted), sense),
+                    DrainedEnd::Aborted(_) => Step::NOTHING,
+                },
+                _ => Step::NOTHING,
+            };
+        }
+        let Some(Entry { accepted, stage }) = entries.get_mut(&itt) else { return Step::NOTHING };
+        let Stage::Receiving(receiving) = stage else { return Step::NOTHING };
         if receiving.is_complete() {
             let flight = Arc::<Flight>::default();
             let Stage::Receiving(mut receiving) = std::mem::replace(stage, Stage::Running(flight.clone())) else {
@@ -272,16 +352,15 @@ impl TaskTable {
         if receiving.task.data_out_len() > 0 && receiving.claims.room.is_served() {
             while let Some(grant) = receiving.transfer.next_r2t(ttts.peek()) {
                 ttts.take();
-                accepted.r2ts_sent += 1;
                 grants.push(grant);
             }
         }
-        Step::Data(grants)
+        Step::Data { lun: accepted.command.lun, grants }
     }
 
     /// Takes the claim on room out of a command that waits for data, if it is not served yet.
     pub(crate) fn take_room_claim(&self, itt: Tag) -> Option<Claim> {
-        let mut entries = self.0.lock();
+        let mut entries = self.entries.lock();
         match &mut entries.get_mut(&itt)?.stage {
             Stage::Receiving(receiving) if matches!(receiving.claims.room, Claim::Queued(_)) => {
                 Some(std::mem::replace(&mut receiving.claims.room, Claim::Elsewhere))
@@ -292,43 +371,60 @@ impl TaskTable {
 
     /// Gives a command the room that it waited for.
     pub(crate) fn give_room(&self, itt: Tag, room: Claim) {
-        if let Some(Entry { stage: Stage::Receiving(receiving), .. }) = self.0.lock().get_mut(&itt) {
+        if let Some(Entry { stage: Stage::Receiving(receiving), .. }) = self.entries.lock().get_mut(&itt) {
             receiving.claims.room = room;
         }
     }
 
     /// Takes out a command that has run; `None` if it is not to be answered.
     pub(crate) fn finish(&self, itt: Tag) -> Option<Accepted> {
-        let entry = self.0.lock().remove(&itt)?;
+        let entry = self.entries.lock().remove(&itt)?;
         match entry.stage {
+            // RFC 7143 §11.5.1 MUST: nothing comes for a command behind the response to the function that has ended it.
             Stage::Running(flight) if !flight.is_unwanted.load(Ordering::Acquire) => Some(entry.accepted),
-            Stage::Running(_) | Stage::Receiving(_) => None,
+            Stage::Running(_) | Stage::Receiving(_) | Stage::Draining(_) => None,
         }
-    }
-
-    /// Takes out a command whose data came damaged; `None` if it does not wait for any.
-    pub(crate) fn spoil(&self, itt: Tag) -> Option<Accepted> {
-        let mut entries = self.0.lock();
-        matches!(entries.get(&itt)?.stage, Stage::Receiving(_))
-            .then(|| entries.remove(&itt).map(|entry| entry.accepted))?
     }
 
     /// Drops the commands that wait for data. What is left needs nothing more from the initiator.
     pub(crate) fn drop_receiving(&self) {
-        self.0.lock().retain(|_, entry| matches!(entry.stage, Stage::Running(_)));
+        self.entries.lock().retain(|_, entry| matches!(entry.stage, Stage::Running(_)));
     }
 
     /// Ends all commands that match: none of them is answered from now on. Answers what has to be waited for until none of
     /// them touches storage, and how many there are.
     pub(crate) fn end(&self, matches: impl Fn(&Accepted) -> bool) -> Ended {
+        self.end_with(matches, false)
+    }
+
+    /// As [`end`](Self::end), but commands whose data is on its way are over only when that has come to its end.
+    pub(crate) fn end_after_data(&self, matches: impl Fn(&Accepted) -> bool) -> Ended {
+        self.end_with(matches, true)
+    }
+
+    /// Resolves once commands were ended that had not begun to run.
+    pub(crate) async fn places_freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn end_with(&self, matches: impl Fn(&Accepted) -> bool, drains: bool) -> Ended {
         let mut ended = Ended::default();
-        self.0.lock().retain(|_, entry| {
+        self.entries.lock().retain(|_, entry| {
             if !matches(&entry.accepted) {
                 return true;
             }
             ended.count += 1;
             match &mut entry.stage {
-                Stage::Receiving(_) => false,
+                Stage::Receiving(receiving) if drains && receiving.transfer.is_awaiting() => {
+                    let transfer = receiving.transfer.clone();
+                    entry.stage = Stage::Draining(Box::new(Draining::aborted(transfer, &mut ended)));
+                    true
+                }
+                Stage::Draining(draining) if drains => {
+                    draining.abort(&mut ended);
+                    true
+                }
+                Stage::Receiving(_) | Stage::Draining(_) => false,
                 Stage::Running(flight) => {
                     flight.set(&flight.is_unwanted);
                     ended.running.push(flight.clone());
@@ -337,6 +433,10 @@ impl TaskTable {
                 }
             }
         });
+        // Only now, when their places are free.
+        if ended.count > 0 {
+            self.freed.notify_one();
+        }
         ended
     }
 }

@@ -93,7 +93,7 @@ pub trait Array: Send + Sync {
     /// Waits until the preparation of `set` is finished, at most for `at_most`. An abort from another thread ends the wait.
     ///
     /// # Errors
-    /// `UnknownSet`, `SetAborted`, or what the preparation failed with.
+    /// `UnknownSet`, `SetAborted`, or what the preparation failed with; `OutOfSpace` also if others have taken the room since.
     fn wait_prepared(&self, set: ShadowSetId, at_most: Duration) -> Result<Preparation, ArrayError>;
 
     /// Opens and authenticates the channel that will carry the commit of `set`, so that the commit itself opens nothing.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{Clock, Platform, VolumeName};
-use lunshadow_vss::{HResult, HardwareProvider, LunInformation};
+use lunshadow_vss::{HResult, HardwareProvider, LunInformation, Slots};
 use uuid::Uuid;
 
 /// Why the bed could not do something.
@@ -96,6 +96,12 @@ pub trait ComClass: Send + Sync {
     /// # Errors
     /// If COM cannot be asked.
     fn create_in_process(&self) -> Result<HResult, BedError>;
+
+    /// An object of the class in the process that serves it, to be called by the numbers of its slots.
+    ///
+    /// # Errors
+    /// If there is no object.
+    fn slots(&self) -> Result<Arc<dyn Slots>, BedError>;
 }
 
 /// A host with the provider under test.
@@ -142,7 +148,8 @@ pub trait TestBed: Send + Sync {
     /// The host on which the suite runs.
     fn host(&self) -> Arc<dyn TestHost>;
 
-    /// A host that may import the shadow copies of [`host`](Self::host).
+    /// A host that may import the shadow copies of [`host`](Self::host). Where one machine plays both, starting its provider ends the other's, so it is
+    /// the last that a check starts.
     fn importer(&self) -> Option<Arc<dyn TestHost>>;
 
     /// A host with 64 sources, which need not be disks that it sees.
@@ -156,6 +163,9 @@ pub trait TestBed: Send + Sync {
 
     /// The class of the provider, where it is behind COM.
     fn com_class(&self) -> Option<Arc<dyn ComClass>>;
+
+    /// The memory that is the own of the provider's process, in bytes; `None` where nobody can look at it.
+    fn provider_memory_bytes(&self) -> Option<u64>;
 
     /// Lets time pass for whoever goes by [`clock`](Self::clock): a simulated clock jumps, another one is waited for.
     fn pass(&self, time: Duration);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_vss::{
     BusType, Context, DeviceName, DiskSignature, HResult, HardwareProvider, LUN_INFORMATION_VERSION, LunInformation,
-    LunStateChange, SnapshotId, SnapshotSetId, StorageIdentifier,
+    LunStateChange, Slots, SnapshotId, SnapshotSetId, StorageIdentifier,
 };
 use uuid::Uuid;
 
-use crate::bed::{Condition, Ledger, TestBed, TestHost};
+use crate::bed::{ComClass, Condition, Ledger, TestBed, TestHost};
 use crate::broken::Breakage;
 use crate::finding::Setback;
 use crate::recorder::{Recorded, Recorder};
@@ -78,9 +78,19 @@ impl<'a> Lab<'a> {
         Ok(Self { bed: self.bed, host, provider, recorder, breakage: self.breakage, nonce: self.nonce })
     }
 
+    /// The other host. From here on this one's provider may be gone.
     pub(crate) fn importer(&self) -> Result<Self, Setback> {
         let importer = self.bed.importer().ok_or_else(|| Setback("the test bed has no second host".to_owned()))?;
         self.moved_to(importer)
+    }
+
+    pub(crate) fn class(&self) -> Result<Arc<dyn ComClass>, Setback> {
+        self.bed.com_class().ok_or_else(|| Setback("the provider is not behind COM here".to_owned()))
+    }
+
+    /// An object of the provider, to be called by the numbers of its slots.
+    pub(crate) fn slots(&self) -> Result<Arc<dyn Slots>, Setback> {
+        Ok(self.breakage.slots(self.class()?.slots()?))
     }
 
     pub(crate) fn sources(&self, count: usize) -> Result<Vec<LunInformation>, Setback> {

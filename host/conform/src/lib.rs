@@ -16,6 +16,7 @@
 
 mod bed;
 mod broken;
+mod by_slots;
 mod checks;
 mod finding;
 mod judges;
@@ -34,4 +35,4 @@ pub use orders::Order;
 pub use recorder::{CallRecord, Ending, EventRecord, Sequence};
 pub use report::{Form, Report, ReportError, StatementReport, UnknownForm};
 pub use statements::{InvalidNumber, Level, Number, Statement, statements};
-pub use suite::{Plan, checked, run};
+pub use suite::{Plan, checked, checked_behind_com, run};

@@ -48,6 +48,12 @@ pub fn checked() -> BTreeSet<Number> {
     of_checks.chain(JUDGES.map(|(number, _)| number)).chain([orders::NUMBER]).collect()
 }
 
+/// Those of them that are checked only where the provider is behind COM.
+#[must_use]
+pub fn checked_behind_com() -> BTreeSet<Number> {
+    checks::behind_com().collect()
+}
+
 /// Runs the suite. `progress` hears of each statement when it is judged.
 pub fn run(bed: &Arc<dyn TestBed>, plan: &Plan, progress: &dyn Fn(&StatementReport)) -> Report {
     let all = statements();
@@ -84,6 +90,9 @@ impl Run<'_> {
     /// The baseline's report of a statement, if the fault is not touched on the way to it.
     fn untouched(&self, number: Number) -> Option<StatementReport> {
         let baseline = self.plan.baseline.as_deref()?;
+        if self.plan.fault.is_some_and(|fault| fault.is_of_slots() && fault.breaks().contains(&number)) {
+            return None;
+        }
         let report = baseline.statements.iter().find(|report| report.statement.number == number)?;
         self.plan.unless_touched(std::iter::once(&report.sequence)).map(|_| report.clone())
     }

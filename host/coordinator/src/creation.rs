@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use lunshadow_vss::{Context, DeviceName, LunInformation, LunStateChange, SnapshotSetId};
 
+use crate::breaking::dismount;
 use crate::document::{BackupDocument, DocumentLun, DocumentSnapshot};
 use crate::failure::{CreationError, CreationFailure};
-use crate::import::{Import, Target};
+use crate::import::{Import, Target, rescan};
 use crate::platform::{ShadowVolume, VolumeLun, WriterEvent};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::requester::{Draft, DraftVolume};
@@ -72,7 +73,8 @@ impl<'a> Creation<'a> {
             FinalOrder::Diagram => {
                 self.get_targets()?;
                 self.bring_in()?;
-                self.finish()
+                self.finish()?;
+                self.take_away()
             }
             FinalOrder::Text => {
                 self.finish()?;
@@ -92,13 +94,31 @@ impl<'a> Creation<'a> {
         self.import.get_targets(self.draft.volumes.iter().filter(of_hardware))
     }
 
-    /// A transportable set is not surfaced here: its document goes to whom imports it (section 4(b)).
+    /// A transportable set is not surfaced here, but for writers: its document goes to whom imports it (section 4(b)).
     fn bring_in(&mut self) -> Result<(), CreationError> {
         let participants = self.of_hardware();
-        if self.is_transportable() || participants.is_empty() {
+        if self.is_transportable() && !self.is_recovered() || participants.is_empty() {
             return Ok(());
         }
         self.import.bring_in(self.service, &participants)
+    }
+
+    /// Masks what has come in for writers only.
+    fn take_away(&self) -> Result<(), CreationError> {
+        if !self.is_transportable() || self.import.arrivals().next().is_none() {
+            return Ok(());
+        }
+        self.import.arrivals().for_each(|arrival| dismount(self.service, &arrival.device));
+        self.tell_state_change(LunStateChange::DO_MASK_LUNS)?;
+        rescan(self.service).map(drop).map_err(CreationError::Rescan)
+    }
+
+    /// Whether writers change the shadow copies. They cannot change what is not surfaced.
+    fn is_recovered(&self) -> bool {
+        let recovery = Context::AUTORECOVER | Context::ROLLBACK_RECOVERY | Context::TXF_RECOVERY;
+        let context = self.draft.context;
+        let is_wanted = context.intersects(recovery) && !context.contains(Context::NO_AUTORECOVERY);
+        is_wanted && self.service.settings.gives_to_writers(context)
     }
 
     fn is_transportable(&self) -> bool {
@@ -144,18 +164,14 @@ impl<'a> Creation<'a> {
 
     /// Steps 4.15 to 4.17.
     fn finish(&self) -> Result<(), CreationError> {
-        let context = self.draft.context;
-        let recovery = Context::AUTORECOVER | Context::ROLLBACK_RECOVERY | Context::TXF_RECOVERY;
-        // Writers cannot change what is not surfaced.
-        let suppressed = Context::NO_AUTORECOVERY | Context::TRANSPORTABLE;
-        let is_recovered = context.intersects(recovery) && !context.intersects(suppressed);
+        let is_recovered = self.is_recovered();
         self.each(|seat, set| seat.pre_final_commit_snapshots(set))?;
         let volumes = if is_recovered { self.shadow_volumes() } else { Vec::new() };
         let window = RecoveryWindow::open(self.service, self.draft.set, &volumes)?;
         if is_recovered {
             self.tell_state_change(LunStateChange::NOTIFY_LUN_PRE_RECOVERY)?;
         }
-        if !context.contains(Context::NO_WRITERS) {
+        if !self.draft.context.contains(Context::NO_WRITERS) {
             let event = WriterEvent::PostSnapshot;
             let tell = || self.service.platform.notify_writers(self.draft.set, event);
             let told = self.service.recorder.phase(Phase::WritersPostSnapshot, tell);
@@ -212,6 +228,7 @@ impl<'a> Creation<'a> {
     fn properties(&self, volume: &DraftVolume) -> SnapshotProperties {
         let surfaced = if self.is_transportable() { Context::NOT_SURFACED } else { Context::empty() };
         let is_hardware = volume.provider.software_kind().is_none();
+        let here = || self.import.shadow_luns(volume.provider.id(), &volume.luns).unwrap_or_default();
         let assisted = if is_hardware { Context::HARDWARE_ASSISTED } else { Context::empty() };
         SnapshotProperties {
             snapshot: volume.snapshot,
@@ -221,7 +238,8 @@ impl<'a> Creation<'a> {
             provider: volume.provider.id(),
             attributes: self.draft.context | assisted | surfaced,
             created: self.committed_at,
-            luns: self.import.shadow_luns(volume.provider.id(), &volume.luns).unwrap_or_default(),
+            // Not even those that were here for writers.
+            luns: if self.is_transportable() { Vec::new() } else { here() },
         }
     }
 

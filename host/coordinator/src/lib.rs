@@ -48,7 +48,7 @@ pub use provider_calls::{ProviderFailure, ProviderRegistration};
 pub use recovery::RecoveryError;
 pub use requester::{Requester, VOLUMES_PER_SET_MAX};
 pub use service::{Coordinator, ShadowLun, SnapshotProperties};
-pub use settings::{FillMode, FinalOrder, LocateArray, Mangling, MatchMode, Settings};
+pub use settings::{FillMode, FinalOrder, LocateArray, Mangling, MatchMode, Settings, TransportableRecovery};
 pub use simulated_host::{
     AdapterDisk, AdapterFuture, ApplicationDisk, AttachedLun, GateCounts, HostAdapter, HostVolume, IscsiAdapter,
     SimulatedHost, Writer,

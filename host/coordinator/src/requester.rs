@@ -115,8 +115,9 @@ impl Requester {
         drop(shared);
         let mut context = *state.context.get_or_insert(Context::CTX_BACKUP);
         // VSS asks for it on behalf of writers (section 3.9); copies that are not surfaced here cannot be changed here.
-        let suppressed = Context::NO_WRITERS | Context::NO_AUTORECOVERY | Context::TRANSPORTABLE;
-        if !context.intersects(suppressed) && self.service.platform.writers_recover() {
+        let suppressed = Context::NO_WRITERS | Context::NO_AUTORECOVERY;
+        let is_possible = !context.intersects(suppressed) && self.service.settings.gives_to_writers(context);
+        if is_possible && self.service.platform.writers_recover() {
             context |= Context::AUTORECOVER;
         }
         state.draft = Some(Draft { set, context, volumes: Vec::new() });

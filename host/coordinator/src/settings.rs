@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lunshadow_vss::{BusType, LunInformation, MatchLevel, ProviderId, StorageIdentifier};
+use lunshadow_vss::{BusType, Context, LunInformation, MatchLevel, ProviderId, StorageIdentifier};
 
 /// Where the final commit calls stand, the conflict of section 4(a).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,6 +33,16 @@ pub enum FillMode {
     Ignored,
     /// A failure fails the import, as on Windows Server 2003.
     Honoured,
+}
+
+/// Whether writers may change the shadow copies of a transportable set, the conflict of section 4(b).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TransportableRecovery {
+    /// Never, as on Windows Server 2003 SP1: nothing of the set is surfaced on the host that creates it.
+    #[default]
+    Never,
+    /// On the host that creates the set, as the table of Windows Server 2008 has it: its LUNs come in there, and are masked again afterwards.
+    OnCreatingHost,
 }
 
 /// By what an arrived disk is taken for an announced shadow LUN (section 5.3). How VSS does it is not documented.
@@ -124,6 +134,8 @@ pub struct Settings {
     pub match_mode: MatchMode,
     /// What is done to the description of a disk before FillInLunInfo sees it.
     pub mangle: Vec<Mangling>,
+    /// Whether a transportable set is recovered by writers.
+    pub transportable_recovery: TransportableRecovery,
     /// Whether AbortSnapshots goes to the providers when a set fails after PostCommitSnapshots.
     pub abort_after_postcommit: bool,
 }
@@ -142,12 +154,20 @@ impl Default for Settings {
             fill_mode: FillMode::default(),
             match_mode: MatchMode::default(),
             mangle: Vec::new(),
+            transportable_recovery: TransportableRecovery::default(),
             abort_after_postcommit: true,
         }
     }
 }
 
 impl Settings {
+    /// Whether writers can be given the shadow copies of a set in this context: those of a transportable one come in for that alone, if at all.
+    pub(crate) fn gives_to_writers(&self, context: Context) -> bool {
+        let comes_in = self.transportable_recovery == TransportableRecovery::OnCreatingHost
+            && self.final_order == FinalOrder::Diagram;
+        comes_in || !context.contains(Context::TRANSPORTABLE)
+    }
+
     /// A disk as FillInLunInfo gets to see it.
     pub(crate) fn as_seen(&self, lun: &LunInformation) -> LunInformation {
         let mut seen = lun.clone();

@@ -127,9 +127,12 @@ impl StandInProvider {
     }
 }
 
+/// How the serial numbers of its shadow LUNs begin.
+const SHADOW_PREFIX: &str = "stand-in-";
+
 /// The identity that a shadow LUN would have.
 fn shadow_of(source: &LunInformation) -> LunInformation {
-    let serial = format!("stand-in-{}", source.serial_number.as_deref().unwrap_or_default());
+    let serial = format!("{SHADOW_PREFIX}{}", source.serial_number.as_deref().unwrap_or_default());
     let bytes = format!("STANDIN {serial}").into_bytes();
     let identifier = StorageIdentifier { code_set: 2, kind: StorageIdentifier::VENDOR_ID, bytes };
     LunInformation { serial_number: Some(serial), identifiers: vec![identifier], ..source.clone() }
@@ -141,9 +144,10 @@ impl HardwareProvider for StandInProvider {
         self.perform(Method::AreLunsSupported, |_| all)
     }
 
-    fn fill_in_lun_info(&self, _: &DeviceName, _: &mut LunInformation) -> (HResult, bool) {
+    fn fill_in_lun_info(&self, _: &DeviceName, lun: &mut LunInformation) -> (HResult, bool) {
+        let is_ours = lun.serial_number.as_deref().is_some_and(|serial| serial.starts_with(SHADOW_PREFIX));
         match self.perform(Method::FillInLunInfo, |_| ()) {
-            Ok(()) => (HResult::S_OK, false),
+            Ok(()) => (HResult::S_OK, is_ours),
             Err(code) => (code, false),
         }
     }

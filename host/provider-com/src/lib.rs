@@ -23,8 +23,6 @@ pub mod server;
 #[cfg(windows)]
 mod shell;
 pub mod status;
-#[cfg(windows)]
-mod vss_admin;
 
 /// What the build script has under this name is a copy.
 use lunshadow_provider as events;

@@ -149,6 +149,23 @@ pub(crate) unsafe fn interconnects_of(lun: &VDS_LUN_INFORMATION) -> Result<&[VDS
     unsafe { elements(lun.m_rgInterconnects, length_of(lun.m_cInterconnects)?, ELEMENTS_AT_MOST) }
 }
 
+/// All pointers of a LUN and of what hangs below it; some may be NULL.
+///
+/// # Safety
+/// As for [`read_luns`].
+pub(crate) unsafe fn pointers_of(lun: &VDS_LUN_INFORMATION) -> Result<Vec<*mut u8>, StructureError> {
+    let mut pointers = vec![lun.m_szVendorId, lun.m_szProductId, lun.m_szProductRevision, lun.m_szSerialNumber];
+    // SAFETY: promised by the caller.
+    let identifiers = unsafe { identifiers_of(lun) }?;
+    pointers.extend(identifiers.iter().map(|identifier| identifier.m_rgbIdentifier));
+    // SAFETY: as above.
+    let interconnects = unsafe { interconnects_of(lun) }?;
+    pointers.extend(interconnects.iter().flat_map(|one| [one.m_pbPort, one.m_pbAddress]));
+    pointers.push(lun.m_deviceIdDescriptor.m_rgIdentifiers.cast());
+    pointers.push(lun.m_rgInterconnects.cast());
+    Ok(pointers)
+}
+
 unsafe fn read_identifier(identifier: &VDS_STORAGE_IDENTIFIER) -> Result<StorageIdentifier, StructureError> {
     Ok(StorageIdentifier {
         code_set: identifier.m_CodeSet.0.cast_unsigned(),

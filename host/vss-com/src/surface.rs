@@ -60,7 +60,7 @@ impl Surface {
 }
 
 /// An interface of the object, as if it were nothing but an `IUnknown`: every interface begins with one.
-fn next(object: &IUnknown, interface: Uuid) -> std::result::Result<IUnknown, HResult> {
+pub(crate) fn next(object: &IUnknown, interface: Uuid) -> std::result::Result<IUnknown, HResult> {
     let mut found = null_mut();
     // SAFETY: both are places of ours.
     let answer = unsafe { object.query(&guid(interface), &raw mut found) };

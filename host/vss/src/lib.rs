@@ -12,6 +12,7 @@ mod lun_information;
 mod method;
 mod open_enums;
 mod provider;
+mod slots;
 
 pub use attributes::{BreakOptions, Context, LunStateChange, RecoveryOptions};
 pub use hresult::HResult;
@@ -25,3 +26,4 @@ pub use lun_information::{
 pub use method::{Method, is_legal, legal_codes, translate};
 pub use open_enums::{ObjectType, ProviderType, SnapshotState};
 pub use provider::{Async, AsyncStatus, HardwareProvider};
+pub use slots::{Argument, Interface, Slot, SlotAnswer, Slots, Traces};

@@ -130,8 +130,12 @@ pub fn argument(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }
 
+/// Says why a test is skipped.
+///
+/// # Panics
+/// If [`REQUIRE_PEERS`] is set.
 #[expect(clippy::print_stderr, reason = "a skipped test has to be seen")]
-fn skip(why: &str) {
+pub fn skip(why: &str) {
     assert!(std::env::var_os(REQUIRE_PEERS).is_none(), "{REQUIRE_PEERS} is set, but {why}");
     eprintln!("skipped: {why}; `cargo xtask setup` installs it or names its package");
 }

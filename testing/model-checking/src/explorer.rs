@@ -1,7 +1,7 @@
 //! A breadth-first search through the states of a system that runs: every action that is possible in a state is taken once.
 //!
 //! Systems are real code with futures and locks in them, which nobody can copy. So a state is kept as the way to it: the system is started anew
-//! and taken along. States are told apart by their fingerprints, 64 bits over all that decides how the system goes on; with ten million
+//! and taken along, for each action but those after one that has changed nothing. States are told apart by their fingerprints, 64 bits over all that decides how the system goes on; with ten million
 //! states, the chance that one is taken for another is about one in 400 000.
 
 use std::collections::HashSet;
@@ -63,6 +63,17 @@ impl Default for Bounds {
     fn default() -> Self {
         Self { depth: usize::MAX, states: usize::MAX, threads: 1 }
     }
+}
+
+/// How far a search is, after each level.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// How many actions away the states of the level are.
+    pub depth: usize,
+    /// How many states there are so far.
+    pub states: usize,
+    /// How many of them were not there before this level.
+    pub open: usize,
 }
 
 /// What a search that found nothing wrong has seen.
@@ -138,6 +149,21 @@ struct Found<A> {
 /// # Panics
 /// If the same way leads to different states, which makes a search pointless.
 pub fn explore<S: System>(setup: &S::Setup, bounds: Bounds) -> Result<Explored, Box<Counterexample>> {
+    explore_telling::<S>(setup, bounds, |_| ())
+}
+
+/// As [`explore`], for searches that somebody waits for.
+///
+/// # Errors
+/// The first broken promise.
+///
+/// # Panics
+/// If the same way leads to different states.
+pub fn explore_telling<S: System>(
+    setup: &S::Setup,
+    bounds: Bounds,
+    mut tell: impl FnMut(Progress),
+) -> Result<Explored, Box<Counterexample>> {
     let began = Instant::now();
     let first = S::start(setup);
     let fail = |broken| Box::new(Counterexample { way: Vec::new(), broken });
@@ -156,6 +182,7 @@ pub fn explore<S: System>(setup: &S::Setup, bounds: Bounds) -> Result<Explored, 
             level.push(Open { node: nodes.len() - 1, fingerprint, actions });
         }
         depth += usize::from(!level.is_empty());
+        tell(Progress { depth, states: nodes.len(), open: level.len() });
     }
     Ok(Explored { states: nodes.len(), transitions, depth, complete: level.is_empty(), took: began.elapsed() })
 }
@@ -205,15 +232,17 @@ fn take_all<S: System>(
 ) -> Result<Vec<Found<S::Action>>, Box<Counterexample>> {
     let way = way_to(nodes, open.node);
     let mut found = Vec::new();
+    // What an action has left as it was need not be built again for the next one.
+    let mut unchanged = None;
     for (number, action) in open.actions.iter().enumerate() {
         let fail = |broken| {
             let way = way.iter().copied().chain([action]).map(ToString::to_string).collect();
             Box::new(Counterexample { way, broken })
         };
-        let mut system = S::start(setup);
-        for step in &way {
-            system.take(step).map_err(fail)?;
-        }
+        let mut system = match unchanged.take() {
+            Some(system) => system,
+            None => taken_along::<S>(setup, &way).map_err(fail)?,
+        };
         if number == 0 {
             let told: Vec<_> = way.iter().map(ToString::to_string).collect();
             assert_eq!(system.fingerprint(), open.fingerprint, "the same way led to another state: {told:?}");
@@ -224,9 +253,20 @@ fn take_all<S: System>(
         if seen.lock().insert(fingerprint) {
             found.push(Found { from: open.node, action: action.clone(), fingerprint, actions: system.actions() });
             system.end().map_err(fail)?;
+        } else if fingerprint == open.fingerprint {
+            unchanged = Some(system);
         }
     }
     Ok(found)
+}
+
+/// A system in the state that a way leads to.
+fn taken_along<S: System>(setup: &S::Setup, way: &[&S::Action]) -> Result<S, Broken> {
+    let mut system = S::start(setup);
+    for step in way {
+        system.take(step)?;
+    }
+    Ok(system)
 }
 
 fn way_to<A>(nodes: &[Node<A>], mut node: usize) -> Vec<&A> {

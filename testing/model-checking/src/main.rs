@@ -2,12 +2,16 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program reports there")]
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use lunshadow_model_checking::array::{self, ArraySystem, Request};
-use lunshadow_model_checking::explorer::{Bounds, Explored, System, explore};
+use lunshadow_model_checking::explorer::{Bounds, Explored, Progress, System, explore_telling};
 use lunshadow_model_checking::lifecycle::{self, LifecycleSystem};
 use lunshadow_model_checking::provider::{self, ProviderSystem};
+
+/// How often somebody who waits hears how far it is.
+const NEWS_EVERY: Duration = Duration::from_secs(10);
 
 /// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,7 +111,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn search<S: System>(setup: &S::Setup, bounds: Bounds) -> anyhow::Result<Explored> {
-    explore::<S>(setup, bounds).map_err(|counterexample| anyhow::anyhow!("{counterexample}"))
+    let mut told = Instant::now();
+    let tell = |Progress { depth, states, open }: Progress| {
+        // A search of some seconds needs no news.
+        if told.elapsed() >= NEWS_EVERY {
+            eprintln!("depth {depth}: {states} states so far, {open} of them to go on from");
+            told = Instant::now();
+        }
+    };
+    explore_telling::<S>(setup, bounds, tell).map_err(|counterexample| anyhow::anyhow!("{counterexample}"))
 }
 
 fn report(name: &str, explored: Explored) {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
+use lunshadow_conform::Number;
 use serde::Deserialize;
 
 const DOCUMENT: &str = "docs/conformance.md";
@@ -21,13 +22,16 @@ What a hardware provider owes to the Volume Shadow Copy Service, as 126 statemen
 (`cargo xtask windows`). *In COM's process* means: the shells themselves, on the Windows target under Wine. *Native* means: the
 provider's decisions and the array, on Linux. Nothing here was run on Windows.
 
+*Suite* says whether any provider is held to the statement by the conformance suite ([conform.md](conform.md)): *here*, by `lunshadow conform native`, and *COM*, by
+`lunshadow-conform.exe` in the tests under Wine. {counts} What it does not judge has its reason there.
+
 Levels: M, a source states it as a requirement; S, a source recommends it; I, it is inferred.
 
 This page is made from `host/conform/statements.toml` and the tests' names; a test fails when it is stale, and
 `LUNSHADOW_WRITE_DOCS=1 cargo test -p lunshadow-windows --test conformance` makes it anew.
 
-| Id | Level | Statement | Proved by |
-| --- | --- | --- | --- |
+| Id | Level | Statement | Suite | Proved by |
+| --- | --- | --- | --- | --- |
 ";
 
 #[derive(Deserialize)]
@@ -43,6 +47,39 @@ struct Statement {
     #[serde(default)]
     also: Vec<String>,
     not_here: Option<String>,
+    not_over_com: Option<String>,
+}
+
+/// Where the suite judges a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Judged {
+    here: bool,
+    over_com: bool,
+}
+
+impl Judged {
+    fn of(statement: &Statement) -> Self {
+        let number = Number(u16::try_from(statement.number).expect("there are not so many"));
+        let is_checked = lunshadow_conform::checked().contains(&number);
+        let here = is_checked && !lunshadow_conform::checked_behind_com().contains(&number);
+        Self { here, over_com: is_checked && statement.not_over_com.is_none() }
+    }
+
+    const fn text(self) -> &'static str {
+        match (self.here, self.over_com) {
+            (true, true) => "here, COM",
+            (true, false) => "here",
+            (false, true) => "COM",
+            (false, false) => "no",
+        }
+    }
+}
+
+fn counts(statements: &[Statement]) -> String {
+    let judged: Vec<Judged> = statements.iter().map(Judged::of).collect();
+    let count = |is: fn(&Judged) -> bool| judged.iter().filter(|it| is(it)).count();
+    let (any, here, over_com) = (count(|it| it.here || it.over_com), count(|it| it.here), count(|it| it.over_com));
+    format!("It judges {any} of the statements: {here} here, and {over_com} through COM.")
 }
 
 /// A test function of the tree.
@@ -146,11 +183,13 @@ fn proofs(statement: &Statement, tests: &BTreeSet<Test>) -> String {
 #[test]
 fn the_document_is_what_the_statements_and_the_tests_say() {
     let tests = tests_of_the_tree();
-    let mut document = HEAD.to_owned();
-    for statement in statements() {
+    let statements = statements();
+    let mut document = HEAD.replace("{counts}", &counts(&statements));
+    for statement in &statements {
         let Statement { number, level, text, .. } = &statement;
         let text = text.replace('|', "\\|");
-        writeln!(document, "| P-{number:02} | {level} | {text} | {} |", proofs(&statement, &tests))
+        let suite = Judged::of(statement).text();
+        writeln!(document, "| P-{number:02} | {level} | {text} | {suite} | {} |", proofs(statement, &tests))
             .expect("strings take everything");
     }
     let path = root().join(DOCUMENT);

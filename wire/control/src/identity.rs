@@ -9,6 +9,9 @@ pub const PRODUCT: &str = "SHADOW LUN";
 /// PRODUCT REVISION LEVEL. Constant, since hosts compare it between the creation of a shadow copy and its import.
 pub const REVISION: &str = "0001";
 
+/// The name of our arrays' target node.
+pub const TARGET_NAME: &str = "iqn.2026-11.org.lunshadow:array";
+
 /// The identity of a LUN: its serial number is the id in lower-case hexadecimal, page 0x83 has exactly two LUN-associated
 /// designators, NAA locally assigned (SPC-4 7.8.6.6.4, 8 bytes, the low 60 bits of the id) and T10 vendor id.
 #[must_use]

@@ -17,7 +17,7 @@ mod transfer;
 
 pub use chap::{CHAP_SECRET_BYTES, ChapAccount, ChapAccounts, ChapAccountsError};
 pub use enrolment::{EnrolmentString, Fingerprint, Secret};
-pub use identity::{PRODUCT, REVISION, VENDOR, identity_of, lun_named_by};
+pub use identity::{PRODUCT, REVISION, TARGET_NAME, VENDOR, identity_of, lun_named_by};
 pub use ids::{HostId, InitiatorName, InvalidId, LunId, ResyncId, ShadowSetId};
 pub use pool::{
     CapacityRequest, CopiesAnswer, CopyPhase, CopyRequest, CopyState, LunBlocks, PoolLevel, PoolLun, PoolLunKind,

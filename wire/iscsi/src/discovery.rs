@@ -1,6 +1,9 @@
 //! SendTargets (RFC 7143 appendix C): what targets there are and where.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use lunshadow_scsi::LunAddress;
 
 use crate::pdu::{CONTINUE, FINAL, Pdu, RESERVED_TAG, Tag, TextRequest, TextResponse};
 use crate::text::{TEXT_BYTES_MAX, TextError, TextGather, TextKeys, TextPortions};
@@ -69,6 +72,7 @@ pub fn target_keys(targets: &[TargetRecord]) -> TextKeys {
     for target in targets {
         keys.push(TARGET_NAME, &target.name);
         for portal in &target.portals {
+            // RFC 7143 §13.8 MUST: a TargetAddress that answers SendTargets has its portal group tag.
             keys.push(TARGET_ADDRESS, format!("{},{}", portal.address, portal.group_tag));
         }
     }
@@ -102,6 +106,9 @@ fn parse_portal(value: &str) -> Portal {
 pub struct TargetTextExchange {
     gather: TextGather,
     portions: TextPortions,
+    /// Keys that the initiator has spoken about.
+    settled: HashSet<String>,
+    is_over: bool,
     ttt: Tag,
     response_bytes_max: usize,
 }
@@ -120,13 +127,26 @@ impl TargetTextExchange {
     /// they are not the last one, the tag `ttt`.
     #[must_use]
     pub fn new(ttt: Tag, response_bytes_max: usize) -> Self {
-        Self { gather: TextGather::new(TEXT_BYTES_MAX), portions: TextPortions::default(), ttt, response_bytes_max }
+        Self {
+            gather: TextGather::new(TEXT_BYTES_MAX),
+            portions: TextPortions::default(),
+            settled: HashSet::new(),
+            is_over: false,
+            ttt,
+            response_bytes_max,
+        }
     }
 
     /// The tag that the exchange's follow-up requests carry.
     #[must_use]
     pub const fn ttt(&self) -> Tag {
         self.ttt
+    }
+
+    /// Whether the last response was the last of the exchange. What was declared in it holds from then on.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Takes a request of this exchange.
@@ -138,7 +158,14 @@ impl TargetTextExchange {
             return Ok(TextStep::Respond(self.respond(request)));
         }
         Ok(match self.gather.push(text, request.is_continued())? {
-            Some(keys) => TextStep::Asked(keys),
+            Some(keys) => {
+                // RFC 7143 §6.4 MUST: a key that comes twice in a text exchange is rejected with the reason protocol error.
+                if let Some((key, _)) = keys.iter().find(|&(key, _)| !self.settled.insert(key.to_owned())) {
+                    return Err(TextError::Duplicate { key: key.to_owned() });
+                }
+                TextStep::Asked(keys)
+            }
+            // RFC 7143 §6.2 MUST: a request with the C bit is answered without data.
             None => {
                 let header =
                     TextResponse { itt: request.itt, lun: request.lun, ttt: self.ttt, ..TextResponse::default() };
@@ -154,11 +181,20 @@ impl TargetTextExchange {
     }
 
     fn respond(&mut self, request: &TextRequest) -> Pdu {
+        // RFC 7143 §11.11.6 MUST NOT: a Text Response is longer than the MaxRecvDataSegmentLength of the initiator.
         let (text, more) = self.portions.next_portion(self.response_bytes_max);
         // RFC 7143 §11.11.1 MUST: a Text Response has the reserved Target Transfer Tag if it is the last, and another if it is not.
         // RFC 7143 §11.11.2 MUST: a Text Response with the C bit has no F bit.
-        let (flags, ttt) = if more { (CONTINUE, self.ttt) } else { (FINAL, RESERVED_TAG) };
-        let header = TextResponse { flags, itt: request.itt, ttt, ..TextResponse::default() };
+        // RFC 7143 §6.4 MUST: a Text Response without the F bit has a Target Transfer Tag that is not reserved.
+        // RFC 7143 §11.10.4 MUST: a Text Response with a Target Transfer Tag has the LUN that goes with it.
+        self.is_over = !more && request.is_final();
+        let (flags, ttt, lun) = match (more, self.is_over) {
+            (true, _) => (CONTINUE, self.ttt, request.lun),
+            (false, true) => (FINAL, RESERVED_TAG, LunAddress::peripheral(0)),
+            // The initiator has more to say.
+            (false, false) => (0, self.ttt, request.lun),
+        };
+        let header = TextResponse { flags, lun, itt: request.itt, ttt, ..TextResponse::default() };
         Pdu::new(header, text)
     }
 }

@@ -19,9 +19,9 @@ pub struct CmdSnWindow<T> {
 
 /// What became of a command that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CmdSnVerdict {
-    /// It was expected; it and those that waited for it are ready.
-    Ready,
+pub enum CmdSnVerdict<T> {
+    /// It was expected, and is received. The one behind it [comes next](CmdSnWindow::take_next), if it waits already.
+    Ready(T),
     /// A command with a lower number is missing; it waits for that one.
     Held,
     /// It is outside the window or came before: it is to be dropped without a word (RFC 7143 4.2.2.1).
@@ -47,51 +47,66 @@ impl<T> CmdSnWindow<T> {
         self.max_cmd_sn
     }
 
-    /// Takes a command that is not immediate (those bypass the window) and appends what is now in order to `ready`.
+    /// Takes a command that is not immediate (those bypass the window).
     // RFC 7143 §4.2.2.1 MUST: a request that is not immediate and lies outside the window, or came before, is ignored without a word.
-    pub fn accept(&mut self, cmd_sn: SerialNumber, command: T, ready: &mut Vec<T>) -> CmdSnVerdict {
+    pub fn accept(&mut self, cmd_sn: SerialNumber, command: T) -> CmdSnVerdict<T> {
         let Some(ahead) = self.exp_cmd_sn.distance_to(cmd_sn) else { return CmdSnVerdict::Dropped };
         if cmd_sn.distance_to(self.max_cmd_sn).is_none() {
             return CmdSnVerdict::Dropped;
         }
         if ahead > 0 {
-            let place = cmd_sn.0.wrapping_sub(self.origin.0);
+            let place = self.place(cmd_sn);
             if self.held.contains_key(&place) {
                 return CmdSnVerdict::Dropped;
             }
             self.held.insert(place, Some(command));
             return CmdSnVerdict::Held;
         }
-        ready.push(command);
+        // RFC 7143 §4.2.2.1 MUST NOT: the CmdSNs that are acknowledged have holes.
         self.exp_cmd_sn = self.exp_cmd_sn.next();
-        self.go_on(ready);
-        CmdSnVerdict::Ready
+        CmdSnVerdict::Ready(command)
+    }
+
+    /// The command whose turn it is, if it waits already; it is received then.
+    pub fn take_next(&mut self) -> Option<T> {
+        self.skip_aborted();
+        let next = self.held.remove(&self.place(self.exp_cmd_sn))?;
+        self.exp_cmd_sn = self.exp_cmd_sn.next();
+        next
+    }
+
+    /// Takes back that the command which came last out of [`accept`](Self::accept) or [`take_next`](Self::take_next) was received, because it was
+    /// rejected: its number is expected again.
+    // RFC 7143 §7.3 MUST NOT: the CmdSN of a request that is rejected counts as received.
+    pub const fn take_back(&mut self) {
+        self.exp_cmd_sn = self.exp_cmd_sn.minus(1);
     }
 
     /// Counts a command as received that was aborted before it could run, because it has not come or waits for one with a lower number
-    /// (RFC 7143 11.6.1). What is now in order is appended to `ready`. Whether its number is one that is still expected, below that of the
-    /// `request` that aborts it.
-    pub fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber, ready: &mut Vec<T>) -> bool {
+    /// (RFC 7143 11.6.1). Whether its number is one that is still expected, below that of the `request` that aborts it.
+    // RFC 7143 §7.11 MUST: the command that an abort is about counts as received if it has not come, and the function is complete.
+    pub fn pass_over(&mut self, cmd_sn: SerialNumber, request: SerialNumber) -> bool {
         let is_expected = self.exp_cmd_sn.distance_to(cmd_sn).is_some()
             && cmd_sn.precedes(request)
             && cmd_sn.distance_to(self.max_cmd_sn).is_some();
         if is_expected {
-            self.held.insert(cmd_sn.0.wrapping_sub(self.origin.0), None);
-            self.go_on(ready);
+            self.held.insert(self.place(cmd_sn), None);
+            self.skip_aborted();
         }
         is_expected
     }
 
-    /// Takes the commands whose turn it is out of those that wait.
-    fn go_on(&mut self, ready: &mut Vec<T>) {
-        while let Some(next) = self.held.remove(&self.exp_cmd_sn.0.wrapping_sub(self.origin.0)) {
+    fn skip_aborted(&mut self) {
+        while let Some(None) = self.held.get(&self.place(self.exp_cmd_sn)) {
+            self.held.remove(&self.place(self.exp_cmd_sn));
             self.exp_cmd_sn = self.exp_cmd_sn.next();
-            match next {
-                Some(next) => ready.push(next),
-                // Nobody will release its place.
-                None => self.release(),
-            }
+            // Nobody will release its place.
+            self.release();
         }
+    }
+
+    const fn place(&self, cmd_sn: SerialNumber) -> u32 {
+        cmd_sn.0.wrapping_sub(self.origin.0)
     }
 
     /// Notes that a command that this window made ready is done, which lets the initiator send one more.
@@ -203,52 +218,63 @@ mod tests {
 
     // RFC 7143 §4.2.2.1 MUST: a request that is not immediate and lies outside the window, or came before, is ignored without a word.
     // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
+    // RFC 7143 §4.2.2.1 MUST NOT: the CmdSNs that are acknowledged have holes.
     #[test]
     fn commands_come_out_in_order() {
         let first = Sn(u32::MAX - 1);
         let mut window = CmdSnWindow::new(first, 4);
-        let mut ready = Vec::new();
         assert_eq!(window.max_cmd_sn(), Sn(1));
-        assert_eq!(window.accept(first.plus(2), "c", &mut ready), CmdSnVerdict::Held);
-        assert_eq!(window.accept(first.plus(2), "again", &mut ready), CmdSnVerdict::Dropped);
-        assert_eq!(window.accept(first.plus(1), "b", &mut ready), CmdSnVerdict::Held);
-        assert_eq!(window.accept(first.plus(4), "too high", &mut ready), CmdSnVerdict::Dropped);
-        assert!(ready.is_empty());
-        assert_eq!(window.accept(first, "a", &mut ready), CmdSnVerdict::Ready);
-        assert_eq!(ready, ["a", "b", "c"]);
+        assert_eq!(window.accept(first.plus(2), "c"), CmdSnVerdict::Held);
+        assert_eq!(window.accept(first.plus(2), "again"), CmdSnVerdict::Dropped);
+        assert_eq!(window.accept(first.plus(1), "b"), CmdSnVerdict::Held);
+        assert_eq!(window.accept(first.plus(4), "too high"), CmdSnVerdict::Dropped);
+        assert_eq!(window.take_next(), None);
+        assert_eq!(window.accept(first, "a"), CmdSnVerdict::Ready("a"));
+        assert_eq!([window.take_next(), window.take_next(), window.take_next()], [Some("b"), Some("c"), None]);
         assert_eq!(window.exp_cmd_sn(), Sn(1));
-        assert_eq!(window.accept(first, "too low", &mut ready), CmdSnVerdict::Dropped);
-        assert_eq!(ready.len(), 3);
+        assert_eq!(window.accept(first, "too low"), CmdSnVerdict::Dropped);
     }
 
     // RFC 7143 §4.2.2.1 MUST NOT: MaxCmdSN is less than ExpCmdSN - 1.
     #[test]
     fn the_window_moves_as_commands_end() {
         let mut window = CmdSnWindow::new(Sn(10), 2);
-        let mut ready = Vec::new();
-        assert_eq!(window.accept(Sn(10), (), &mut ready), CmdSnVerdict::Ready);
-        assert_eq!(window.accept(Sn(11), (), &mut ready), CmdSnVerdict::Ready);
-        assert_eq!(window.accept(Sn(12), (), &mut ready), CmdSnVerdict::Dropped, "two are under way");
+        assert_eq!(window.accept(Sn(10), ()), CmdSnVerdict::Ready(()));
+        assert_eq!(window.accept(Sn(11), ()), CmdSnVerdict::Ready(()));
+        assert_eq!(window.accept(Sn(12), ()), CmdSnVerdict::Dropped, "two are under way");
         assert_eq!(window.max_cmd_sn(), window.exp_cmd_sn().minus(1), "closed, and no further");
         window.release();
         assert_eq!(window.max_cmd_sn(), Sn(12));
-        assert_eq!(window.accept(Sn(12), (), &mut ready), CmdSnVerdict::Ready);
+        assert_eq!(window.accept(Sn(12), ()), CmdSnVerdict::Ready(()));
     }
 
+    // RFC 7143 §7.11 MUST: the command that an abort is about counts as received if it has not come, and the function is complete.
     #[test]
     fn a_command_that_is_aborted_before_it_comes_leaves_no_gap() {
         let mut window = CmdSnWindow::new(Sn(u32::MAX), 4);
-        let mut ready = Vec::new();
-        assert_eq!(window.accept(Sn(0), "second", &mut ready), CmdSnVerdict::Held);
-        assert_eq!(window.accept(Sn(1), "third", &mut ready), CmdSnVerdict::Held);
+        assert_eq!(window.accept(Sn(0), "second"), CmdSnVerdict::Held);
+        assert_eq!(window.accept(Sn(1), "third"), CmdSnVerdict::Held);
         for (cmd_sn, request) in [(Sn(u32::MAX - 1), Sn(2)), (Sn(2), Sn(2)), (Sn(3), Sn(9))] {
-            assert!(!window.pass_over(cmd_sn, request, &mut ready), "{cmd_sn}");
+            assert!(!window.pass_over(cmd_sn, request), "{cmd_sn}");
         }
         // One that waits, then the one that it waits for.
-        assert!(window.pass_over(Sn(0), Sn(2), &mut ready) && ready.is_empty());
-        assert!(window.pass_over(Sn(u32::MAX), Sn(2), &mut ready));
-        assert_eq!((ready.as_slice(), window.exp_cmd_sn(), window.max_cmd_sn()), (&["third"][..], Sn(2), Sn(4)));
-        assert_eq!(window.accept(Sn(u32::MAX), "late", &mut ready), CmdSnVerdict::Dropped);
+        assert!(window.pass_over(Sn(0), Sn(2)) && window.take_next().is_none());
+        assert!(window.pass_over(Sn(u32::MAX), Sn(2)));
+        assert_eq!(window.exp_cmd_sn(), Sn(1));
+        assert_eq!((window.take_next(), window.exp_cmd_sn(), window.max_cmd_sn()), (Some("third"), Sn(2), Sn(4)));
+        assert_eq!(window.accept(Sn(u32::MAX), "late"), CmdSnVerdict::Dropped);
+    }
+
+    // RFC 7143 §7.3 MUST NOT: the CmdSN of a request that is rejected counts as received.
+    #[test]
+    fn a_command_that_is_rejected_leaves_a_gap() {
+        let mut window = CmdSnWindow::new(Sn(7), 4);
+        assert_eq!(window.accept(Sn(8), "next"), CmdSnVerdict::Held);
+        assert_eq!(window.accept(Sn(7), "rejected"), CmdSnVerdict::Ready("rejected"));
+        window.take_back();
+        assert_eq!((window.take_next(), window.exp_cmd_sn(), window.max_cmd_sn()), (None, Sn(7), Sn(10)));
+        assert_eq!(window.accept(Sn(7), "better"), CmdSnVerdict::Ready("better"));
+        assert_eq!(window.take_next(), Some("next"));
     }
 
     #[test]

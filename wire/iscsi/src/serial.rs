@@ -10,6 +10,7 @@ use zerocopy::byteorder::big_endian::U32;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SerialNumber(pub u32);
 
+// RFC 7143 §4.2.2.1 MUST: command numbers are compared by serial number arithmetic.
 impl SerialNumber {
     /// The number that follows this one.
     #[must_use]
@@ -89,6 +90,7 @@ impl fmt::Debug for SerialNumber {
 mod tests {
     use super::SerialNumber as Sn;
 
+    // RFC 7143 §4.2.2.1 MUST: command numbers are compared by serial number arithmetic.
     #[test]
     fn order_wraps() {
         assert!(Sn(u32::MAX).precedes(Sn(0)));

@@ -107,6 +107,7 @@ fn nobody_else_is() {
 }
 
 // RFC 7143 §12.1.3 MUST: an initiator that wants the target to prove itself gets CHAP_N and CHAP_R, or is refused.
+// RFC 7143 §12.1 MUST: CHAP is there, for both directions.
 #[test]
 fn the_target_proves_itself_too() {
     let both = |array_secret: &str| {
@@ -178,19 +179,26 @@ fn answers(texts: &[&[(&str, &str)]]) -> Result<TextKeys, LoginStatus> {
     Ok(last)
 }
 
+/// The proof of the host's secret, computed with another program.
+const RIGHT_RESPONSE: &str = "0x44f259b0b6620d82bcf68f85321dac54";
 const METHOD: &[(&str, &str)] = &[("AuthMethod", "CHAP,None")];
 const ALGORITHM: &[(&str, &str)] = &[("CHAP_A", "5")];
 
+// RFC 7143 §6.3.2 MUST: of the methods that are offered, the first is chosen that the initiator may use.
+// RFC 7143 §12.1.3 MUST: an offer of CHAP algorithms is answered with one of them and a challenge, or refused with the status authentication failure.
 #[test]
 fn the_target_goes_one_step_at_a_time() {
     let keys = answers(&[METHOD]).expect("a method");
-    assert_eq!(keys.iter().collect::<Vec<_>>(), [("AuthMethod", "CHAP")]);
+    assert_eq!(keys.iter().collect::<Vec<_>>(), [("TargetPortalGroupTag", "1"), ("AuthMethod", "CHAP")]);
     let keys = answers(&[METHOD, ALGORITHM]).expect("a challenge");
     assert_eq!((keys.get("CHAP_A"), keys.get("CHAP_I")), (Some("5"), Some("3")));
     assert_eq!(keys.get("CHAP_C"), Some(format!("0x{}", "03".repeat(CHAP_CHALLENGE_BYTES)).as_str()));
-    assert!(answers(&[METHOD, &[]]).expect("it waits").is_empty());
 }
 
+// RFC 7143 §6.3.2 MUST: a security negotiation that fails ends with the Login Response for it.
+// RFC 7143 §9.2 MUST: security keys that are not those of the step are refused with the status initiator error or missing parameter.
+// RFC 7143 §12.1.3 MUST NOT: a CHAP challenge is longer than 1024 bytes.
+// RFC 7143 §12.1.3 MUST: an offer of CHAP algorithms is answered with one of them and a challenge, or refused with the status authentication failure.
 #[test]
 fn short_cuts_and_detours_are_refused() {
     let wrong: &[(&str, &str)] = &[("CHAP_N", "host"), ("CHAP_R", "0x00")];
@@ -203,12 +211,33 @@ fn short_cuts_and_detours_are_refused() {
     check(&[&[("AuthMethod", "KRB5,SRP")]], &failure);
     check(&[METHOD, &[("CHAP_A", "6,8")]], &failure);
     check(&[METHOD, ALGORITHM, wrong], &failure);
-    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host")]], &failure);
+    // Reflection with a response left out.
+    let missing = Err(LoginStatus::MISSING_PARAMETER);
+    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host")]], &missing);
+    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host"), ("CHAP_I", "3"), ("CHAP_C", "0x01")]], &missing);
+    check(&[METHOD, ALGORITHM, &[("CHAP_R", "0x00")]], &missing);
+    check(&[METHOD, ALGORITHM, &[]], &missing);
+    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host"), ("CHAP_R", "no number")]], &error);
+    check(&[METHOD, ALGORITHM, ALGORITHM], &error);
+    check(&[METHOD, &[]], &missing);
+    check(&[METHOD, &[("CHAP_A", "5"), ("CHAP_N", "host")]], &error);
+    let right = ("CHAP_R", RIGHT_RESPONSE);
+    let too_long = format!("0x{}", "05".repeat(1025));
+    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host"), right, ("CHAP_I", "5"), ("CHAP_C", &too_long)]], &error);
+    check(&[METHOD, ALGORITHM, &[("CHAP_N", "host"), right, ("CHAP_I", "5")]], &missing);
     check(&[METHOD, ALGORITHM, METHOD], &error);
     check(&[METHOD, METHOD], &error);
     check(&[ALGORITHM], &error);
-    check(&[METHOD, wrong], &failure);
+    check(&[METHOD, wrong], &error);
     check(&[&[("AuthMethod", "CHAP"), ("CHAP_A", "5")]], &error);
+}
+
+// RFC 7143 §9.2.1 MUST: a CHAP response that this end would give itself, for both have one secret, is no proof.
+#[test]
+fn one_secret_for_both_directions_proves_nothing() {
+    let own = target_wants(Some(credential("array", HOST_SECRET)));
+    let refused = End::TargetRefused(LoginStatus::AUTHENTICATION_FAILURE);
+    assert_eq!(log_in(with_secret(HOST_SECRET), LoginPath::SecurityThenOperational, &own), refused);
 }
 
 // RFC 7143 §12.1.3 MUST: a wrong CHAP response is refused with the status authentication failure.

@@ -57,7 +57,11 @@ fn log_in(initiator: InitiatorLoginConfig, target: TargetLoginConfig) -> (Negoti
     loop {
         let (response, at_target) = match answer(&mut target, &request) {
             TargetStep::Send(response) => (response, None),
-            TargetStep::Complete { response, session } => (response, Some(session)),
+            TargetStep::Complete { response, session } => {
+                let flags = |pdu: &Pdu| pdu.bhs.flags & (FINAL | 3);
+                assert_eq!((flags(&request), flags(&response)), (FINAL | 3, FINAL | 3), "both name the last stage");
+                (response, Some(session))
+            }
             other => unreachable!("the login should go on or be complete: {other:?}"),
         };
         assert!(response.data.len() <= 8192);
@@ -71,8 +75,10 @@ fn log_in(initiator: InitiatorLoginConfig, target: TargetLoginConfig) -> (Negoti
     }
 }
 
+// RFC 7143 §6.3 MUST: the last request and the last response of a login name the full feature phase as the next stage.
 // RFC 7143 §11.13.2 MUST: all Login Responses of a login have the same Version-active.
 // RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
+// RFC 7143 §11.12.8 MUST: ExpCmdSN begins with the CmdSN of the first Login Request.
 #[test]
 fn both_ends_agree_on_a_plain_session() {
     let (at_initiator, at_target) =
@@ -184,7 +190,10 @@ fn sent_keys(step: &TargetStep) -> TextKeys {
 }
 
 // RFC 7143 §11.13.3 MUST: the last Login Response of a new session has a TSIH that is not 0, and no other has it.
-// RFC 7143 §13.9 MUST: the first Login Response of a normal session has the TargetPortalGroupTag.
+// RFC 7143 §6.3.1 MUST: the first Login Response after a whole text has the TargetPortalGroupTag, in sessions of both kinds.
+// RFC 7143 §6.3 MUST NOT: a Login Response goes to a later stage than the request asks for.
+// RFC 7143 §11.12.8 MUST: ExpCmdSN begins with the CmdSN of the first Login Request.
+// RFC 7143 §11.13.6 MUST NOT: a Login Response has the T bit if its request has not.
 #[test]
 fn the_first_response_names_the_portal_group_and_the_method() {
     let step = last_step(&[raw(Stage::SECURITY, Stage::OPERATIONAL, &first_and(&["AuthMethod=CHAP,None"]))]);
@@ -196,11 +205,21 @@ fn the_first_response_names_the_portal_group_and_the_method() {
     assert_eq!(header.flags, FINAL | 1, "from security to operational");
     assert_eq!((header.tsih.get(), header.exp_cmd_sn.get(), header.max_cmd_sn.get()), (0, 5, 68));
     assert_eq!((header.itt, header.status), (Tag::new(9), LoginStatus::SUCCESS));
+    let stays = raw(Stage::SECURITY, Stage::OPERATIONAL, &first_and(&["AuthMethod=None"])).with(|h| h.flags &= !FINAL);
+    let TargetStep::Send(response) = last_step(&[stays]) else { panic!("the login goes on") };
+    assert_eq!(response.bhs.flags & FINAL, 0, "nobody asked for the next stage");
 }
 
 // RFC 7143 §6.2.2 MUST: a simple value is answered with the value that the key's rule makes of both.
 // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
+// RFC 7143 §6.2.1 MUST: a value of a list that is not known is passed over.
+// RFC 7143 §6.2.2 MUST: an offer that is not admissible is answered with Reject.
+// RFC 7143 §13.24 MUST: iSCSIProtocolLevel is answered with 1.
+// RFC 7143 §13.25 MUST NOT: an obsolete key is answered with NotUnderstood.
+// RFC 7143 §13.25 MUST: IFMarkInt and OFMarkInt are answered with Reject.
+// RFC 7143 §13.26.2 MUST NOT: what a session does depends on X#NodeArchitecture.
 // RFC 7143 §13.14 MUST NOT: FirstBurstLength is more than MaxBurstLength.
+// RFC 7143 §7.4.1 MUST: an ErrorRecoveryLevel is answered with 0, in a discovery session too.
 #[test]
 fn each_offer_gets_the_answer_that_the_rfc_demands() {
     let check = |offers: &[&'static str], expected: &[(&str, &str)]| {
@@ -230,15 +249,19 @@ fn each_offer_gets_the_answer_that_the_rfc_demands() {
     check(&["DefaultTime2Wait=0", "DefaultTime2Retain=0"], &[("DefaultTime2Wait", "2"), ("DefaultTime2Retain", "0")]);
     check(&["MaxOutstandingR2T=65535"], &[("MaxOutstandingR2T", "8")]);
     check(&["HeaderDigest=CRC32C", "DataDigest=MD5"], &[("HeaderDigest", "CRC32C"), ("DataDigest", "Reject")]);
-    check(&["MaxRecvDataSegmentLength=512"], &[]);
+    check(&["HeaderDigest=Y-org.example.sum,CRC32C,None"], &[("HeaderDigest", "CRC32C")]);
+    check(&["MaxRecvDataSegmentLength=512", "X#NodeArchitecture=an-os/1,a-cpu"], &[]);
+    check(&["iSCSIProtocolLevel=1"], &[("iSCSIProtocolLevel", "1")]);
+    check(&["iSCSIProtocolLevel=2"], &[("iSCSIProtocolLevel", "1")]);
+    check(&["iSCSIProtocolLevel=32"], &[("iSCSIProtocolLevel", "Reject")]);
     check(
         &["MaxBurstLength=511", "MaxOutstandingR2T=0"],
         &[("MaxBurstLength", "Reject"), ("MaxOutstandingR2T", "Reject")],
     );
     check(&["InitialR2T=yes", "DefaultTime2Wait=4000"], &[("InitialR2T", "Reject"), ("DefaultTime2Wait", "Reject")]);
     check(
-        &["IFMarker=No", "OFMarker=Yes", "IFMarkInt=1~2"],
-        &[("IFMarker", "No"), ("OFMarker", "Reject"), ("IFMarkInt", "Reject")],
+        &["IFMarker=No", "OFMarker=Yes", "IFMarkInt=1~2", "OFMarkInt=2048"],
+        &[("IFMarker", "No"), ("OFMarker", "Reject"), ("IFMarkInt", "Reject"), ("OFMarkInt", "Reject")],
     );
     check(&["TaskReporting=FastAbort,RFC3720"], &[("TaskReporting", "RFC3720")]);
     check(
@@ -247,6 +270,9 @@ fn each_offer_gets_the_answer_that_the_rfc_demands() {
     );
 }
 
+// RFC 7143 §6.3.1 MUST: the first Login Response after a whole text has the TargetPortalGroupTag, in sessions of both kinds.
+// RFC 7143 §13.21 MUST: ErrorRecoveryLevel is 0 in a discovery session.
+// RFC 7143 §7.4.1 MUST: an ErrorRecoveryLevel is answered with 0, in a discovery session too.
 #[test]
 fn data_keys_are_irrelevant_in_discovery() {
     let who = [
@@ -254,15 +280,17 @@ fn data_keys_are_irrelevant_in_discovery() {
         "SessionType=Discovery",
         "MaxBurstLength=65536",
         "HeaderDigest=None",
+        "ErrorRecoveryLevel=2",
     ];
     let step = last_step(&[raw(Stage::OPERATIONAL, Stage::FULL_FEATURE, &who)]);
     let keys = sent_keys(&step);
     assert_eq!((keys.get("MaxBurstLength"), keys.get("HeaderDigest")), (Some("Irrelevant"), Some("None")));
-    assert_eq!(keys.get("TargetPortalGroupTag"), None);
+    assert_eq!((keys.get("TargetPortalGroupTag"), keys.get("ErrorRecoveryLevel")), (Some("1"), Some("0")));
     let TargetStep::Complete { session, .. } = step else { panic!("the login is over") };
     assert_eq!((session.identity.kind, session.identity.target_name), (SessionKind::Discovery, None));
 }
 
+// RFC 7143 §7.12 MUST: a negotiation that fails during the login ends it with a status, and the connection with it.
 #[test]
 fn what_is_wrong_gets_its_status() {
     let check = |requests: &[Raw], expected: LoginStatus| match last_step(requests) {
@@ -299,13 +327,71 @@ fn what_is_wrong_gets_its_status() {
     check(&endless, LoginStatus::INITIATOR_ERROR);
 }
 
-// RFC 7143 §6.3 MUST: a key that is negotiated twice ends the login with the status initiator error.
+fn is_refused(step: &TargetStep) -> bool {
+    matches!(step, TargetStep::Refused { status: LoginStatus::INITIATOR_ERROR, .. })
+}
+
+// RFC 7143 §6.2 MUST NOT: Reject, Irrelevant or NotUnderstood is offered, which ends the negotiation.
+// RFC 7143 §6.2 MUST NOT: a key of the RFC is answered with NotUnderstood.
+#[test]
+fn what_an_initiator_never_says_in_a_login_ends_it() {
+    for offer in [
+        "MaxBurstLength=Reject",
+        "HeaderDigest=Irrelevant",
+        "X-org.example.key=NotUnderstood",
+        "SendTargets=All",
+        "TargetAlias=mine",
+        "TargetAddress=192.0.2.1:3260,1",
+        "TargetPortalGroupTag=1",
+    ] {
+        let step = last_step(&[raw(Stage::OPERATIONAL, Stage::FULL_FEATURE, &first_and(&[offer]))]);
+        assert!(is_refused(&step), "{offer}: {step:?}");
+    }
+}
+
+// RFC 7143 §6.3 MUST: a key that comes twice ends the login with the status initiator error.
+#[test]
+fn who_logs_in_may_be_said_late_but_once() {
+    let then = |first: &[&'static str], later: &[&str]| {
+        let security = raw(Stage::SECURITY, Stage::OPERATIONAL, &first_and(first));
+        last_step(&[security, raw(Stage::OPERATIONAL, Stage::FULL_FEATURE, later)])
+    };
+    let step = then(&[], &["InitiatorAlias=late", "SessionType=Normal"]);
+    let TargetStep::Complete { session, .. } = step else { panic!("{step:?}") };
+    assert_eq!(session.identity.initiator_alias.as_deref(), Some("late"));
+    for (first, later) in [
+        ("InitiatorAlias=early", "InitiatorAlias=late"),
+        ("SessionType=Normal", "SessionType=Normal"),
+        ("AuthMethod=None", "SessionType=Discovery"),
+        ("AuthMethod=None", WHO[0]),
+        ("AuthMethod=None", WHO[1]),
+        ("X#NodeArchitecture=one", "X#NodeArchitecture=two"),
+    ] {
+        let step = then(&[first], &[later]);
+        assert!(is_refused(&step), "{first}, then {later}: {step:?}");
+    }
+}
+
+// RFC 7143 §4.2.7.1 MUST: names of up to 223 bytes are taken.
+#[test]
+fn names_have_a_limit() {
+    let with_name_of = |bytes: usize| {
+        let name = format!("InitiatorName=iqn.2026-11.org.example:{:x<1$}", "", bytes - 24);
+        last_step(&[raw(Stage::OPERATIONAL, Stage::FULL_FEATURE, &[&name, WHO[1]])])
+    };
+    let step = with_name_of(223);
+    let TargetStep::Complete { session, .. } = step else { panic!("{step:?}") };
+    assert_eq!(session.identity.initiator_name.len(), 223);
+    assert!(is_refused(&with_name_of(224)));
+}
+
+// RFC 7143 §6.3 MUST: a key that comes twice ends the login with the status initiator error.
 #[test]
 fn a_key_is_not_negotiated_twice_in_one_login() {
     let first = raw(Stage::OPERATIONAL, Stage::OPERATIONAL, &first_and(&["MaxBurstLength=512"]));
     let again = raw(Stage::OPERATIONAL, Stage::FULL_FEATURE, &["MaxBurstLength=512"]);
     let step = last_step(&[first, again]);
-    assert!(matches!(step, TargetStep::Refused { status: LoginStatus::INITIATOR_ERROR, .. }), "{step:?}");
+    assert!(is_refused(&step), "{step:?}");
 }
 
 #[test]
@@ -325,8 +411,8 @@ fn the_caller_turns_initiators_away() {
     assert_eq!(refused.to_string(), "the target refused the login: authorization failure (0202h)");
 }
 
-// RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
-// RFC 7143 §4.2.3 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
+// RFC 7143 §4.2.4 MUST: a connection that does not begin with a Login Request is closed at once.
+// RFC 7143 §4.2.4 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
 #[test]
 fn something_else_than_a_login_is_no_login() {
     let nop = Pdu::bare(NopOut::default());
@@ -338,6 +424,7 @@ fn something_else_than_a_login_is_no_login() {
     assert!(matches!(step, TargetStep::Refused { status: LoginStatus::INVALID_DURING_LOGIN, .. }), "{step:?}");
 }
 
+// RFC 7143 §6.2 MUST: a request with the C bit is answered without data.
 // RFC 7143 §11.13.7 MUST: a Login Response with the C bit has no T bit.
 #[test]
 fn long_text_goes_on_in_further_pdus() {

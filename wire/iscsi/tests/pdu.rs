@@ -121,6 +121,7 @@ fn other_initiator_headers_have_the_layout_of_the_rfc() {
 }
 
 // RFC 7143 §11 MUST: what is reserved is 0 when it is sent.
+// RFC 7143 §11.2.1.5 MUST: TotalAHSLength and DataSegmentLength are 0 in a PDU that has neither.
 #[test]
 fn target_headers_have_the_layout_of_the_rfc() {
     let lun = LunAddress::peripheral(3);
@@ -280,6 +281,7 @@ fn every_opcode_is_dispatched_by_its_end() {
 }
 
 /// RFC 7143 A.4 (CRC32C examples): the digest of a SCSI Read (10) command's header.
+// RFC 7143 §13.1 MUST: CRC32C is there, as the RFC computes it, and so is None.
 #[test]
 fn digests_are_those_of_the_rfc() {
     let words: [u32; 12] =

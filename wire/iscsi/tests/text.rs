@@ -4,10 +4,12 @@ use bytes::Bytes;
 use lunshadow_iscsi::discovery::{
     InitiatorTextExchange, Portal, SendTargets, TargetRecord, TargetTextExchange, TextStep, parse_targets, target_keys,
 };
-use lunshadow_iscsi::pdu::{FINAL, Pdu, Tag, TextRequest, TextResponse};
+use lunshadow_iscsi::pdu::{FINAL, Pdu, RESERVED_TAG, Tag, TextRequest, TextResponse};
 use lunshadow_iscsi::text::{TextError, TextGather, TextKeys, TextPortions};
+use lunshadow_scsi::LunAddress;
 use proptest::prelude::*;
 
+// RFC 7143 §6.1 MUST: every pair is ended by a zero byte.
 #[test]
 fn pairs_are_read_and_refused() {
     let keys = TextKeys::parse(b"A=1\0B.x-y+z@_=a=b\0\0C=\0").expect("sound");
@@ -46,6 +48,18 @@ fn gathered_text_has_a_limit() {
     assert_eq!(gather.push(b"B=2\0", false), TextKeys::parse(b"B=2\0").map(Some), "what was too long is forgotten");
 }
 
+// RFC 7143 §6.1 MUST: 8192 bytes of text are taken in one negotiation.
+#[test]
+fn a_negotiation_has_room_for_its_text() {
+    let take = |bytes: usize| {
+        let text = format!("A={:x<1$}\0", "", bytes - 3);
+        let request = TextRequest { flags: FINAL, ..TextRequest::default() };
+        TargetTextExchange::new(Tag::new(1), 512).handle(&request, text.as_bytes())
+    };
+    assert!(matches!(take(8192), Ok(TextStep::Asked(_))));
+    assert_eq!(take(8193).expect_err("too long"), TextError::TooLong { limit_bytes: 8192 });
+}
+
 fn some_targets() -> Vec<TargetRecord> {
     let portal = |address: &str, group_tag| Portal { address: address.to_owned(), group_tag };
     vec![
@@ -57,6 +71,7 @@ fn some_targets() -> Vec<TargetRecord> {
     ]
 }
 
+// RFC 7143 §13.8 MUST: a TargetAddress that answers SendTargets has its portal group tag.
 #[test]
 fn targets_travel_as_text() {
     let keys = target_keys(&some_targets());
@@ -114,6 +129,7 @@ fn exchange(bytes_max: usize) -> (TextKeys, usize) {
 
 // RFC 7143 §11.11.1 MUST: a Text Response has the reserved Target Transfer Tag if it is the last, and another if it is not.
 // RFC 7143 §11.11.2 MUST: a Text Response with the C bit has no F bit.
+// RFC 7143 §11.11.6 MUST NOT: a Text Response is longer than the MaxRecvDataSegmentLength of the initiator.
 #[test]
 fn a_long_answer_takes_several_responses() {
     let text_bytes = target_keys(&some_targets()).encode().len();
@@ -125,6 +141,23 @@ fn a_long_answer_takes_several_responses() {
     }
 }
 
+// RFC 7143 §11.10.4 MUST: a Text Response with a Target Transfer Tag has the LUN that goes with it.
+#[test]
+fn a_tag_comes_with_its_lun() {
+    let mut answering = TargetTextExchange::new(Tag::new(77), 512);
+    let lun = LunAddress::peripheral(5);
+    let request = TextRequest { flags: FINAL, lun, itt: Tag::new(1), ..TextRequest::default() };
+    let keys: TextKeys = [("A", "x".repeat(600))].into_iter().collect();
+    let first = answering.answer(&request, &keys);
+    assert_eq!(first.bhs.view::<TextResponse>().map(|header| (header.ttt, header.lun)), Some((Tag::new(77), lun)));
+    let step = answering.handle(&TextRequest { ttt: Tag::new(77), ..request }, &[]).expect("sound");
+    let TextStep::Respond(last) = step else { panic!("{step:?} is no response") };
+    let header = last.bhs.view::<TextResponse>().expect("a text response");
+    assert_eq!((header.ttt.is_reserved(), header.lun), (true, LunAddress::peripheral(0)), "reserved");
+}
+
+// RFC 7143 §6.2 MUST: a request with the C bit is answered without data.
+// RFC 7143 §6.4 MUST: a Text Response without the F bit has a Target Transfer Tag that is not reserved.
 #[test]
 fn a_request_in_several_pdus_is_acknowledged() {
     let mut answering = TargetTextExchange::new(Tag::new(77), 512);
@@ -138,6 +171,26 @@ fn a_request_in_several_pdus_is_acknowledged() {
     let last = TextRequest { flags: FINAL, itt: Tag::new(1), ttt: Tag::new(77), ..TextRequest::default() };
     let step = answering.handle(&last, b"gets=All\0").expect("sound");
     assert!(matches!(step, TextStep::Asked(keys) if keys.get("SendTargets") == Some("All")));
+}
+
+// RFC 7143 §6.4 MUST: a key that comes twice in a text exchange is rejected with the reason protocol error.
+// RFC 7143 §6.4 MUST: a Text Response without the F bit has a Target Transfer Tag that is not reserved.
+#[test]
+fn an_exchange_goes_on_until_the_initiator_ends_it() {
+    let mut answering = TargetTextExchange::new(Tag::new(77), 512);
+    let part = |flags: u8, ttt: Tag| TextRequest { flags, itt: Tag::new(1), ttt, ..TextRequest::default() };
+    let mut ask = |request: TextRequest, text: &[u8]| {
+        let TextStep::Asked(keys) = answering.handle(&request, text)? else { panic!("the text is whole") };
+        let response = answering.answer(&request, &keys);
+        let header = *response.bhs.view::<TextResponse>().expect("a text response");
+        assert_eq!(header.is_final(), answering.is_over());
+        Ok((header.is_final(), header.ttt, response.data))
+    };
+    let (open, tag) = (part(0, Tag::default()), Tag::new(77));
+    assert_eq!(ask(open, b"A=1\0"), Ok((false, tag, Bytes::from_static(b"A=1\0"))));
+    assert_eq!(ask(part(0, tag), b"B=1\0"), Ok((false, tag, Bytes::from_static(b"B=1\0"))));
+    assert_eq!(ask(part(FINAL, tag), b"A=2\0"), Err(TextError::Duplicate { key: "A".to_owned() }));
+    assert_eq!(ask(part(FINAL, tag), b""), Ok((true, RESERVED_TAG, Bytes::new())));
 }
 
 proptest! {
@@ -167,6 +220,7 @@ proptest! {
         let mut answering = TargetTextExchange::new(Tag::new(1), 512);
         let request = Pdu::new(TextRequest { flags: FINAL, ..TextRequest::default() }, Bytes::from(bytes.clone()));
         let header = *request.bhs.view::<TextRequest>().expect("a text request");
-        prop_assert_eq!(answering.handle(&header, &request.data).is_ok(), TextKeys::parse(&bytes).is_ok());
+        let is_sound = TextKeys::parse(&bytes).is_ok_and(|keys| keys.require_unique().is_ok());
+        prop_assert_eq!(answering.handle(&header, &request.data).is_ok(), is_sound);
     }
 }

@@ -5,6 +5,7 @@ use lunshadow_iscsi::pdu::{DataIn, DataOut, FINAL, ScsiCommand, Tag};
 use lunshadow_iscsi::transfer::{
     ReadError, ReadTransfer, WriteError, WritePlan, WriteTransfer, data_in_slices, data_out_slices,
 };
+use lunshadow_scsi::LunAddress;
 use proptest::prelude::*;
 
 fn command(length: u32, is_final: bool) -> ScsiCommand {
@@ -45,6 +46,7 @@ fn with_two_r2ts() -> WriteTransfer {
     write
 }
 
+// RFC 7143 §4.2.5.3 MUST: a Data-Out for an R2T has the LUN of its command, or the command ends.
 #[test]
 fn a_write_breaks_off_at_each_wrong_data_out() {
     let check = |header: DataOut, length: usize, expected: WriteError| {
@@ -54,12 +56,47 @@ fn a_write_breaks_off_at_each_wrong_data_out() {
     check(data_out(Tag::new(1), 0, 3072, false), 1024, WriteError::Offset { expected: 2048, received: 3072 });
     check(data_out(Tag::new(2), 0, 6144, false), 1024, WriteError::UnknownTransfer { ttt: 2 });
     check(data_out(Tag::new(9), 0, 2048, false), 1024, WriteError::UnknownTransfer { ttt: 9 });
+    let other_unit = DataOut { lun: LunAddress::peripheral(1), ..data_out(Tag::new(1), 0, 2048, false) };
+    check(other_unit, 1024, WriteError::UnknownTransfer { ttt: 1 });
     check(data_out(Tag::default(), 1, 2048, false), 1024, WriteError::UnexpectedUnsolicited);
     check(data_out(Tag::new(1), 0, 2048, true), 1024, WriteError::SequenceLength { end: 3072, asked: 6144 });
-    check(data_out(Tag::new(1), 0, 2048, false), 4096, WriteError::SequenceLength { end: 6144, asked: 6144 });
+    check(data_out(Tag::new(1), 0, 2048, false), 4097, WriteError::SequenceLength { end: 6145, asked: 6144 });
     check(data_out(Tag::new(1), 0, 2048, true), 5000, WriteError::SequenceLength { end: 7048, asked: 6144 });
 }
 
+// RFC 7143 §11.7.7 MUST: a Data-Out without data is taken.
+#[test]
+fn a_sequence_may_end_with_a_data_out_without_data() {
+    let mut write = WriteTransfer::new(&small(), &command(6144, false), 1024).expect("within the limits");
+    let nothing = write.accept(&data_out(Tag::default(), 0, 1024, false), 0).expect("nothing");
+    assert_eq!((nothing.range, nothing.ends_sequence), (1024..1024, false));
+    write.accept(&data_out(Tag::default(), 1, 1024, false), 1024).expect("within the limits");
+    write.accept(&data_out(Tag::default(), 2, 2048, true), 0).expect("the F bit");
+    write.next_r2t(Tag::new(1)).expect("due");
+    write.accept(&data_out(Tag::new(1), 0, 2048, false), 4096).expect("what was asked for");
+    assert!(!write.is_complete(), "the F bit has not come");
+    write.accept(&data_out(Tag::new(1), 1, 6144, true), 0).expect("the F bit");
+    assert!(write.is_complete());
+}
+
+#[test]
+fn what_is_discarded_ends_its_sequence() {
+    let mut write = with_two_r2ts();
+    write.discard(&data_out(Tag::new(2), 0, 0, false));
+    write.discard(&data_out(Tag::default(), 0, 0, true));
+    write.discard(&data_out(Tag::new(9), 0, 0, true));
+    assert!(write.is_awaiting(), "the second one");
+    write.discard(&data_out(Tag::new(2), 0, 0, true));
+    assert!(!write.is_awaiting());
+
+    let mut write = WriteTransfer::refused(&small(), &command(8192, false), 1000);
+    assert!(write.is_awaiting());
+    write.discard(&data_out(Tag::default(), 0, 0, true));
+    assert!(!write.is_awaiting());
+    assert!(!WriteTransfer::refused(&small(), &command(8192, true), 2049).is_awaiting());
+}
+
+// RFC 7143 §13.11 MUST: data that comes unasked where ImmediateData is No and InitialR2T is Yes is refused.
 #[test]
 fn unsolicited_data_keeps_within_what_was_agreed() {
     let refused = |parameters: &SessionParameters, command: ScsiCommand, immediate: usize| {
@@ -70,6 +107,9 @@ fn unsolicited_data_keeps_within_what_was_agreed() {
     let r2t_only = SessionParameters { initial_r2t: true, ..small() };
     assert_eq!(refused(&r2t_only, command(4096, false), 512), WriteError::UnexpectedUnsolicited);
     assert!(WriteTransfer::new(&r2t_only, &command(4096, true), 512).is_ok());
+    let neither = SessionParameters { initial_r2t: true, immediate_data: false, ..small() };
+    assert_eq!(refused(&neither, command(4096, true), 1), WriteError::UnexpectedUnsolicited);
+    assert_eq!(refused(&neither, command(4096, false), 0), WriteError::UnexpectedUnsolicited);
     assert_eq!(refused(&small(), command(8192, true), 2049), WriteError::UnsolicitedTooLong { end: 2049, limit: 2048 });
     assert_eq!(refused(&small(), command(512, true), 513), WriteError::UnsolicitedTooLong { end: 513, limit: 512 });
 
@@ -163,7 +203,9 @@ proptest! {
         prop_assert_eq!(write.r2ts_sent(), next_tag);
     }
 
-    // RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
+    // RFC 7143 §4.2.2.4 MUST: the Data-Ins and R2Ts of a command are numbered from 0.
+    // RFC 7143 §13.12 MUST: a data segment is no longer than the other end's MaxRecvDataSegmentLength.
+    // RFC 7143 §11.7.1 MUST NOT: a sequence of Data-In is longer than MaxBurstLength.
     #[test]
     fn a_read_in_slices_arrives(parameters in any_parameters(), length in 0_u32..60_000) {
         let mut read = ReadTransfer::new(length);

@@ -21,22 +21,35 @@ use anyhow::{Context, bail};
 
 use crate::daemon::Daemon;
 
-/// Where the tests look for the address.
-pub(super) const ADDRESS: &str = "LUNSHADOW_ARRAY_SIDE";
+/// An array for the tests.
+pub(super) struct Kind {
+    /// Where the tests look for its address.
+    address: &'static str,
+    /// How large its pool may grow. The file is sparse.
+    pool_size: &'static str,
+    /// The folder of what it has, below the tests' own; empty for that one itself.
+    folder: &'static str,
+}
 
-/// How large its pool may grow. The file is sparse.
-const POOL_SIZE: &str = "64G";
+/// The array of most tests, with room for all that they do.
+pub(super) const LARGE: Kind = Kind { address: "LUNSHADOW_ARRAY_SIDE", pool_size: "64G", folder: "" };
+
+/// One that a test can fill in a moment.
+pub(super) const SMALL: Kind = Kind { address: "LUNSHADOW_SMALL_ARRAY_SIDE", pool_size: "128M", folder: "small" };
 
 /// The array and whoever listens for commands. Dropping it ends the array.
 pub(super) struct ArraySide {
+    variable: &'static str,
     address: SocketAddr,
     array: Arc<Mutex<Daemon>>,
 }
 
 impl ArraySide {
-    /// Makes a new pool in `folder` and serves it with the program at `lunshadow`.
-    pub(super) fn start(lunshadow: PathBuf, folder: &Path) -> anyhow::Result<Self> {
-        let mut array = Daemon::with_new_pool(lunshadow, folder, &["--size", POOL_SIZE], 1)?;
+    /// Makes a new pool below `folder` and serves it with the program at `lunshadow`.
+    pub(super) fn start(lunshadow: PathBuf, folder: &Path, kind: &Kind) -> anyhow::Result<Self> {
+        let folder = folder.join(kind.folder);
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let mut array = Daemon::with_new_pool(lunshadow, &folder, &["--size", kind.pool_size], 1)?;
         array.start()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is to be had")?;
         let address = listener.local_addr()?;
@@ -49,12 +62,12 @@ impl ArraySide {
                 std::thread::spawn(move || converse(&peer, &array).ok());
             }
         });
-        Ok(Self { address, array })
+        Ok(Self { variable: kind.address, address, array })
     }
 
     /// Tells a command's programs where the array's side is.
     pub(super) fn describe_to(&self, command: &mut Command) {
-        command.env(ADDRESS, self.address.to_string());
+        command.env(self.variable, self.address.to_string());
     }
 }
 
@@ -89,7 +102,7 @@ fn obey(array: &mut Daemon, words: &[&str]) -> anyhow::Result<String> {
         ["run", arguments @ ..] => return array.ask(arguments),
         ["kill"] => array.kill(),
         ["start"] => array.start()?,
-        ["pause"] => array.signal("STOP")?,
+        ["pause"] => array.pause()?,
         ["resume"] => array.signal("CONT")?,
         _ => bail!("nobody understands {words:?}"),
     }

@@ -23,7 +23,7 @@ use clap::Args;
 
 use crate::command::{cargo, output_of, program, run, wait_at_most};
 use crate::peers;
-use array_side::ArraySide;
+use array_side::{ArraySide, LARGE, SMALL};
 use prefix::Prefix;
 
 /// The target of the Windows programs here.
@@ -35,6 +35,8 @@ pub(crate) const TESTED: &[&str] = &[
     "lunshadow-provider-com",
     "lunshadow-array-client",
     "lunshadow-conform-com",
+    "lunshadow-rehearsal",
+    "lunshadow-shadow-com",
     "lunshadow-windows",
 ];
 
@@ -82,14 +84,15 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
         Ok(prefix)
     })?;
     let lunshadow = metadata.target_directory.join(native_folder(profile)).join("lunshadow").into_std_path_buf();
-    let array = timed("array", || ArraySide::start(lunshadow, &folder))?;
+    let array = timed("array", || ArraySide::start(lunshadow.clone(), &folder, &LARGE))?;
     if arguments.bench {
         return timed("figures", || figures::run(root, &folder, &prefix, &array, &programs));
     }
+    let small = timed("small array", || ArraySide::start(lunshadow, &folder, &SMALL))?;
     timed("structures and constants against the headers of C", || layouts::check(root, &folder, &prefix, &programs))?;
     let report = folder.join("tests.txt");
-    let outcome = timed("tests", || test(arguments, profile, &prefix, &array, &report));
-    drop((prefix, array));
+    let outcome = timed("tests", || test(arguments, profile, &prefix, &[&array, &small], &report));
+    drop((prefix, array, small));
     let verdicts = verdicts::read(&report)?;
     verdicts.print(&statements::read(root)?);
     outcome?;
@@ -130,7 +133,7 @@ fn cargo_for_windows(command: &str, profile: &str) -> Command {
 /// The Windows programs and tests, and the array's side for here.
 fn build(profile: &str) -> anyhow::Result<()> {
     let mut programs = cargo_for_windows("build", profile);
-    for package in ["lunshadow-provider-com", "lunshadow-conform-com", "lunshadow-windows"] {
+    for package in ["lunshadow-provider-com", "lunshadow-conform-com", "lunshadow-shadow-com", "lunshadow-windows"] {
         programs.args(["--package", package]);
     }
     run(programs.arg("--bins"))?;
@@ -152,7 +155,7 @@ fn test(
     arguments: &WindowsArgs,
     profile: &str,
     prefix: &Prefix,
-    array: &ArraySide,
+    arrays: &[&ArraySide],
     report: &Path,
 ) -> anyhow::Result<()> {
     let output = File::create(report).with_context(|| report.display().to_string())?;
@@ -162,7 +165,7 @@ fn test(
     }
     tests.args(["--lib", "--bins", "--tests", "--no-fail-fast"]);
     prefix.describe_to(&mut tests);
-    array.describe_to(&mut tests);
+    arrays.iter().for_each(|array| array.describe_to(&mut tests));
     tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", peers::WINE);
     // What is registered is the prefix's, so tests take turns.
     tests.args(["--", "--test-threads=1"]);

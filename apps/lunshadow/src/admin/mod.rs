@@ -121,7 +121,7 @@ pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
 /// If the service cannot be found or reached, or refuses; if a simulated host cannot be set up.
 pub fn shadow(command: &ShadowCommand) -> anyhow::Result<bool> {
     match command {
-        ShadowCommand::Script(args) => return rehearsal::script(args),
+        ShadowCommand::Script(args) => return rehearsal::script(&args.host, &args.script),
         ShadowCommand::Prompt(args) => return rehearsal::prompt(args),
         ShadowCommand::List(args) => shadow::list(args),
         ShadowCommand::Create(args) => shadow::create(args),

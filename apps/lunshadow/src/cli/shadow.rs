@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use lunshadow_control::LunId;
+use lunshadow_rehearsal::{HostArgs, ScriptFile};
 use uuid::Uuid;
 
 use super::AdminArgs;
-use crate::rehearsal::{HostArgs, ScriptArgs};
 
 /// `lunshadow shadow`.
 #[derive(Debug, Subcommand)]
@@ -24,6 +24,17 @@ pub enum ShadowCommand {
     Script(ScriptArgs),
     /// Take DiskShadow's commands from standard input, on a simulated host
     Prompt(HostArgs),
+}
+
+/// `lunshadow shadow script`.
+#[derive(Debug, Args)]
+pub struct ScriptArgs {
+    /// Which script
+    #[command(flatten)]
+    pub script: ScriptFile,
+    /// Which host
+    #[command(flatten)]
+    pub host: HostArgs,
 }
 
 /// `lunshadow shadow create`.

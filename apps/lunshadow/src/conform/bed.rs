@@ -171,6 +171,11 @@ impl TestBed for NativeBed {
         None
     }
 
+    /// The provider is in the suite's own process.
+    fn provider_memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     fn pass(&self, time: Duration) {
         self.clock.jump(time);
     }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::Context as _;
-use lunshadow_conform::{Fault, Level, Plan, Report, StatementReport, Verdict, checked, statements};
+use lunshadow_conform::{
+    Fault, Level, Plan, Report, StatementReport, Verdict, checked, checked_behind_com, statements,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -39,10 +41,13 @@ pub fn run(command: &ConformCommand) -> anyhow::Result<bool> {
             Ok(true)
         }
         ConformCommand::Statements => {
-            let with_check = checked();
+            let (with_check, behind_com) = (checked(), checked_behind_com());
             for statement in statements() {
-                let is_checked = with_check.contains(&statement.number);
-                let check = if is_checked { "checked" } else { "no check" };
+                let check = match &statement.number {
+                    number if behind_com.contains(number) => "over COM",
+                    number if with_check.contains(number) => "checked",
+                    _ => "no check",
+                };
                 console::say(&format!(
                     "{:<6} {:<8} {check:<8} {}",
                     statement.number.to_string(),

@@ -74,5 +74,5 @@ fn faults_and_statements_are_listed() {
     assert!(faults.contains("claims-foreign") && faults.contains("(P-26)"), "{faults}");
     let listed = text(&conform(&["statements"]).stdout);
     assert_eq!(listed.lines().count(), statements().len());
-    assert!(listed.contains("P-04   must     no check"), "{listed}");
+    assert!(listed.contains("P-10   must     no check") && listed.contains("P-04   must     over COM"), "{listed}");
 }

@@ -77,7 +77,7 @@ pub(crate) struct FakePool {
 
 impl FakePool {
     pub(crate) fn new() -> Self {
-        let usage = PoolUsage { capacity_bytes: 1 << 40, ..PoolUsage::default() };
+        let usage = PoolUsage { capacity_bytes: 1 << 40, available_bytes: 1 << 40, ..PoolUsage::default() };
         Self {
             content: Mutex::default(),
             faults: watch::Sender::new(Faults::default()),
@@ -92,9 +92,21 @@ impl FakePool {
         self.faults.send_modify(change);
     }
 
+    /// Takes all that hosts can write to. Something is free still, which the pool keeps for itself.
     pub(crate) fn fill(&self) {
         let mut usage = self.usage.lock();
-        usage.used_bytes = usage.capacity_bytes;
+        (usage.used_bytes, usage.available_bytes) = (usage.capacity_bytes - (1 << 30), 0);
+    }
+
+    /// Deletions have so much to give back.
+    pub(crate) fn reclaim(&self, bytes: u64) {
+        self.usage.lock().reclaiming_bytes = bytes;
+    }
+
+    /// Gives all of it back.
+    pub(crate) fn drain(&self) {
+        let mut usage = self.usage.lock();
+        (usage.used_bytes, usage.available_bytes) = (0, usage.capacity_bytes);
     }
 
     /// What happens to a pool when its process ends and begins anew.

@@ -229,6 +229,34 @@ async fn a_preparation_that_fails_late_tells_who_waits() {
     array.prepared(2).await;
 }
 
+#[tokio::test]
+async fn a_pool_that_others_fill_meanwhile_ends_no_preparation_well() {
+    let array = TestArray::new().await;
+    let (catalog, host, id) = (&array.catalog, array.host, set(1));
+    catalog.prepare(host, id, &array.sources).await.unwrap();
+    array.pool.fill();
+    assert_eq!(code(catalog.wait_prepared(host, id, Duration::ZERO).await), ProblemCode::OutOfSpace);
+    array.pool.reclaim(1 << 20);
+    assert_eq!(code(catalog.wait_prepared(host, id, Duration::ZERO).await), ProblemCode::OutOfSpace);
+    array.pool.reclaim(1 << 30);
+    assert_eq!(
+        catalog.wait_prepared(host, id, Duration::ZERO).await.unwrap(),
+        Preparation::Ready,
+        "a write waits for what comes back"
+    );
+    array.pool.drain();
+    array.pool.reclaim(0);
+    assert_eq!(catalog.wait_prepared(host, id, Duration::ZERO).await.unwrap(), Preparation::Ready);
+    catalog.arm(host, id, None).await.unwrap();
+    array.pool.fill();
+    assert_eq!(
+        catalog.wait_prepared(host, id, Duration::ZERO).await.unwrap(),
+        Preparation::Ready,
+        "it was ready already"
+    );
+    assert_eq!(catalog.abort(host, id).await.unwrap(), Outcome::Done);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_preparation_that_takes_long_gets_ready() {
     let array = TestArray::new().await;

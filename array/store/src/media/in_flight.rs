@@ -75,7 +75,9 @@ impl InFlight {
     /// # Errors
     /// If the kernel has no rings, or does not let this process have any.
     pub(super) fn new(file: &File, unit: usize) -> io::Result<Self> {
-        let ring = IoUring::builder().dontfork().build(ENTRIES)?;
+        // Whoever has submitted is not interrupted for what has ended: it looks for that, or sleeps in the kernel. Older kernels do not know that.
+        let ring = IoUring::builder().dontfork().setup_coop_taskrun().build(ENTRIES);
+        let ring = ring.or_else(|_| IoUring::builder().dontfork().build(ENTRIES))?;
         let under_way = UnderWay::new(file.try_clone()?);
         let inner = Inner {
             ring,

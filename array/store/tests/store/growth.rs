@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Outcome, Pool as _, SpaceLevel};
+use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Outcome, Pool as _, PoolCare as _, SpaceLevel};
 use lunshadow_store::{CheckOptions, EnlargeError, POOL_FILE, StoreConfig, StorePool};
 
 use crate::check::{assert_clean, checked};
@@ -69,6 +69,20 @@ fn a_full_pool_goes_on_when_it_gets_more_capacity() {
         pool.close().await.unwrap();
         let report = checked(&media.image(), &CheckOptions::default());
         assert_eq!(report.data_blocks, more);
+    });
+}
+
+#[test]
+fn a_pool_with_more_capacity_warns_earlier_unless_somebody_has_said_when() {
+    runtime().block_on(async {
+        let (_media, pool) = small_pool(4096);
+        let small_low = pool.low_bytes();
+        pool.enlarge(5 << 30).await.unwrap();
+        let large_low = pool.low_bytes();
+        assert!(large_low > 100 * small_low && large_low <= (5 << 30) / 10, "{small_low} bytes, then {large_low}");
+        pool.warn_below(1 << 20);
+        pool.enlarge(6 << 30).await.unwrap();
+        assert_eq!(pool.low_bytes(), 1 << 20);
     });
 }
 

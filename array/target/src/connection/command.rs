@@ -2,7 +2,7 @@
 
 use lunshadow_iscsi::pdu::{DataOut, Pdu, ReadyToTransfer, RejectReason, ScsiCommand, Tag, TaskAttribute};
 use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
-use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
+use lunshadow_scsi::{AdditionalSense, LunAddress, Sense, SenseKey};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,20 +18,27 @@ pub(super) const TURNS: u32 = 1 << 24;
 
 impl FullFeature<'_> {
     /// Takes a SCSI Command and the data that came with it.
-    pub(super) fn command(&mut self, session: &Session, command: ScsiCommand, pdu: Pdu, slot: Option<Slot>) {
+    pub(super) fn command(
+        &mut self,
+        session: &Session,
+        command: ScsiCommand,
+        immediate: Bytes,
+        slot: Option<Slot>,
+    ) -> Result<(), RejectReason> {
         if command.itt.is_reserved() || session.tasks.contains(command.itt) {
-            return self.reject(&pdu, RejectReason::TASK_IN_PROGRESS);
+            return Err(RejectReason::TASK_IN_PROGRESS);
         }
         // No command here moves data in both directions, and data without W belongs to nothing.
-        if command.is_read() && command.is_write() || !command.is_write() && !pdu.data.is_empty() {
-            return self.reject(&pdu, RejectReason::INVALID_PDU_FIELD);
+        if command.is_read() && command.is_write() || !command.is_write() && !immediate.is_empty() {
+            return Err(RejectReason::INVALID_PDU_FIELD);
         }
         let offered = if command.is_write() { command.expected_data_transfer_length.get() } else { 0 };
         let task = self.shared.device_server.accept(&session.nexus, command.lun, &command.cdb).offered(offered);
         let (unit, data_out_len, sense_format) = (task.unit(), task.data_out_len(), task.sense_format());
-        let accepted = Accepted { command, unit, data_out_len, sense_format, r2ts_sent: 0, slot };
+        let accepted = Accepted { command, unit, data_out_len, sense_format, slot };
         if command.is_write() {
-            return self.write(session, accepted, task, pdu.data);
+            self.write(session, accepted, task, immediate);
+            return Ok(());
         }
         match task.into_answer() {
             Ok(completion) => self.respond(accepted, completion, None),
@@ -41,6 +48,7 @@ impl FullFeature<'_> {
                 self.run_command(ready);
             }
         }
+        Ok(())
     }
 
     /// A command with data-out: what came with it may be all, more may come unasked, and the rest is asked for.
@@ -52,7 +60,12 @@ impl FullFeature<'_> {
         let limited = ScsiCommand { expected_data_transfer_length: total_len.into(), ..accepted.command };
         let transfer = match WriteTransfer::new(&self.parameters, &limited, immediate.len()) {
             Ok(transfer) => transfer,
-            Err(error) => return self.respond(accepted, Completion::check(sense_of_data(error)), None),
+            Err(error) => {
+                let transfer = WriteTransfer::refused(&self.parameters, &limited, immediate.len());
+                let itt = accepted.command.itt;
+                session.tasks.enter_spoiled(accepted, transfer, sense_of_data(error));
+                return self.advance(itt);
+            }
         };
         let unasked_len =
             if limited.is_final() { transfer.received() } else { total_len.min(self.parameters.first_burst_length) };
@@ -71,10 +84,20 @@ impl FullFeature<'_> {
         let Some(session) = &self.session else { return };
         match session.tasks.data_out(header, data) {
             Ok(()) => self.advance(header.itt),
-            Err(spoiled) => {
-                tracing::info!(error = &spoiled.error as &dyn std::error::Error, "a write was ended");
-                self.respond(spoiled.accepted, Completion::check(sense_of_data(spoiled.error)), None);
+            Err(error) => {
+                tracing::info!(error = &error as &dyn std::error::Error, "a write was ended");
+                self.spoil(header, sense_of_data(error));
             }
+        }
+    }
+
+    /// Ends a write because of a Data-Out that cannot be taken. It is answered when all data that is on its way has come.
+    // RFC 7143 §7.3 MUST NOT: a Reject is the end of a command that has begun.
+    // RFC 7143 §11.17.1 MUST: a command that ends because of a Reject gets CHECK CONDITION.
+    pub(super) fn spoil(&mut self, header: &DataOut, sense: Sense) {
+        if let Some(session) = &self.session {
+            session.tasks.spoil(header, sense);
+            self.advance(header.itt);
         }
     }
 
@@ -83,9 +106,10 @@ impl FullFeature<'_> {
         let Some(session) = self.session.clone() else { return };
         match session.tasks.step(itt, &mut self.ttts) {
             Step::Run(ready) => self.run_command(ready),
-            Step::Data(grants) => {
+            Step::End(accepted, sense) => self.respond(*accepted, Completion::check(sense), None),
+            Step::Data { lun, grants } => {
                 for grant in grants {
-                    self.outlet.send(ready_to_transfer(itt, grant), None);
+                    self.outlet.send(ready_to_transfer(itt, lun, grant), None);
                 }
                 if let Some(claim) = session.tasks.take_room_claim(itt) {
                     self.jobs.begin(async move {
@@ -152,8 +176,10 @@ impl FullFeature<'_> {
     }
 }
 
-fn ready_to_transfer(itt: Tag, grant: ReadyToTransferGrant) -> Pdu {
+// RFC 7143 §11.7.4 MUST: a Target Transfer Tag comes with the LUN of its command.
+fn ready_to_transfer(itt: Tag, lun: LunAddress, grant: ReadyToTransferGrant) -> Pdu {
     Pdu::bare(ReadyToTransfer {
+        lun,
         itt,
         ttt: grant.ttt,
         r2t_sn: grant.r2t_sn.into(),
@@ -171,7 +197,8 @@ fn sense_of_data(error: WriteError) -> Sense {
         }
         WriteError::SequenceLength { .. } => AdditionalSense::NOT_ENOUGH_UNSOLICITED_DATA,
         WriteError::UnknownTransfer { .. } => AdditionalSense::INVALID_TRANSFER_TAG,
-        WriteError::DataSn { .. } => AdditionalSense::DATA_PHASE_ERROR,
+        // RFC 7143 §7.9 MUST: a gap in the DataSN is taken for a Data-Out that came damaged.
+        WriteError::DataSn { .. } => AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR,
         WriteError::Offset { .. } => AdditionalSense::DATA_OFFSET_ERROR,
     };
     Sense::new(SenseKey::ABORTED_COMMAND, code)

@@ -1,16 +1,17 @@
 //! The full feature phase: takes requests in the order of their numbers, and sends what comes of them.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use lunshadow_iscsi::discovery::TargetTextExchange;
 use lunshadow_iscsi::login::NegotiatedSession;
 use lunshadow_iscsi::negotiation::SessionParameters;
 use lunshadow_iscsi::pdu::{
     AsyncEvent, AsyncMessage, Bhs, DecodeError, LogoutReason, LogoutRequest, LogoutResponse, LogoutResponseCode, NopIn,
-    NopOut, Pdu, PduDecoder, RESERVED_TAG, RejectReason, Request, Tag, Taken, TaskResponse,
+    NopOut, Pdu, PduDecoder, RESERVED_TAG, RejectReason, Request, Tag, Taken, TaskAttribute, TaskFunction,
+    TaskResponse,
 };
 use lunshadow_iscsi::sequence::CmdSnVerdict;
 use lunshadow_lun::InitiatorName;
@@ -21,10 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::ConnectionError;
+use super::attention::Attention;
 use super::command::TURNS;
 use super::intake;
 use super::jobs::Jobs;
 use super::pulse::{Due, Pulse};
+use super::text::TextNegotiation;
 use crate::Completion;
 use crate::claim::Claim;
 use crate::outlet::Outlet;
@@ -61,10 +64,10 @@ pub(super) struct FullFeature<'a> {
     /// How much it is to be.
     share_bytes: watch::Receiver<u32>,
     pulse: Pulse,
-    /// Requests that an abort has put in order: they waited for one that does not come any more.
-    pub(super) unblocked: Vec<Pdu>,
+    /// Task management that is not answered yet.
+    pub(super) managing: HashSet<Tag>,
     pub(super) ttts: Ttts,
-    pub(super) text: Option<TargetTextExchange>,
+    pub(super) text: Option<TextNegotiation>,
 }
 
 /// What a job has come to.
@@ -124,7 +127,7 @@ impl<'a> FullFeature<'a> {
             room_kib,
             share_bytes,
             pulse: Pulse::new(limits, Instant::now()),
-            unblocked: Vec::new(),
+            managing: HashSet::new(),
             ttts: Ttts::default(),
             text: None,
         }
@@ -137,7 +140,9 @@ impl<'a> FullFeature<'a> {
         decoder: &PduDecoder,
         mut buffer: BytesMut,
         mut phase: watch::Receiver<Phase>,
+        mut attention: Attention,
     ) -> Result<Ending, ConnectionError> {
+        let session = self.session.clone();
         let mut alarm = pin!(tokio::time::sleep_until(self.pulse.next()));
         loop {
             if let Some(ending) = self.take(decoder, &mut buffer)? {
@@ -156,10 +161,17 @@ impl<'a> FullFeature<'a> {
             if self.share_bytes.has_changed().is_ok_and(|has_changed| has_changed) {
                 self.take_share();
             }
+            // RFC 7143 §11.4.11 MUST: a NOP-In tells of a new MaxCmdSN if no other PDU does.
+            // RFC 7143 §11.19.1 MUST: a NOP-In that wants no answer has the reserved Target Transfer Tag.
+            if self.session.is_some() && self.outlet.has_more_to_tell() {
+                self.outlet.send(Pdu::bare(NopIn { itt: RESERVED_TAG, ttt: RESERVED_TAG, ..NopIn::default() }), None);
+            }
+            let stays_awake = attention.holds(Instant::now, self.jobs.len());
             tokio::select! {
                 // All that is to be written goes together.
                 biased;
                 Some(event) = self.jobs.next() => {
+                    attention.heard(Instant::now());
                     if let Some(ending) = self.event(event?) {
                         return Ok(ending);
                     }
@@ -169,14 +181,18 @@ impl<'a> FullFeature<'a> {
                     if read? == 0 {
                         return Ok(Ending::Hangup);
                     }
-                    if self.pulse.heard(Instant::now()) {
+                    let now = Instant::now();
+                    attention.heard(now);
+                    if self.pulse.heard(now) {
                         alarm.as_mut().reset(self.pulse.next());
                     }
                 }
                 // What they tell is looked at above.
                 _ = phase.changed() => phase.mark_changed(),
                 Ok(()) = self.share_bytes.changed() => self.share_bytes.mark_changed(),
+                () = places_freed(session.as_deref()) => {}
                 () = &mut alarm => {}
+                () = tokio::task::yield_now(), if stays_awake => {}
             }
         }
     }
@@ -272,6 +288,7 @@ impl<'a> FullFeature<'a> {
             Ok(Ending::Hangup) => Ok(false),
             Err(error) => Err(error),
         };
+        // RFC 7143 §11.15 MUST: the connection is closed after a logout.
         if matches!(ended, Ok(true)) {
             return Ok(self.outlet.finish(FLUSH_TIME).await?);
         }
@@ -329,41 +346,67 @@ impl<'a> FullFeature<'a> {
             return None;
         }
         if !takes_number(&pdu) {
-            self.reject(&pdu, RejectReason::COMMAND_NOT_SUPPORTED);
+            self.reject(&pdu.bhs, RejectReason::COMMAND_NOT_SUPPORTED);
             return None;
         }
         // RFC 7143 §4.2.2.1 MUST: commands reach SCSI in the order of their CmdSN.
-        let mut ready = Vec::new();
         if pdu.bhs.is_immediate() {
             if self.is_full() {
-                self.reject(&pdu, RejectReason::IMMEDIATE_COMMAND_REJECT);
+                self.reject(&pdu.bhs, RejectReason::IMMEDIATE_COMMAND_REJECT);
                 return None;
             }
-            if let Some(ending) = self.request(pdu, None) {
+            if let Some(ending) = self.serve(pdu, None) {
                 return Some(ending);
             }
-            ready.append(&mut self.unblocked);
         } else {
-            // What is outside the window is dropped without a word.
             let cmd_sn = pdu.bhs.own_sn.into();
-            if self.outlet.accept(cmd_sn, pdu, &mut ready) == CmdSnVerdict::Dropped {
-                tracing::debug!(%cmd_sn, "a request outside the command window was dropped");
+            match self.outlet.accept(cmd_sn, pdu) {
+                CmdSnVerdict::Ready(pdu) => {
+                    let slot = self.outlet.slot();
+                    if let Some(ending) = self.serve(pdu, Some(slot)) {
+                        return Some(ending);
+                    }
+                }
+                CmdSnVerdict::Held => return None,
+                CmdSnVerdict::Dropped => {
+                    tracing::debug!(%cmd_sn, "a request outside the command window was dropped");
+                    return None;
+                }
             }
         }
-        for pdu in ready {
+        // Those that waited for this one, or for one that it has aborted.
+        while let Some(pdu) = self.outlet.take_next() {
             let slot = self.outlet.slot();
-            if let Some(ending) = self.request(pdu, Some(slot)) {
+            if let Some(ending) = self.serve(pdu, Some(slot)) {
                 return Some(ending);
             }
         }
         None
     }
 
-    /// Takes a request whose turn it is.
-    fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Option<Ending> {
+    /// Takes a request whose turn it is, or rejects it.
+    // RFC 7143 §7.3 MUST NOT: the CmdSN of a request that is rejected counts as received.
+    fn serve(&mut self, pdu: Pdu, slot: Option<Slot>) -> Option<Ending> {
+        let (header, has_slot) = (pdu.bhs, slot.is_some());
+        self.request(pdu, slot).unwrap_or_else(|reason| {
+            if has_slot {
+                self.outlet.take_back();
+            }
+            self.reject(&header, reason);
+            None
+        })
+    }
+
+    /// Nothing has been sent, and the slot is not held any more, when a request is to be rejected.
+    fn request(&mut self, pdu: Pdu, slot: Option<Slot>) -> Result<Option<Ending>, RejectReason> {
+        require_known_codes(&pdu.bhs)?;
         match (pdu.bhs.request(), &self.session) {
+            // RFC 7143 §4.3 MUST: what is neither SendTargets nor a logout that closes the session is rejected in a discovery session.
+            (Request::Logout(request), None) if request.reason() != LogoutReason::CLOSE_SESSION => {
+                return Err(RejectReason::PROTOCOL_ERROR);
+            }
             (Request::Logout(&request), _) => match self.logout_code(&request) {
-                LogoutResponseCode::CLOSED => return Some(Ending::Logout(request)),
+                LogoutResponseCode::CLOSED => return Ok(Some(Ending::Logout(request))),
                 refused => {
                     drop(slot);
                     let response = self.logout_response(&request, refused);
@@ -371,32 +414,32 @@ impl<'a> FullFeature<'a> {
                 }
             },
             (Request::NopOut(&request), Some(_)) => self.nop_out(request, pdu.data, slot),
-            (Request::Text(&request), _) => self.text(&request, &pdu, slot),
+            (Request::Text(&request), _) => self.text(&request, &pdu.data, slot)?,
             (Request::ScsiCommand(&command), Some(session)) => {
                 let session = session.clone();
-                self.command(&session, command, pdu, slot);
+                self.command(&session, command, pdu.data, slot)?;
             }
             (Request::TaskManagement(&request), Some(session)) => {
                 let session = session.clone();
                 self.manage(&session, &request, slot);
             }
-            // RFC 7143 §4.3 MUST: what is neither text nor a logout is rejected in a discovery session.
+            // RFC 7143 §4.2.4 MUST NOT: there is a second login on a connection.
             // No commands and no pings in discovery sessions, no logins in the full feature phase.
-            _ => self.reject(&pdu, RejectReason::PROTOCOL_ERROR),
+            _ => return Err(RejectReason::PROTOCOL_ERROR),
         }
-        None
+        Ok(None)
     }
 
     /// RFC 7143 11.18: a NOP-Out that wants an answer gets its data back.
     // RFC 7143 §11.19 MUST: a NOP-In that answers a NOP-Out has the reserved Target Transfer Tag.
-    // RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
+    // RFC 7143 §11.19 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
     fn nop_out(&mut self, request: NopOut, data: Bytes, slot: Option<Slot>) {
         drop(slot);
         if request.itt.is_reserved() {
             return;
         }
         let data = data.slice(..data.len().min(self.initiator_bytes_max()));
-        let header = NopIn { lun: request.lun, itt: request.itt, ttt: RESERVED_TAG, ..NopIn::default() };
+        let header = NopIn { itt: request.itt, ttt: RESERVED_TAG, ..NopIn::default() };
         self.outlet.send(Pdu::new(header, data), None);
     }
 
@@ -443,22 +486,17 @@ impl<'a> FullFeature<'a> {
 
     /// A PDU whose data came damaged. A write ends with it; anything else leaves a gap in the numbers that nothing but a new
     /// session can close (ErrorRecoveryLevel 0).
-    // RFC 7143 §7.8 MUST: a data PDU whose data digest does not match is discarded and rejected with the reason data digest error.
-    // RFC 7143 §11.17.1 MUST: a command that ends because of a Reject gets CHECK CONDITION.
+    // RFC 7143 §7.8 MUST: a PDU whose data digest does not match is discarded and rejected with the reason data digest error.
     fn damaged(&mut self, header: &Bhs) -> Option<Ending> {
-        let pdu = Pdu { bhs: *header, ahs: Bytes::new(), data: Bytes::new() };
-        self.reject(&pdu, RejectReason::DATA_DIGEST_ERROR);
+        self.reject(header, RejectReason::DATA_DIGEST_ERROR);
         let Request::DataOut(data_out) = header.request() else { return Some(Ending::Gap) };
-        if let Some(accepted) = self.session.as_ref().and_then(|session| session.tasks.spoil(data_out.itt)) {
-            let sense = Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR);
-            self.respond(accepted, Completion::check(sense), None);
-        }
+        self.spoil(data_out, Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR));
         None
     }
 
-    pub(super) fn reject(&mut self, pdu: &Pdu, reason: RejectReason) {
-        tracing::info!(request = ?pdu.bhs, ?reason, "a request was rejected");
-        self.outlet.send(pdu.reject(reason), None);
+    fn reject(&mut self, header: &Bhs, reason: RejectReason) {
+        tracing::info!(request = ?header, ?reason, "a request was rejected");
+        self.outlet.send(Pdu { bhs: *header, ahs: Bytes::new(), data: Bytes::new() }.reject(reason), None);
     }
 
     pub(super) fn initiator_bytes_max(&self) -> usize {
@@ -474,6 +512,20 @@ impl<'a> FullFeature<'a> {
     }
 }
 
+/// Checks that the codes of a request are among those that there are.
+// RFC 7143 §11 MUST: a reserved value of a field with codes is reported as a protocol error.
+fn require_known_codes(header: &Bhs) -> Result<(), RejectReason> {
+    let is_known = match header.request() {
+        Request::ScsiCommand(command) => command.attribute().0 <= TaskAttribute::ACA.0,
+        Request::TaskManagement(request) => {
+            (TaskFunction::ABORT_TASK.0..=TaskFunction::TASK_REASSIGN.0).contains(&request.function().0)
+        }
+        Request::Logout(request) => request.reason().0 <= LogoutReason::REMOVE_FOR_RECOVERY.0,
+        _ => true,
+    };
+    if is_known { Ok(()) } else { Err(RejectReason::PROTOCOL_ERROR) }
+}
+
 /// Whether a PDU is of a type that has a CmdSN.
 fn takes_number(pdu: &Pdu) -> bool {
     match pdu.bhs.request() {
@@ -484,6 +536,14 @@ fn takes_number(pdu: &Pdu) -> bool {
         | Request::Text(_)
         | Request::Logout(_) => true,
         Request::DataOut(_) | Request::Other(_) => false,
+    }
+}
+
+/// Resolves when somebody else has ended commands of the session.
+async fn places_freed(session: Option<&Session>) {
+    match session {
+        Some(session) => session.tasks.places_freed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use lunshadow_scsi::{AdditionalSense, TaskManagementFunctions};
 
 use super::full_feature::{Event, FullFeature};
 use crate::session::Session;
-use crate::tasks::{Ended, Slot};
+use crate::tasks::{Accepted, Ended, Slot};
 
 /// What a function has done so far: its response, which goes out when these commands touch storage no more.
 type Managed = (TaskResponse, Vec<Ended>);
@@ -23,6 +23,7 @@ pub(crate) const FUNCTIONS: TaskManagementFunctions = TaskManagementFunctions {
 impl FullFeature<'_> {
     /// Begins a task management function. Its response comes as an event, so that the connection goes on meanwhile.
     pub(super) fn manage(&mut self, session: &Session, request: &TaskManagementRequest, slot: Option<Slot>) {
+        self.managing.insert(request.itt);
         let (response, ended) = match request.function() {
             TaskFunction::ABORT_TASK => self.abort_task(session, request),
             TaskFunction::ABORT_TASK_SET => self.abort_task_set(session, request),
@@ -30,11 +31,13 @@ impl FullFeature<'_> {
             TaskFunction::LOGICAL_UNIT_RESET => self.reset_unit(session, request),
             TaskFunction::TARGET_WARM_RESET | TaskFunction::TARGET_COLD_RESET => self.reset_target(),
             TaskFunction::CLEAR_ACA => (TaskResponse::FUNCTION_NOT_SUPPORTED, Vec::new()),
+            // RFC 7143 §7.2.2 MUST: a target that does not move tasks between connections says so.
             TaskFunction::TASK_REASSIGN => (TaskResponse::REASSIGNMENT_NOT_SUPPORTED, Vec::new()),
             _ => (TaskResponse::FUNCTION_REJECTED, Vec::new()),
         };
         tracing::info!(function = ?request.function(), ?response, "task management");
         let itt = request.itt;
+        // RFC 7143 §4.2.3.3 MUST NOT: the response to a multi-task abort comes before the tasks that it affects are over.
         let is_cold_reset = request.function() == TaskFunction::TARGET_COLD_RESET;
         self.jobs.begin(async move {
             for ended in ended {
@@ -44,14 +47,20 @@ impl FullFeature<'_> {
         });
     }
 
+    // RFC 7143 §11.5.1 MUST: a task management function is answered.
     pub(super) fn managed(&mut self, itt: Tag, response: TaskResponse, slot: Option<Slot>) {
         drop(slot);
+        self.managing.remove(&itt);
         let header = TaskManagementResponse { response, itt, ..TaskManagementResponse::default() };
         self.outlet.send(Pdu::bare(header), None);
     }
 
     /// A command that has not come, or waits for one that has not, is as good as aborted when nobody waits for it any more (RFC 7143 11.6.1).
     fn abort_task(&mut self, session: &Session, request: &TaskManagementRequest) -> Managed {
+        // RFC 7143 §11.5.1 MUST: the abort of task management is answered with function rejected.
+        if self.managing.contains(&request.referenced_task) {
+            return (TaskResponse::FUNCTION_REJECTED, Vec::new());
+        }
         let ended = session
             .tasks
             .end(|accepted| accepted.command.itt == request.referenced_task && accepted.command.lun == request.lun);
@@ -59,17 +68,19 @@ impl FullFeature<'_> {
             return (TaskResponse::FUNCTION_COMPLETE, vec![ended]);
         }
         let (aborted, own) = (request.ref_cmd_sn.into(), request.cmd_sn.into());
-        let response = if self.outlet.pass_over(aborted, own, &mut self.unblocked) {
+        let response = if self.outlet.pass_over(aborted, own) {
             TaskResponse::FUNCTION_COMPLETE
         } else {
+            // RFC 7143 §7.11 MUST: the abort of a command that was answered finds no task.
             TaskResponse::TASK_DOES_NOT_EXIST
         };
         (response, Vec::new())
     }
 
+    // RFC 7143 §11.5.1 MUST: the function that ends a task set waits for the data that this session was asked for.
     fn abort_task_set(&self, session: &Session, request: &TaskManagementRequest) -> Managed {
         let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
-        (TaskResponse::FUNCTION_COMPLETE, vec![session.tasks.end(|accepted| accepted.unit == Some(unit))])
+        (TaskResponse::FUNCTION_COMPLETE, vec![session.tasks.end_after_data(|accepted| accepted.unit == Some(unit))])
     }
 
     /// The nexuses whose commands were cleared, this one apart, are told (SAM-5 5.14).
@@ -77,8 +88,10 @@ impl FullFeature<'_> {
         let Some(unit) = self.shared.device_server.unit(&session.nexus, request.lun) else { return NO_UNIT };
         let mut ended = Vec::new();
         for other in self.shared.sessions.all() {
-            let cleared = other.tasks.end(|accepted| accepted.unit == Some(unit));
-            if cleared.count > 0 && !std::ptr::eq(&raw const *other, session) {
+            let is_own = std::ptr::eq(&raw const *other, session);
+            let is_meant = |accepted: &Accepted| accepted.unit == Some(unit);
+            let cleared = if is_own { other.tasks.end_after_data(is_meant) } else { other.tasks.end(is_meant) };
+            if cleared.count > 0 && !is_own {
                 other.nexus.post(Some(unit), AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER);
             }
             ended.push(cleared);

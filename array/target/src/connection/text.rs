@@ -3,45 +3,65 @@
 use lunshadow_iscsi::discovery::{
     Portal, SEND_TARGETS, SendTargets, TargetRecord, TargetTextExchange, TextStep, target_keys,
 };
-use lunshadow_iscsi::pdu::{Pdu, RejectReason, TextRequest};
-use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, parse_number};
+use lunshadow_iscsi::login::is_login_key;
+use lunshadow_iscsi::pdu::{RejectReason, TextRequest};
+use lunshadow_iscsi::text::{NOT_UNDERSTOOD, REJECT, TextKeys, is_answer_only, parse_number};
 
 use super::full_feature::FullFeature;
 use crate::portals::{NetworkPortal, told_of};
 use crate::tasks::Slot;
 
+const INITIATOR_ALIAS: &str = "InitiatorAlias";
 const MAX_RECV_DATA_SEGMENT_LENGTH: &str = "MaxRecvDataSegmentLength";
+
+/// A negotiation by text that is under way.
+pub(super) struct TextNegotiation {
+    exchange: TargetTextExchange,
+    /// The length of data segments that the initiator takes from the end of it on.
+    declared_length: Option<u32>,
+}
 
 impl FullFeature<'_> {
     /// Takes a Text Request: the first of an exchange, or one that goes on with it.
-    pub(super) fn text(&mut self, request: &TextRequest, pdu: &Pdu, slot: Option<Slot>) {
+    pub(super) fn text(&mut self, request: &TextRequest, text: &[u8], slot: Option<Slot>) -> Result<(), RejectReason> {
         drop(slot);
         let bytes_max = self.initiator_bytes_max();
+        let begun = self.text.take();
         // A request without a tag begins anew, whatever went on before (RFC 7143 11.10.4).
-        let exchange = if request.ttt.is_reserved() {
-            Some(TargetTextExchange::new(self.ttts.take(), bytes_max))
+        let negotiation = if request.ttt.is_reserved() {
+            Some(TextNegotiation {
+                exchange: TargetTextExchange::new(self.ttts.take(), bytes_max),
+                declared_length: None,
+            })
         } else {
-            self.text.take().filter(|exchange| exchange.ttt() == request.ttt)
+            begun.filter(|begun| begun.exchange.ttt() == request.ttt)
         };
-        let Some(mut exchange) = exchange else { return self.reject(pdu, RejectReason::INVALID_PDU_FIELD) };
-        let response = match exchange.handle(request, &pdu.data) {
-            Ok(TextStep::Respond(response)) => response,
-            Ok(TextStep::Asked(keys)) => {
-                let Some(answer) = self.answer(&keys) else {
-                    return self.reject(pdu, RejectReason::PROTOCOL_ERROR);
-                };
-                exchange.answer(request, &answer)
+        let mut negotiation = negotiation.ok_or(RejectReason::INVALID_PDU_FIELD)?;
+        let response = match negotiation.exchange.handle(request, text).map_err(|_| RejectReason::PROTOCOL_ERROR)? {
+            TextStep::Respond(response) => response,
+            TextStep::Asked(keys) => {
+                let answer = self.answer(&keys, &mut negotiation.declared_length);
+                negotiation.exchange.answer(request, &answer.ok_or(RejectReason::PROTOCOL_ERROR)?)
             }
-            Err(_) => return self.reject(pdu, RejectReason::PROTOCOL_ERROR),
         };
-        self.text = Some(exchange);
         self.outlet.send(response, None);
+        if !negotiation.exchange.is_over() {
+            self.text = Some(negotiation);
+        } else if let Some(bytes) = negotiation.declared_length {
+            // RFC 7143 §6.2 MUST: what is negotiated holds all together once a text exchange is over, or not at all if it fails.
+            // RFC 7143 §7.12 MUST NOT: a part of a negotiation that fails takes effect.
+            self.parameters.initiator_max_recv_data_segment_length = bytes;
+        }
+        Ok(())
     }
 
     /// The answers to keys; `None` if they break the rules.
-    fn answer(&mut self, keys: &TextKeys) -> Option<TextKeys> {
-        keys.require_unique().ok()?;
+    fn answer(&self, keys: &TextKeys, declared_length: &mut Option<u32>) -> Option<TextKeys> {
         let mut answers = TextKeys::default();
+        // RFC 7143 §4.3 MUST: what is neither SendTargets nor a logout that closes the session is rejected in a discovery session.
+        if self.session.is_none() && !keys.is_empty() && keys.get(SEND_TARGETS).is_none() {
+            return None;
+        }
         for (key, value) in keys.iter() {
             match key {
                 SEND_TARGETS => {
@@ -49,11 +69,17 @@ impl FullFeature<'_> {
                         answers.push(key, value);
                     }
                 }
+                // RFC 7143 §6.2 MUST NOT: Reject, Irrelevant or NotUnderstood is offered, which ends the negotiation.
+                _ if is_answer_only(value) => return None,
                 // Each end declares its own; there is no answer (RFC 7143 13.12).
                 MAX_RECV_DATA_SEGMENT_LENGTH => match parse_number(value) {
-                    Ok(bytes @ 512..=0x00ff_ffff) => self.parameters.initiator_max_recv_data_segment_length = bytes,
+                    Ok(bytes @ 512..=0x00ff_ffff) => *declared_length = Some(bytes),
                     _ => answers.push(key, REJECT),
                 },
+                // The initiator may call itself something else at any time (RFC 7143 13.7).
+                INITIATOR_ALIAS => {}
+                // RFC 7143 §6.2 MUST NOT: a key of the RFC is answered with NotUnderstood.
+                _ if is_login_key(key) => answers.push(key, REJECT),
                 // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
                 _ => answers.push(key, NOT_UNDERSTOOD),
             }

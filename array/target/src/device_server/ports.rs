@@ -46,7 +46,8 @@ pub struct TargetPorts {
 }
 
 impl TargetPorts {
-    /// The SCSI name of a port (RFC 7143 4.4.2).
+    /// The SCSI name of a port.
+    // RFC 7143 §4.4.2 MUST: the SCSI name of a target port is the iSCSI name with the portal group tag in hexadecimal digits.
     pub(super) fn name_of(&self, group: PortalGroup) -> String {
         format!("{},t,0x{:04x}", self.target_name, group.tag())
     }

@@ -225,6 +225,7 @@ async fn a_cold_reset_ends_all_connections() {
     assert_eq!(new.run(Command::TestUnitReady, Bytes::new(), 0).await.status, Status::GOOD);
 }
 
+// RFC 7143 §11.8 MUST: the R2Ts of a command ask for ranges that follow each other.
 #[tokio::test]
 async fn several_r2ts_are_open_at_once() {
     let array = Array::new(Limits::default()).await;

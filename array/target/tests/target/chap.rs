@@ -71,7 +71,7 @@ async fn a_failed_login_does_not_end_the_session_that_it_would_replace() {
     assert_eq!(peer.ping(b"still here").await, "still here");
 }
 
-// RFC 7143 §9.2.1 MUST NOT: a login without IPsec goes on with a CHAP secret of less than 96 bits.
+// RFC 7143 §9.2.1 MUST: whoever has a CHAP secret of less than 96 bits needs IPsec, and without it is not let in.
 #[tokio::test]
 async fn a_secret_that_is_too_short_lets_nobody_in() {
     let array = Array::new(Limits::default()).await;

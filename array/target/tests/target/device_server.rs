@@ -175,6 +175,7 @@ async fn the_list_of_vpd_pages_ascends_and_every_page_of_it_is_there() {
     }
 }
 
+// RFC 7143 §4.4.2 MUST: the SCSI name of a target port is the iSCSI name with the portal group tag in hexadecimal digits.
 #[tokio::test]
 async fn vpd_pages_of_a_disk_say_what_it_is() {
     let bench = Bench::new().await;

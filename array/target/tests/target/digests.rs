@@ -37,7 +37,7 @@ async fn expect_reject(peer: &mut Peer) {
     assert_eq!(reject.reason, RejectReason::DATA_DIGEST_ERROR);
 }
 
-// RFC 7143 §7.8 MUST: a data PDU whose data digest does not match is discarded and rejected with the reason data digest error.
+// RFC 7143 §7.8 MUST: a PDU whose data digest does not match is discarded and rejected with the reason data digest error.
 // RFC 7143 §11.17.1 MUST: a command that ends because of a Reject gets CHECK CONDITION.
 #[tokio::test]
 async fn damaged_data_ends_its_write_and_the_session_goes_on() {
@@ -57,6 +57,33 @@ async fn damaged_data_ends_its_write_and_the_session_goes_on() {
     assert_eq!(peer.read_blocks(0, 2).await, [0; 1024], "nothing of it was written");
 }
 
+// RFC 7143 §7.3 MUST NOT: a Reject is the end of a command that has begun.
+// RFC 7143 §11.4.2 MUST: a command that ends while its data still comes is answered after the last F bit.
+#[tokio::test]
+async fn damaged_data_is_answered_when_all_data_has_come() {
+    let array = Array::new(Limits::default()).await;
+    let preferences =
+        Preferences { max_outstanding_r2t: 2, max_burst_length: 1024, first_burst_length: 1024, ..with_digests() };
+    let mut peer = array.peer_with("one", preferences).await;
+    let data = pattern(1, 4);
+    let itt = peer.send_write(write(0, 4), &data).await;
+    let (first, _) = expect_r2t(&mut peer, itt).await;
+    let (second, sequence) = expect_r2t(&mut peer, itt).await;
+    let header = DataOut { lun: LUN, itt, ttt: first, ..DataOut::default() };
+    let bytes = damaged(&peer, Pdu::new(header, data.slice(..512)), |len| len - 5);
+    peer.write_raw(&bytes).await;
+    expect_reject(&mut peer).await;
+    assert_eq!(peer.ping(b"").await, "", "half of the first sequence is on its way");
+    peer.send_data_out(itt, first, 512..1024, &data).await;
+    assert_eq!(peer.ping(b"").await, "", "the second one is on its way");
+    peer.send_data_out(itt, second, sequence, &data).await;
+    let outcome = peer.finish(itt, &Bytes::new(), 0).await;
+    let sense = outcome.sense.expect("sense data");
+    assert_eq!((sense.key, sense.code), (SenseKey::ABORTED_COMMAND, AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR));
+    assert_eq!(peer.read_blocks(0, 4).await, [0; 2048], "nothing of it was written");
+}
+
+// RFC 7143 §7.8 MUST: a PDU whose data digest does not match is discarded and rejected with the reason data digest error.
 #[tokio::test]
 async fn damaged_data_of_a_request_leaves_a_gap_that_ends_the_session() {
     let array = Array::new(Limits::default()).await;

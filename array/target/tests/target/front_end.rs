@@ -5,14 +5,15 @@ use lunshadow_iscsi::discovery::{SEND_TARGETS, parse_targets};
 use lunshadow_iscsi::login::{InitiatorLogin, LoginError, LoginPath, LoginStatus};
 use lunshadow_iscsi::negotiation::{Digest, Preferences};
 use lunshadow_iscsi::pdu::{
-    DigestConfig, FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Pdu, PduDecoder, RESERVED_TAG,
-    RejectReason, Response, ScsiCommand, TextRequest,
+    DataOut, DigestConfig, FINAL, LogoutReason, LogoutRequest, LogoutResponseCode, NopOut, Pdu, PduDecoder,
+    RESERVED_TAG, RejectReason, Response, ScsiCommand, TaskFunction, TaskManagementRequest, TextRequest,
 };
+use lunshadow_iscsi::serial::SerialNumber;
 use lunshadow_iscsi::text::TextKeys;
 use lunshadow_scsi::{AdditionalSense, Command, LunAddress, SenseKey, Status};
 use lunshadow_target::{BindError, Limits, Target, TargetConfig};
 
-use crate::peer::{Array, Outcome, Peer, TARGET_NAME, initiator, login, pattern, read, write};
+use crate::peer::{Array, LUN, Outcome, Peer, TARGET_NAME, initiator, login, pattern, read, write};
 
 #[tokio::test]
 async fn logins_are_refused_by_name() {
@@ -50,7 +51,7 @@ async fn a_target_needs_a_name_and_an_address_of_its_own() {
     assert!(matches!(nameless, Err(BindError::InvalidName(name)) if name == "target"));
 }
 
-// RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
+// RFC 7143 §4.2.4 MUST: a connection that does not begin with a Login Request is closed at once.
 #[tokio::test]
 async fn what_does_not_begin_with_a_login_is_closed() {
     let array = Array::new(Limits::default()).await;
@@ -100,7 +101,7 @@ pub(crate) async fn ask(peer: &mut Peer, keys: &[(&str, &str)]) -> Result<TextKe
     }
 }
 
-// RFC 7143 §4.3 MUST: what is neither text nor a logout is rejected in a discovery session.
+// RFC 7143 §4.3 MUST: what is neither SendTargets nor a logout that closes the session is rejected in a discovery session.
 // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
 // RFC 7143 §C MUST: SendTargets=All is answered in a discovery session.
 // RFC 7143 §C MUST NOT: SendTargets=All is answered in a normal session.
@@ -135,9 +136,16 @@ async fn targets_are_discovered_in_both_kinds_of_session() {
     }
 }
 
+// RFC 7143 §4.2.2.2 MUST: responses are numbered by StatSN.
+// RFC 7143 §4.2.2.4 MUST: the Data-Ins and R2Ts of a command are numbered from 0.
+// RFC 7143 §13.1 MUST: a digest that was agreed on is in every PDU of the full feature phase.
+// RFC 7143 §13.19 MUST: the sequences of a command's data come in the order of their offsets.
+// RFC 7143 §4.2.5.3 MUST: an R2T has the LUN of its command.
+// RFC 7143 §11.4.8 MUST: ExpDataSN is 0 if no Data-In was sent for the command.
 // RFC 7143 §11.7.3 MUST: a Data-In with a status has its F bit set.
 // RFC 7143 §11.8.4 MUST NOT: an R2T asks for more than MaxBurstLength.
 // RFC 7143 §11.8.4 MUST NOT: an R2T asks for no data.
+// RFC 7143 §11.7.2 MUST NOT: a Data-In asks for an acknowledgment.
 #[tokio::test]
 async fn data_travels_in_every_way_that_is_agreed_on() {
     let array = Array::new(Limits::default()).await;
@@ -177,7 +185,8 @@ async fn data_travels_in_every_way_that_is_agreed_on() {
     }
 }
 
-// RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
+// RFC 7143 §13.12 MUST: a data segment is no longer than the other end's MaxRecvDataSegmentLength.
+// RFC 7143 §7.12 MUST NOT: a part of a negotiation that fails takes effect.
 #[tokio::test]
 async fn a_new_segment_length_holds_from_then_on() {
     let array = Array::new(Limits::default()).await;
@@ -186,11 +195,18 @@ async fn a_new_segment_length_holds_from_then_on() {
     assert_eq!(answer, Ok(TextKeys::default()), "a declaration has no answer");
     peer.parameters.initiator_max_recv_data_segment_length = 512;
     assert_eq!(peer.read_blocks(0, 9).await, [0; 9 * 512]);
+    // What fails as a whole changes nothing.
+    let failed = ask(&mut peer, &[("MaxRecvDataSegmentLength", "4096"), (SEND_TARGETS, "All")]).await;
+    assert_eq!(failed, Err(RejectReason::PROTOCOL_ERROR));
+    assert_eq!(peer.read_blocks(0, 9).await, [0; 9 * 512]);
     let refused = ask(&mut peer, &[("MaxRecvDataSegmentLength", "511")]).await.expect("an answer");
     assert_eq!(refused.get("MaxRecvDataSegmentLength"), Some("Reject"));
 }
 
 // RFC 7143 §11.4.7 MUST: a SCSI Response with CHECK CONDITION has the sense data of its command.
+// RFC 7143 §11.4.5.2 MUST: a command that would move less than was expected has the U bit and the difference.
+// RFC 7143 §11.4.5.2 MUST: a command that would move more than was expected has the O bit and the difference.
+// RFC 7143 §11.7.3 MUST: a command that fails is answered with a SCSI Response, never with a Data-In.
 #[tokio::test]
 async fn residuals_tell_what_did_not_fit_together() {
     let array = Array::new(Limits::default()).await;
@@ -220,6 +236,7 @@ async fn residuals_tell_what_did_not_fit_together() {
     assert_eq!((beyond.status, beyond.residual), (Status::CHECK_CONDITION, 512));
 }
 
+// RFC 7143 §11 MUST: a reserved value of a field with codes is reported as a protocol error.
 #[tokio::test]
 async fn what_breaks_the_protocol_is_rejected_and_the_session_goes_on() {
     let array = Array::new(Limits::default()).await;
@@ -249,6 +266,15 @@ async fn what_breaks_the_protocol_is_rejected_and_the_session_goes_on() {
         ..TextRequest::default()
     };
     assert_eq!(rejected(&mut peer, Pdu::bare(follow_up)).await, RejectReason::INVALID_PDU_FIELD);
+    let reserved_attribute = ScsiCommand { flags: FINAL | ScsiCommand::READ | 5, ..peer.header(read(0, 1), 512) };
+    assert_eq!(rejected(&mut peer, Pdu::bare(reserved_attribute)).await, RejectReason::PROTOCOL_ERROR);
+    for function in [0, 9] {
+        let header = TaskManagementRequest { itt: peer.new_itt(), ..TaskManagementRequest::default() };
+        let request = Pdu::bare(header.with_function(TaskFunction(function)));
+        assert_eq!(rejected(&mut peer, request).await, RejectReason::PROTOCOL_ERROR);
+    }
+    let logout = LogoutRequest { itt: peer.new_itt(), ..LogoutRequest::default() }.with_reason(LogoutReason(3));
+    assert_eq!(rejected(&mut peer, Pdu::bare(logout)).await, RejectReason::PROTOCOL_ERROR);
     // The tag of a command that is under way.
     let held = write(0, 2);
     array.controls.writes.forget_permits(usize::MAX);
@@ -260,28 +286,60 @@ async fn what_breaks_the_protocol_is_rejected_and_the_session_goes_on() {
     assert_eq!(peer.read_blocks(0, 2).await, pattern(1, 2));
 }
 
+// RFC 7143 §7.3 MUST NOT: the CmdSN of a request that is rejected counts as received.
+#[tokio::test]
+async fn a_request_that_is_rejected_leaves_its_number_to_another() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let number = peer.cmd_sn;
+    let window = number.distance_to(peer.max_cmd_sn);
+    let wrong = ScsiCommand { flags: FINAL | ScsiCommand::READ | ScsiCommand::WRITE, ..peer.header(read(0, 1), 512) };
+    peer.send(Pdu::bare(wrong)).await;
+    let behind = peer.header(read(1, 1), 512);
+    peer.send(Pdu::bare(behind)).await;
+    let answer = peer.expect().await;
+    assert!(matches!(answer.bhs.response(), Response::Reject(_)), "{:?}", answer.bhs);
+    assert_eq!(SerialNumber::from(answer.bhs.expected_sn), number);
+    // What was sent behind it waits for a request with that number.
+    let instead = peer.header(read(0, 1), 512);
+    peer.cmd_sn = number;
+    peer.send(Pdu::bare(instead)).await;
+    for header in [instead, behind] {
+        assert_eq!(peer.finish(header.itt, &Bytes::new(), 512).await.status, Status::GOOD);
+    }
+    peer.cmd_sn = number.plus(2);
+    assert_eq!(peer.ping(b"").await, "");
+    assert_eq!(peer.cmd_sn.distance_to(peer.max_cmd_sn), window, "the window is as it was");
+}
+
+// RFC 7143 §7.9 MUST: a gap in the DataSN is taken for a Data-Out that came damaged.
+// RFC 7143 §11.7.4 MUST: a Target Transfer Tag comes with the LUN of its command.
+// RFC 7143 §4.2.5.3 MUST: a Data-Out for an R2T has the LUN of its command, or the command ends.
 #[tokio::test]
 async fn data_out_of_sequence_ends_its_command_only() {
     let array = Array::new(Limits::default()).await;
     let preferences = Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() };
     let mut peer = array.peer_with("one", preferences).await;
     let cases = [
-        (AdditionalSense::INVALID_TRANSFER_TAG, 1, 0, 0),
-        (AdditionalSense::DATA_PHASE_ERROR, 0, 1, 0),
-        (AdditionalSense::DATA_OFFSET_ERROR, 0, 0, 512),
+        (AdditionalSense::INVALID_TRANSFER_TAG, LUN, 1, 0, 0),
+        (AdditionalSense::INVALID_TRANSFER_TAG, LunAddress::peripheral(2), 0, 0, 0),
+        (AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR, LUN, 0, 1, 0),
+        (AdditionalSense::DATA_OFFSET_ERROR, LUN, 0, 0, 512),
     ];
-    for (expected, ttt_off, data_sn, offset) in cases {
+    for (expected, lun, ttt_off, data_sn, offset) in cases {
         let data = pattern(9, 2);
         let itt = peer.send_write(write(0, 2), &data).await;
         let grant = peer.expect().await;
         let Response::ReadyToTransfer(grant) = grant.bhs.response() else { panic!("{:?} is no R2T", grant.bhs) };
-        let header = lunshadow_iscsi::pdu::DataOut {
+        assert_eq!(grant.lun, LUN);
+        let header = DataOut {
             flags: FINAL,
+            lun,
             itt,
             ttt: lunshadow_iscsi::pdu::Tag::new(grant.ttt.get() + ttt_off),
             data_sn: data_sn.into(),
             buffer_offset: offset.into(),
-            ..lunshadow_iscsi::pdu::DataOut::default()
+            ..DataOut::default()
         };
         peer.send(Pdu::new(header, data)).await;
         let outcome = peer.finish(itt, &Bytes::new(), 0).await;
@@ -291,6 +349,33 @@ async fn data_out_of_sequence_ends_its_command_only() {
     assert_eq!(peer.read_blocks(0, 2).await, [0; 1024], "nothing was written");
 }
 
+// RFC 7143 §11.4.2 MUST: a command that ends while its data still comes is answered after the last F bit.
+#[tokio::test]
+async fn a_write_that_is_refused_is_answered_when_its_data_has_come() {
+    let array = Array::new(Limits::default()).await;
+    let preferences = Preferences { immediate_data: false, initial_r2t: true, ..Preferences::default() };
+    let mut peer = array.peer_with("one", preferences).await;
+    let data = pattern(9, 8);
+    // Immediate data that was not agreed on, and more announced.
+    let header = ScsiCommand { flags: ScsiCommand::WRITE | 1, ..peer.header(write(0, 8), 4096) };
+    peer.send(Pdu::new(header, data.slice(..512))).await;
+    assert_eq!(peer.ping(b"").await, "");
+    peer.send_data_out(header.itt, RESERVED_TAG, 512..4096, &data).await;
+    let sense = peer.finish(header.itt, &Bytes::new(), 0).await.sense.expect("sense data");
+    assert_eq!(sense.code, AdditionalSense::UNEXPECTED_UNSOLICITED_DATA);
+    // A Data-Out out of sequence, in the middle of what was asked for.
+    let itt = peer.send_write(write(0, 8), &data).await;
+    let grant = peer.expect().await;
+    let Response::ReadyToTransfer(grant) = grant.bhs.response() else { panic!("{:?} is no R2T", grant.bhs) };
+    let header = DataOut { lun: LUN, itt, ttt: grant.ttt, data_sn: 1.into(), ..DataOut::default() };
+    peer.send(Pdu::new(header, data.slice(..512))).await;
+    assert_eq!(peer.ping(b"").await, "");
+    peer.send_data_out(itt, grant.ttt, 512..4096, &data).await;
+    assert_eq!(peer.finish(itt, &Bytes::new(), 0).await.status, Status::CHECK_CONDITION);
+    assert_eq!(peer.read_blocks(0, 8).await, [0; 4096], "nothing was written");
+}
+
+// RFC 7143 §7.7 MUST: a PDU that breaks the format closes the connection.
 #[tokio::test]
 async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
     let array = Array::new(Limits::default()).await;
@@ -303,7 +388,8 @@ async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
 }
 
 // RFC 7143 §11.19 MUST: a NOP-In that answers a NOP-Out has the reserved Target Transfer Tag.
-// RFC 7143 §11.18 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
+// RFC 7143 §11.19 MUST: a NOP-Out with a valid Initiator Task Tag is answered with the same tag and as much of its data as the initiator takes.
+// RFC 7143 §11 MUST: what is reserved is not looked at when it comes.
 #[tokio::test]
 async fn a_ping_comes_back_as_far_as_it_fits() {
     let array = Array::new(Limits::default()).await;
@@ -311,6 +397,12 @@ async fn a_ping_comes_back_as_far_as_it_fits() {
     assert_eq!(peer.ping(&[7; 1000]).await[..], [7; 1000]);
     assert_eq!(ask(&mut peer, &[("MaxRecvDataSegmentLength", "512")]).await, Ok(TextKeys::default()));
     assert_eq!(peer.ping(&[7; 1000]).await[..], [7; 512]);
+    // What is reserved may hold anything.
+    let mut strange = Pdu::bare(NopOut { itt: peer.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() });
+    (strange.bhs.flags, strange.bhs.specific_2, strange.bhs.specific_36) = (0xff, [0xff; 2], [0xff; 12]);
+    strange.bhs.max_cmd_sn = u32::MAX.into();
+    peer.send(strange).await;
+    assert!(matches!(peer.expect().await.bhs.response(), Response::NopIn(_)));
     // Without a tag nothing comes back: the next answer is that of the next ping.
     let unanswered = NopOut { itt: RESERVED_TAG, ttt: RESERVED_TAG, ..NopOut::default() };
     peer.send(Pdu::bare(unanswered)).await;
@@ -334,6 +426,7 @@ async fn a_logout_ends_what_waits_for_data() {
     assert_eq!(array.peer("one").await.read_blocks(0, 2).await, [0; 1024]);
 }
 
+// RFC 7143 §11.15 MUST: the connection is closed after a logout.
 #[tokio::test]
 async fn logouts_are_answered_and_close_the_connection() {
     let array = Array::new(Limits::default()).await;

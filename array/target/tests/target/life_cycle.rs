@@ -41,6 +41,9 @@ pub(crate) async fn expect_r2t(peer: &mut Peer, itt: Tag) -> (Tag, std::ops::Ran
     }
 }
 
+// RFC 7143 §7.11 MUST: the abort of a command that was answered finds no task.
+// RFC 7143 §11.5.1 MUST: the abort of task management is answered with function rejected.
+// RFC 7143 §11.5.1 MUST: nothing comes for a command behind the response to the function that has ended it.
 #[tokio::test]
 async fn a_command_that_runs_is_aborted_when_it_is_over() {
     let array = Array::new(Limits::default()).await;
@@ -49,6 +52,9 @@ async fn a_command_that_runs_is_aborted_when_it_is_over() {
     let itt = peer.send_write(write(0, 1), &pattern(1, 1)).await;
     writes_begun(&array, 1).await;
     let abort = peer.send_management(TaskFunction::ABORT_TASK, itt).await;
+    // Nor is there an abort of an abort.
+    let second = peer.send_management(TaskFunction::ABORT_TASK, abort).await;
+    assert_eq!(peer.expect_managed(second).await, TaskResponse::FUNCTION_REJECTED);
     // The connection goes on meanwhile, and the abort is not answered.
     assert_eq!(peer.ping(b"1").await, "1");
     assert_eq!(peer.read_blocks(8, 1).await, [0; 512]);
@@ -77,6 +83,7 @@ async fn a_command_that_waits_for_data_is_aborted_at_once() {
     assert_eq!(array.controls.writes_done.load(Ordering::Relaxed), 0);
 }
 
+// RFC 7143 §7.11 MUST: the command that an abort is about counts as received if it has not come, and the function is complete.
 #[tokio::test]
 async fn a_command_that_never_comes_is_aborted_and_keeps_nobody_waiting() {
     let array = Array::new(Limits::default()).await;
@@ -114,6 +121,8 @@ async fn a_command_that_never_comes_is_aborted_and_keeps_nobody_waiting() {
     assert_eq!(peer.read_blocks(0, 1).await, [0; 512], "the write was not done");
 }
 
+// RFC 7143 §7.2.2 MUST: a target that does not move tasks between connections says so.
+// RFC 7143 §11.5.1 MUST: a task management function is answered.
 #[tokio::test]
 async fn functions_that_are_not_there_are_refused() {
     let array = Array::new(Limits::default()).await;
@@ -121,7 +130,6 @@ async fn functions_that_are_not_there_are_refused() {
     let cases = [
         (TaskFunction::CLEAR_ACA, TaskResponse::FUNCTION_NOT_SUPPORTED),
         (TaskFunction::TASK_REASSIGN, TaskResponse::REASSIGNMENT_NOT_SUPPORTED),
-        (TaskFunction(42), TaskResponse::FUNCTION_REJECTED),
     ];
     for (function, expected) in cases {
         let itt = peer.send_management(function, Tag::default()).await;
@@ -134,6 +142,9 @@ async fn functions_that_are_not_there_are_refused() {
     }
 }
 
+// RFC 7143 §4.2.3.3 MUST NOT: the response to a multi-task abort comes before the tasks that it affects are over.
+// RFC 7143 §11.5.1 MUST: the function that ends a task set waits for the data that this session was asked for.
+// RFC 7143 §11.5.1 MUST: a task management function is answered.
 #[tokio::test]
 async fn task_sets_and_resets_reach_the_sessions_that_they_are_about() {
     let cases = [
@@ -159,14 +170,24 @@ async fn task_sets_and_resets_reach_the_sessions_that_they_are_about() {
         hold_writes(&array);
         let data = pattern(1, 1);
         let waiting = own.send_write(write(0, 1), &data).await;
-        expect_r2t(&mut own, waiting).await;
+        let (ttt, sequence) = expect_r2t(&mut own, waiting).await;
         let running = other.send_write(write(1, 1), &data).await;
         writes_begun(&array, 1).await;
 
         let itt = own.send_management(function, Tag::default()).await;
         if reaches_other {
-            assert_eq!(own.ping(b"").await, "", "it waits for the command of the other session");
+            // Twice, since the first may have come together with the function.
+            for _ in 0..2 {
+                assert_eq!(own.ping(b"").await, "", "it waits for the command of the other session");
+            }
             array.controls.writes.add_permits(1);
+        }
+        if [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET].contains(&function) {
+            while array.controls.writes_done.load(Ordering::Relaxed) < u64::from(reaches_other) {
+                assert_eq!(own.ping(b"").await, "");
+            }
+            assert_eq!(own.ping(b"").await, "", "it waits for the data that was asked for");
+            own.send_data_out(waiting, ttt, sequence, &data).await;
         }
         assert_eq!(own.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE, "{function:?}");
         if !reaches_other {
@@ -178,6 +199,54 @@ async fn task_sets_and_resets_reach_the_sessions_that_they_are_about() {
             assert_eq!(outcome.sense.map(|sense| sense.code), attention, "{function:?}");
             assert_eq!(peer.read_blocks(0, 1).await, [0; 512]);
         }
+    }
+}
+
+// RFC 7143 §11.5.1 MUST: the function that ends a task set waits for the data that this session was asked for.
+#[tokio::test]
+async fn a_task_set_that_is_ended_twice_is_over_for_both_at_once() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer_with("one", solicited()).await;
+    let data = pattern(1, 1);
+    let waiting = peer.send_write(write(0, 1), &data).await;
+    let (ttt, sequence) = expect_r2t(&mut peer, waiting).await;
+    let functions = [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET, TaskFunction::ABORT_TASK_SET];
+    let mut itts = Vec::new();
+    for function in functions {
+        itts.push(peer.send_management(function, Tag::default()).await);
+        assert_eq!(peer.ping(b"").await, "", "{function:?} waits for the data that was asked for");
+    }
+    // Twice, since answers may follow one of them.
+    assert_eq!(peer.ping(b"").await, "", "and so do those before");
+    peer.send_data_out(waiting, ttt, sequence, &data).await;
+    let mut answered = Vec::new();
+    for _ in functions {
+        answered.push(peer.expect().await.bhs.itt);
+    }
+    answered.sort_unstable_by_key(|itt| itt.get());
+    assert_eq!(answered, itts);
+    assert_eq!(peer.read_blocks(0, 1).await, [0; 512], "the write was not done");
+}
+
+// RFC 7143 §11.4.11 MUST: a NOP-In tells of a new MaxCmdSN if no other PDU does.
+// RFC 7143 §11.19.1 MUST: a NOP-In that wants no answer has the reserved Target Transfer Tag.
+#[tokio::test]
+async fn a_window_that_opens_without_an_answer_is_told_of() {
+    let array = Array::new(Limits { command_window: 2, ..Limits::default() }).await;
+    let mut own = array.peer_with("one", solicited()).await;
+    let mut other = array.peer("two").await;
+    for lba in 0..2 {
+        let itt = own.send_write(write(lba, 1), &pattern(1, 1)).await;
+        expect_r2t(&mut own, itt).await;
+    }
+    let full = own.max_cmd_sn;
+    assert_eq!(own.cmd_sn.distance_to(full), None, "the window is closed");
+    let itt = other.send_management(TaskFunction::CLEAR_TASK_SET, Tag::default()).await;
+    assert_eq!(other.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE);
+    while own.max_cmd_sn != full.plus(2) {
+        let news = own.receive_any().await.expect("the connection is open");
+        let Response::NopIn(nop) = news.bhs.response() else { panic!("{:?} is no NOP-In", news.bhs) };
+        assert!(nop.itt.is_reserved() && nop.ttt.is_reserved() && news.data.is_empty(), "{nop:?}");
     }
 }
 
@@ -239,6 +308,8 @@ async fn commands_run_in_the_order_of_their_numbers_within_the_window() {
     let dropped = peer.header(read(0, 1), 512);
     peer.send(Pdu::bare(dropped)).await;
     peer.cmd_sn = beyond;
+    // This is read after it, and not dropped.
+    peer.ping_at_once(b"the window is closed").await;
     array.controls.writes.add_permits(4);
     for _ in &held {
         let pdu = peer.expect().await;
@@ -325,6 +396,7 @@ async fn an_initiator_that_does_not_read_stops_only_itself() {
 }
 
 // RFC 7143 §6.3.5 MUST: a login with the name and the ISID of a session ends that session before the new one begins.
+// RFC 7143 §7.15 MUST: session reinstatement is there for initiators whose session has failed.
 #[tokio::test]
 async fn a_login_with_the_same_isid_takes_the_session_over() {
     let array = Array::new(Limits::default()).await;

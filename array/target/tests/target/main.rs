@@ -31,6 +31,8 @@ mod memory;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
+mod negotiation;
+#[cfg(test)]
 mod offload;
 #[cfg(test)]
 mod oracle;

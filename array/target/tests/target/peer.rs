@@ -16,7 +16,7 @@ use lunshadow_iscsi::serial::SerialNumber;
 use lunshadow_iscsi::transfer::{ReadTransfer, WritePlan, data_out_slices};
 use lunshadow_lun::{InitiatorName, LunHandle};
 use lunshadow_scsi::{BlockRange, Command, LunAddress, Sense, Status};
-use lunshadow_target::{Limits, Target, TargetConfig};
+use lunshadow_target::{ConnectionThreads, Limits, Target, TargetConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -28,6 +28,9 @@ pub(crate) const LUN: LunAddress = LunAddress::peripheral(1);
 pub(crate) const LUN_BLOCKS: u64 = 8192;
 /// Whatever a test waits for is a bug if it takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The A bit of a Data-In.
+const ACKNOWLEDGE: u8 = 0x40;
 
 /// A target with one LUN, which the initiators `one` and `two` see.
 pub(crate) struct Array {
@@ -42,6 +45,7 @@ pub(crate) struct Peer {
     decoder: PduDecoder,
     buffer: BytesMut,
     pub(crate) parameters: SessionParameters,
+    pub(crate) tsih: u16,
     pub(crate) cmd_sn: SerialNumber,
     pub(crate) max_cmd_sn: SerialNumber,
     stat_sn: StatSnTracker,
@@ -76,7 +80,9 @@ impl Array {
         }
         let listen = portals.iter().map(|portal| portal.parse().expect("a portal")).collect();
         let config = TargetConfig { listen, name: TARGET_NAME.to_owned(), alias: None, limits };
-        let target = Target::bind(config, map.clone()).await.expect("a free port");
+        // As the daemon does it. Other tests have connections on their own runtime.
+        let threads = ConnectionThreads::start(Duration::from_micros(150)).expect("threads");
+        let target = Target::bind_on(config, map.clone(), threads).await.expect("a free port");
         Self { target, map, controls }
     }
 
@@ -122,6 +128,7 @@ impl Peer {
             decoder: PduDecoder::new(own_bytes_max),
             buffer: BytesMut::new(),
             parameters: SessionParameters::default(),
+            tsih: 0,
             cmd_sn: SerialNumber(0),
             max_cmd_sn: SerialNumber(0),
             stat_sn: StatSnTracker::new(SerialNumber(0)),
@@ -135,6 +142,7 @@ impl Peer {
                 InitiatorStep::Complete(session) => {
                     peer.decoder.reconfigure(session.parameters.digests(), own_bytes_max);
                     peer.parameters = session.parameters;
+                    peer.tsih = session.identity.tsih;
                     (peer.cmd_sn, peer.max_cmd_sn) = (session.first_cmd_sn, session.max_cmd_sn);
                     peer.stat_sn = StatSnTracker::new(session.next_stat_sn);
                     return Ok(peer);
@@ -152,8 +160,22 @@ impl Peer {
         self.write(&pdu).await;
     }
 
-    /// The target's next PDU, `None` if it has closed the connection. StatSN must be in sequence.
+    /// The target's next PDU that is more than news of the window, `None` if it has closed the connection.
     pub(crate) async fn receive(&mut self) -> Option<Pdu> {
+        loop {
+            let pdu = self.receive_any().await?;
+            let is_news = matches!(
+                pdu.bhs.response(),
+                Response::NopIn(nop) if nop.itt.is_reserved() && nop.ttt.is_reserved()
+            );
+            if !is_news {
+                return Some(pdu);
+            }
+        }
+    }
+
+    /// The target's next PDU. StatSN must be in sequence.
+    pub(crate) async fn receive_any(&mut self) -> Option<Pdu> {
         let pdu = self.read().await?;
         if pdu.bhs.consumes_stat_sn() {
             self.stat_sn.take(pdu.bhs.own_sn.into()).expect("StatSN counts the responses");
@@ -162,7 +184,19 @@ impl Peer {
         assert!(!SerialNumber::precedes(max_cmd_sn, self.max_cmd_sn), "MaxCmdSN went back");
         assert!(!SerialNumber::precedes(max_cmd_sn, SerialNumber::from(pdu.bhs.expected_sn).minus(1)), "{:?}", pdu.bhs);
         self.max_cmd_sn = max_cmd_sn;
+        if matches!(pdu.bhs.response(), Response::Reject(_)) {
+            self.close_gap(&pdu);
+        }
         Some(pdu)
+    }
+
+    /// The next request has the number of the last one, if that was rejected.
+    fn close_gap(&mut self, reject: &Pdu) {
+        let rejected = SerialNumber(u32::from_be_bytes(reject.data[24..28].try_into().expect("a header")));
+        let is_immediate = reject.data[0] & 0x40 != 0;
+        if !is_immediate && rejected.next() == self.cmd_sn && SerialNumber::from(reject.bhs.expected_sn) == rejected {
+            self.cmd_sn = rejected;
+        }
     }
 
     pub(crate) async fn expect(&mut self) -> Pdu {
@@ -231,7 +265,9 @@ impl Peer {
     /// Serves a command until it ends: answers R2Ts, gathers Data-In. Nothing else may come meanwhile.
     pub(crate) async fn finish(&mut self, itt: Tag, data_out: &Bytes, expected_len: u32) -> Outcome {
         let mut transfer = ReadTransfer::new(expected_len);
+        let (mut r2ts, mut asked_for) = (0, 0);
         let mut data = Vec::new();
+        let mut data_ins = 0;
         loop {
             let pdu = self.expect().await;
             assert_eq!(pdu.bhs.itt, itt, "{:?} is not about this command", pdu.bhs);
@@ -243,21 +279,32 @@ impl Peer {
                         (1..=self.parameters.max_burst_length).contains(&len),
                         "{len} is not within MaxBurstLength"
                     );
+                    assert_eq!(grant.lun, LUN, "the unit of the command");
+                    assert!(r2ts == 0 || grant.r2t_sn.get() == r2ts, "{grant:?} is number {r2ts}");
+                    assert!(start >= asked_for, "{grant:?} goes back");
+                    (r2ts, asked_for) = (grant.r2t_sn.get() + 1, start + len);
                     let ttt = grant.ttt;
                     self.send_data_out(itt, ttt, start..start + len, data_out).await;
                 }
                 Response::DataIn(header) => {
+                    data_ins += 1;
+                    assert!(
+                        header.flags & ACKNOWLEDGE == 0,
+                        "{header:?} asks for what ErrorRecoveryLevel 0 does not have"
+                    );
                     let limit = self.parameters.initiator_max_recv_data_segment_length as usize;
                     assert!(pdu.data.len() <= limit, "{} bytes in one PDU", pdu.data.len());
                     transfer.accept(header, pdu.data.len()).expect("data in sequence");
                     data.extend_from_slice(&pdu.data);
                     if header.has_status() {
                         assert!(header.flags & FINAL != 0, "{header:?} has a status and is not the last");
+                        assert_eq!(Status(header.status), Status::GOOD, "other ends have a response of their own");
                         let residual = residual_of(header.flags, header.residual_count.get());
                         return Outcome { status: Status(header.status), sense: None, data, residual };
                     }
                 }
                 Response::Scsi(header) => {
+                    assert_eq!(header.exp_data_sn.get(), data_ins, "the Data-In PDUs");
                     let residual = residual_of(header.flags, header.residual_count.get());
                     let sense = (!pdu.data.is_empty()).then(|| Sense::parse(&pdu.data[2..]).expect("sense data"));
                     return Outcome { status: Status(header.status), sense, data, residual };
@@ -289,6 +336,17 @@ impl Peer {
     /// Sends a NOP-Out and waits for its answer, so that all that was sent before has been taken.
     pub(crate) async fn ping(&mut self, data: &'static [u8]) -> Bytes {
         let header = NopOut { itt: self.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() };
+        self.ping_by(header, data).await
+    }
+
+    /// As [`ping`](Self::ping), and whether the window is open does not matter.
+    pub(crate) async fn ping_at_once(&mut self, data: &'static [u8]) -> Bytes {
+        let mut header = NopOut { itt: self.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() };
+        header.operation = header.operation.immediate();
+        self.ping_by(header, data).await
+    }
+
+    async fn ping_by(&mut self, header: NopOut, data: &'static [u8]) -> Bytes {
         self.send(Pdu::new(header, Bytes::from_static(data))).await;
         let pong = self.expect().await;
         let Response::NopIn(nop) = pong.bhs.response() else { panic!("{:?} is no answer to a ping", pong.bhs) };

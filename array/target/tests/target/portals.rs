@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lunshadow_iscsi::discovery::{SEND_TARGETS, parse_targets};
-use lunshadow_iscsi::login::{InitiatorLogin, InitiatorLoginConfig};
+use lunshadow_iscsi::login::{InitiatorLogin, InitiatorLoginConfig, InitiatorStep};
 use lunshadow_iscsi::negotiation::Preferences;
-use lunshadow_iscsi::pdu::{DigestConfig, PduDecoder};
+use lunshadow_iscsi::pdu::{DigestConfig, LoginRequest, Pdu, PduDecoder};
 use lunshadow_iscsi::text::TextKeys;
 use lunshadow_lun::LunHandle;
 use lunshadow_scsi::vpd::{DeviceIdentification, page};
@@ -36,6 +36,31 @@ async fn target(listen: Vec<SocketAddr>) -> Result<(Target, Arc<Map>), BindError
 
 fn discovery() -> InitiatorLoginConfig {
     InitiatorLoginConfig { target_name: None, ..login("one", Preferences::default()) }
+}
+
+// RFC 7143 §7.4.2.1 MUST: a discovery session ends an older one with the same name, ISID and address, and no other.
+// RFC 7143 §7.4.2.2 MUST: a discovery session with a target ends an older one with the same name, ISID and portal group.
+#[tokio::test]
+async fn a_discovery_session_ends_the_one_that_it_repeats() {
+    let (target, _map) = target(addresses(&["127.0.0.1:0", "[::1]:0"])).await.expect("free ports");
+    let portals: Vec<_> = target.portals().iter().map(|portal| portal.address).collect();
+    let log_in = async |address, config| Peer::log_in(address, config).await.expect("a login");
+    let all = [(SEND_TARGETS, "All")];
+
+    let mut old = log_in(portals[0], discovery()).await;
+    let mut elsewhere = log_in(portals[1], discovery()).await;
+    // With a target, through any portal of its group.
+    let with_target = named_discovery(portals[0]).await;
+    let with_target_too = named_discovery(portals[1]).await;
+    assert!(is_closed(with_target).await);
+    let mut normal = log_in(portals[0], login("one", Preferences::default())).await;
+    assert!(is_closed(with_target_too).await, "by the session that it was about");
+    let mut new = log_in(portals[0], discovery()).await;
+    assert_eq!(old.receive().await, None);
+    for peer in [&mut new, &mut elsewhere] {
+        assert!(ask(peer, &all).await.is_ok());
+    }
+    assert_eq!(normal.ping(b"").await, "");
 }
 
 #[tokio::test]
@@ -89,18 +114,41 @@ async fn a_target_needs_a_portal() {
     assert!(matches!(target(Vec::new()).await, Err(BindError::NoPortal)));
 }
 
+/// A discovery session with the target.
+async fn named_discovery(address: SocketAddr) -> TcpStream {
+    let (mut login, mut request) = InitiatorLogin::start(discovery());
+    let text = [&request.data[..], format!("TargetName={TARGET_NAME}\0").as_bytes()].concat();
+    request = Pdu::new(*request.bhs.view::<LoginRequest>().expect("a login request"), text.into());
+    let mut stream = TcpStream::connect(address).await.expect("the target listens");
+    let (mut buffer, decoder) = (BytesMut::new(), PduDecoder::new(8192));
+    loop {
+        stream.write_all_buf(&mut request.encode(DigestConfig::default())).await.expect("it is open");
+        match login.handle(&answer(&mut stream, &mut buffer, &decoder).await).expect("a login") {
+            InitiatorStep::Send(next) => request = next,
+            InitiatorStep::Complete(_) => return stream,
+        }
+    }
+}
+
+async fn is_closed(mut stream: TcpStream) -> bool {
+    stream.read(&mut [0]).await.unwrap_or(0) == 0
+}
+
+async fn answer(stream: &mut TcpStream, buffer: &mut BytesMut, decoder: &PduDecoder) -> Pdu {
+    loop {
+        if let Some(pdu) = decoder.decode(buffer).expect("a PDU") {
+            return pdu;
+        }
+        assert_ne!(stream.read_buf(buffer).await.expect("it is open"), 0, "an answer");
+    }
+}
+
 /// The key in the first answer to a login.
 async fn group_told_at(address: SocketAddr) -> String {
     let (_, request) = InitiatorLogin::start(login("two", Preferences::default()));
     let mut stream = TcpStream::connect(address).await.expect("the target listens");
     stream.write_all_buf(&mut request.encode(DigestConfig::default())).await.expect("it is open");
-    let (mut buffer, decoder) = (BytesMut::new(), PduDecoder::new(8192));
-    let response = loop {
-        if let Some(pdu) = decoder.decode(&mut buffer).expect("a PDU") {
-            break pdu;
-        }
-        assert_ne!(stream.read_buf(&mut buffer).await.expect("it is open"), 0, "an answer");
-    };
+    let response = answer(&mut stream, &mut BytesMut::new(), &PduDecoder::new(8192)).await;
     let keys = TextKeys::parse(&response.data).expect("text");
     keys.get("TargetPortalGroupTag").expect("the key").to_owned()
 }

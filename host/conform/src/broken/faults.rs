@@ -45,7 +45,29 @@ macro_rules! faults {
     };
 }
 
+impl Fault {
+    /// Whether it is about slots, and so is there only where the provider is behind COM. Calls by the numbers of slots are in no sequence.
+    #[must_use]
+    pub const fn is_of_slots(self) -> bool {
+        matches!(
+            self,
+            Self::SwapsSlots
+                | Self::StrayPointers
+                | Self::WritesInputs
+                | Self::FailsAndAgrees
+                | Self::NeedsReserved
+                | Self::NeedsCallback
+        )
+    }
+}
+
 faults! {
+    SwapsSlots, "swaps-slots", [PreCommitSnapshots, CommitSnapshots], "PreCommitSnapshots and CommitSnapshots stand in each other's slots.", [4];
+    StrayPointers, "stray-pointers", [GetTargetLuns], "GetTargetLuns answers with pointers that are no task memory.", [20];
+    WritesInputs, "writes-inputs", [GetTargetLuns], "GetTargetLuns writes into the sources.", [22];
+    FailsAndAgrees, "fails-and-agrees", [AreLunsSupported], "AreLunsSupported leaves TRUE when it fails.", [36];
+    NeedsReserved, "needs-reserved", [ResyncLuns], "QueryStatus refuses a NULL for its reserved parameter.", [110];
+    NeedsCallback, "needs-callback", [OnLoad], "OnLoad refuses a NULL callback.", [121];
     IllegalCode, "illegal-code", [GetTargetLuns], "GetTargetLuns answers E_POINTER for no LUNs.", [12];
     PlainFailure, "plain-failure", [GetTargetLuns], "GetTargetLuns answers E_FAIL for no LUNs.", [13];
     SilentVeto, "silent-veto", [OnLunEmpty], "A veto of OnLunEmpty has no event.", [14];
@@ -130,6 +152,7 @@ faults! {
     ResyncsFromTheOldest, "resyncs-from-the-oldest", [ResyncLuns], "ResyncLuns takes the oldest copy of each LUN.", [101];
     ResyncUsesUp, "resync-uses-up", [ResyncLuns], "A resync deletes the shadow LUN.", [102];
     ResyncHidesTheShortage, "resync-hides-the-shortage", [ResyncLuns], "ResyncLuns vetoes when there is no room.", [105];
+    ResyncFindsTheShortage, "resync-finds-the-shortage", [ResyncLuns], "A resync for which there is no room begins, and fails.", [105];
     NeverFinished, "never-finished", [ResyncLuns], "A finished resync has the status of one that runs.", [106];
     HidesResyncFailures, "hides-resync-failures", [ResyncLuns], "A failed resync has the status of a finished one.", [107];
     WaitsAnyway, "waits-anyway", [ResyncLuns], "Wait(0) takes 3 s.", [108];

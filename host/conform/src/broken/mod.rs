@@ -6,12 +6,14 @@ mod faults;
 mod luns;
 mod memory;
 mod resync;
+mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, SnapshotId, SnapshotSetId,
+    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Slots, SnapshotId,
+    SnapshotSetId,
 };
 use parking_lot::Mutex;
 
@@ -19,6 +21,7 @@ pub use faults::{Fault, UnknownFault};
 
 use crate::bed::{BedError, EventSink, Gravity, TestBed};
 use memory::Memory;
+use slots::BrokenSlots;
 
 /// Starts a process of the sound provider.
 pub(crate) type Begin = Box<dyn Fn(Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError> + Send + Sync>;
@@ -34,6 +37,14 @@ pub(crate) struct Breakage {
 impl Breakage {
     pub(crate) fn new(fault: Option<Fault>, bed: Arc<dyn TestBed>) -> Self {
         Self { fault, bed, memory: Arc::default(), processes: AtomicU32::new(0) }
+    }
+
+    /// An object of the provider's class, with the fault if it is one of slots.
+    pub(crate) fn slots(&self, inner: Arc<dyn Slots>) -> Arc<dyn Slots> {
+        match self.fault.filter(|fault| fault.is_of_slots()) {
+            Some(fault) => Arc::new(BrokenSlots::new(fault, inner)),
+            None => inner,
+        }
     }
 
     /// A process of the provider, with the fault if there is one.

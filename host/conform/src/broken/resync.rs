@@ -37,6 +37,9 @@ impl BrokenProvider {
             Err(HResult::VSS_E_INSUFFICIENT_STORAGE) if self.is(Fault::ResyncHidesTheShortage) => {
                 return Err(HResult::VSS_E_PROVIDER_VETO);
             }
+            Err(code @ HResult::VSS_E_INSUFFICIENT_STORAGE) if self.is(Fault::ResyncFindsTheShortage) => {
+                return Ok(Box::new(Failed(code)));
+            }
             answer => answer?,
         };
         if self.is(Fault::AbandonsSilently) {
@@ -53,6 +56,23 @@ impl BrokenProvider {
             }
         });
         Ok(Box::new(BrokenAsync { fault: self.fault, operation, bed: Arc::clone(&self.bed), end }))
+    }
+}
+
+/// An operation that has failed.
+struct Failed(HResult);
+
+impl Async for Failed {
+    fn query_status(&self) -> AsyncStatus {
+        AsyncStatus::Failed(self.0)
+    }
+
+    fn cancel(&self) -> AsyncStatus {
+        self.query_status()
+    }
+
+    fn wait(&self, _at_most: Option<Duration>) -> AsyncStatus {
+        self.query_status()
     }
 }
 

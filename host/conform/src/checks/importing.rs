@@ -96,12 +96,12 @@ fn imports_can_be_repeated(lab: &mut Lab<'_>) -> Checked {
 }
 
 fn what_is_written_here_arrives_there(lab: &mut Lab<'_>) -> Checked {
-    let importer = lab.importer()?;
     let made = lab.announced_in(Context::TRANSPORTABLE, 1)?;
     let target = &made.targets[0];
     lab.locate(&made.targets)?;
     lab.mark(target, 0, "written on the creating host")?;
     lab.mask(&made.targets)?;
+    let importer = lab.importer()?;
     importer.locate(&made.targets)?;
     let mut seen = importer.host.seen(target)?.ok_or_else(|| Setback("it did not arrive".to_owned()))?;
     demand!(

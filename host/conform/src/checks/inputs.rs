@@ -4,6 +4,7 @@ use lunshadow_vss::{Context, HResult, Interconnect, LunInformation, LunStateChan
 use uuid::Uuid;
 
 use super::Group;
+use crate::by_slots::GONE;
 use crate::finding::{Checked, demand, held};
 use crate::lab::{Lab, foreign, names, new_set};
 use crate::recorder::Ending;
@@ -56,9 +57,6 @@ fn call_all_with(lab: &Lab<'_>, luns: &[LunInformation], device_count: usize) {
         let _ = lab.fill_in(lun);
     }
 }
-
-/// What COM answers for a process that is gone (`winerror.h`): it was there when the call began, and it was not.
-const GONE: [HResult; 2] = [HResult::from_bits(0x8007_06be), HResult::from_bits(0x8007_06ba)];
 
 /// The methods that ended with a panic, or with the end of the process.
 fn crashed(lab: &Lab<'_>) -> Vec<&'static str> {

@@ -12,9 +12,11 @@ mod loading;
 mod preparing;
 mod recognising;
 mod resyncing;
+mod slots;
 mod supporting;
 mod surface;
 mod targeting;
+mod task_memory;
 mod waiting;
 
 use crate::finding::Checked;
@@ -32,8 +34,10 @@ pub(crate) struct Check {
 
 /// All checks, by the numbers of their statements.
 pub(crate) fn all() -> Vec<Check> {
-    let groups: [Group; 14] = [
+    let groups: [Group; 16] = [
         surface::CHECKS,
+        slots::CHECKS,
+        task_memory::CHECKS,
         inputs::CHECKS,
         supporting::CHECKS,
         preparing::CHECKS,
@@ -52,6 +56,12 @@ pub(crate) fn all() -> Vec<Check> {
         groups.into_iter().flatten().map(|(number, run)| Check { number: Number(*number), run: *run }).collect();
     checks.sort_by_key(|check| check.number);
     checks
+}
+
+/// The statements of the checks that need a class behind COM: they are below the methods.
+pub(crate) fn behind_com() -> impl Iterator<Item = Number> {
+    let groups: [Group; 3] = [surface::CHECKS, slots::CHECKS, task_memory::CHECKS];
+    groups.into_iter().flatten().map(|(number, _)| Number(*number))
 }
 
 /// A group of checks, with the numbers of their statements.

@@ -39,12 +39,28 @@ fn one_foreign_lun_declines_all(lab: &mut Lab<'_>) -> Checked {
 
 fn a_passing_trouble_declines(lab: &mut Lab<'_>) -> Checked {
     let luns = lab.sources(1)?;
-    for condition in [Condition::Unreachable, Condition::Full] {
-        let _while = lab.while_array(condition)?;
+    let (mut seen, mut not_seen) = (Vec::new(), Vec::new());
+    for (condition, what) in
+        [(Condition::Unreachable, "the array could not be reached"), (Condition::Full, "it had no room")]
+    {
+        let _while = match lab.while_array(condition) {
+            Ok(trouble) => trouble,
+            Err(setback) => {
+                not_seen.push(setback);
+                continue;
+            }
+        };
         let answer = lab.supports(Context::CTX_BACKUP, &luns);
         demand!(answer == Ok(false), "with the array {condition:?} the answer was {answer:?}");
+        seen.push(what);
     }
-    held("declined with S_OK while the array could not be reached, and while it had no room")
+    match not_seen.pop() {
+        Some(setback) if seen.is_empty() => Err(setback),
+        setback => {
+            let but = setback.map(|setback| format!("; {setback}")).unwrap_or_default();
+            held(format!("declined with S_OK while {}{but}", seen.join(", and while ")))
+        }
+    }
 }
 
 fn hints_are_believed_or_declined(lab: &mut Lab<'_>) -> Checked {
@@ -81,8 +97,8 @@ fn transportable_is_meant(lab: &mut Lab<'_>) -> Checked {
         Ok(false) => return Ok(Finding::NotApplicable("the provider declines TRANSPORTABLE".to_owned())),
         Err(code) => return Ok(Finding::Broken(format!("TRANSPORTABLE was answered with {code}"))),
     }
-    let importer = lab.importer()?;
     let made = lab.announced_in(context, 1)?;
+    let importer = lab.importer()?;
     let located = importer.provider.locate_luns(&made.targets);
     demand!(located.is_ok(), "TRANSPORTABLE was agreed to, but another host's LocateLuns answered {located:?}");
     held("agreed to, and the shadow LUN was located on another host")

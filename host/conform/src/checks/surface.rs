@@ -1,37 +1,30 @@
 //! The class as COM sees it: interfaces, identity, and where its objects may live. Nothing of it can be seen where there is no COM.
 
-use std::sync::Arc;
-
-use lunshadow_vss::HResult;
+use lunshadow_vss::{HResult, Interface};
 use uuid::{Uuid, uuid};
 
 use super::Group;
 use crate::bed::ComClass;
-use crate::finding::{Checked, Setback, demand, held};
-use crate::lab::Lab;
+use crate::finding::{Checked, demand, held};
 
 pub(super) const CHECKS: Group = &[
-    (1, |lab| the_interfaces_are_there(&*class(lab)?)),
-    (2, |lab| the_extended_interface_is_there(&*class(lab)?)),
-    (3, |lab| identity_is_one(&*class(lab)?)),
-    (5, |lab| objects_are_in_another_process(&*class(lab)?)),
+    (1, |lab| the_interfaces_are_there(&*lab.class()?)),
+    (2, |lab| the_extended_interface_is_there(&*lab.class()?)),
+    (3, |lab| identity_is_one(&*lab.class()?)),
+    (5, |lab| objects_are_in_another_process(&*lab.class()?)),
 ];
 
-// `unknwn.h`, `vsprov.h` of the Windows SDK.
+// `unknwn.h` of the Windows SDK.
 const UNKNOWN: Uuid = uuid!("00000000-0000-0000-c000-000000000046");
-const HARDWARE: Uuid = uuid!("9593a157-44e9-4344-bbeb-44fbf9b06b10");
-const HARDWARE_EX: Uuid = uuid!("7f5ba925-cdb1-4d11-a71f-339eb7e709fd");
-const CREATE_SNAPSHOT_SET: Uuid = uuid!("5f894e5b-1e39-4778-8e23-9abad9f0e08c");
+const HARDWARE: Uuid = Interface::Hardware.id();
+const HARDWARE_EX: Uuid = Interface::HardwareEx.id();
+const CREATE_SNAPSHOT_SET: Uuid = Interface::CreateSnapshotSet.id();
 
 /// An interface that nobody has.
 const NOBODYS: Uuid = uuid!("7e9a6b3a-2c54-4c58-9c1e-0f7a7a4f6c11");
 
 /// `winerror.h`: there is no such interface.
 const E_NOINTERFACE: HResult = HResult::from_bits(0x8000_4002);
-
-fn class(lab: &Lab<'_>) -> Result<Arc<dyn ComClass>, Setback> {
-    lab.bed.com_class().ok_or_else(|| Setback("the provider is not behind COM here".to_owned()))
-}
 
 fn the_interfaces_are_there(class: &dyn ComClass) -> Checked {
     for (name, interface) in [
@@ -74,6 +67,10 @@ fn objects_are_in_another_process(class: &dyn ComClass) -> Checked {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use lunshadow_vss::Slots;
+
     use super::*;
     use crate::bed::BedError;
     use crate::finding::Finding;
@@ -100,6 +97,10 @@ mod tests {
 
         fn create_in_process(&self) -> Result<HResult, BedError> {
             Ok(if self.in_process { HResult::S_OK } else { HResult::from_bits(0x8004_0154) })
+        }
+
+        fn slots(&self) -> Result<Arc<dyn Slots>, BedError> {
+            Err(BedError("this class shows its surface only".to_owned()))
         }
     }
 

@@ -5,7 +5,7 @@
 //! same code looks at an image file, at a LUN over iSCSI, and at bytes in a test:
 //!
 //! ```text
-//!  DiskIo ──▶ read_layout ──▶ DiskLayout ──▶ list_files   (FAT, NTFS, ext2/3/4)
+//!  DiskIo ──▶ read_layout ──▶ DiskLayout ──▶ list_files, VolumeFiles (FAT, NTFS, ext2/3/4)
 //!    │                            └────────▶ pick_witness (a sector that belongs to one file)
 //!    └─▶ set_shadow_flags / clear_shadow_flags / read_shadow_flags, assign_new_identity
 //! ```
@@ -30,7 +30,10 @@ mod witness;
 
 pub use cursor::DiskCursor;
 pub use error::DiskError;
-pub use files::{FileContent, FileEntry, UnreadReason, list_files};
+pub use files::{
+    Attributes, FileContent, FileEntry, FileError, FileKind, FileNumber, ListedFile, Space, UnreadReason, VolumeFiles,
+    list_files,
+};
 pub use identity::{NewIdentity, assign_new_identity, set_disk_signature};
 pub use io::{DiskIo, FileDisk, SECTOR_LEN_BYTES};
 pub use layout::{DiskLayout, FileSystemKind, Partition, PartitionTable, Volume, read_layout};

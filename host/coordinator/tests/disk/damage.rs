@@ -1,6 +1,10 @@
 //! Damaged volumes and tables: an answer or an error, never a panic, and always an end.
 
-use lunshadow_coordinator::disk::{DiskError, DiskIo, list_files, pick_witness, read_layout};
+use std::sync::Arc;
+
+use lunshadow_coordinator::disk::{
+    DiskError, DiskIo, FileError, FileKind, FileNumber, VolumeFiles, list_files, pick_witness, read_layout,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -39,12 +43,12 @@ fn survives(image: &[u8], cases: u32) {
     let used = used_sectors(image);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(changes in changes())| {
-        let disk = MemoryDisk::new(image.to_vec());
+        let disk = Arc::new(MemoryDisk::new(image.to_vec()));
         for (sector, at, bytes) in &changes {
             disk.patch(sector.get(&used) + at, bytes);
         }
         let before = disk.bytes();
-        let layout = match read_layout(&disk) {
+        let layout = match read_layout(&*disk) {
             Ok(layout) => layout,
             Err(error) => {
                 prop_assert!(matches!(error, DiskError::DamagedGpt { .. } | DiskError::DamagedMbr { .. }), "{:?}", error);
@@ -53,19 +57,52 @@ fn survives(image: &[u8], cases: u32) {
         };
         for volume in &layout.volumes {
             prop_assert!(volume.offset_bytes.checked_add(volume.len_bytes).is_some());
-            match list_files(&disk, volume) {
+            match list_files(&*disk, volume) {
                 Ok(_) => {}
                 Err(DiskError::DamagedVolume { volume: named, .. }
                     | DiskError::VolumeBeyondDisk { volume: named, .. }
                     | DiskError::UnknownFileSystem { volume: named }) => prop_assert_eq!(named, volume.index),
                 Err(error) => prop_assert!(false, "{:?}", error),
             }
+            if let Ok(files) = VolumeFiles::open(Arc::clone(&disk) as _, volume.clone()) {
+                look_around(&files);
+            }
         }
-        if let Ok(Some(witness)) = pick_witness(&disk, &layout) {
+        if let Ok(Some(witness)) = pick_witness(&*disk, &layout) {
             prop_assert!(witness.offset_bytes + 512 <= disk.len_bytes());
         }
         prop_assert!(disk.bytes() == before);
     });
+}
+
+/// Looks at some of what is there, as a program in a mount does. There is an answer to everything, and the disk is not to blame.
+fn look_around(files: &VolumeFiles) {
+    const DIRECTORIES_MAX: usize = 20;
+    const ENTRIES_MAX: usize = 50;
+    fn sound<T: Default>(answer: Result<T, FileError>) -> T {
+        answer.unwrap_or_else(|error| {
+            assert!(!matches!(error, FileError::Disk(_) | FileError::Closed | FileError::Unknown), "{error:?}");
+            T::default()
+        })
+    }
+    let mut directories = vec![FileNumber::ROOT];
+    for index in 0..DIRECTORIES_MAX {
+        let Some(&directory) = directories.get(index) else { break };
+        for entry in sound(files.list(directory, 0, ENTRIES_MAX)) {
+            let Some((number, attributes)) = sound(files.look_up(directory, &entry.name)) else { continue };
+            match attributes.kind {
+                FileKind::Directory => directories.push(number),
+                FileKind::Link => assert!(sound(files.target(number)).len() <= 1 << 20),
+                _ => {
+                    assert!(sound(files.read(number, attributes.len_bytes / 2, 5000)).len() <= 5000);
+                    assert!(sound(files.read(number, 0, 5000)).len() <= 5000);
+                }
+            }
+        }
+    }
+    if let Ok(space) = files.space() {
+        assert!(space.free_blocks <= space.blocks && space.free_files <= space.files);
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::memory::{BrokenDisk, MemoryDisk, noise};
 use crate::tools::{
-    Tree, blank_image, ext_image, fat_image, file_entry, flat_tree, listing, ntfs_image, require_tool, run,
-    sample_tree, write_tree,
+    Mount, Tree, blank_image, ext_image, fat_image, file_entry, flat_tree, listing, ntfs_image, require_tool,
+    sample_tree, write_large_tree, write_tree,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -85,9 +85,7 @@ fn ext2_ext3_and_ext4_of_several_shapes() {
 fn ext4_links_sparse_files_and_large_directories() {
     let folder = TempDir::new().unwrap();
     let source = folder.path().join("tree");
-    let mut tree: Tree = (0..1500).map(|number| (format!("many/file number {number}"), vec![b'x'; number])).collect();
-    tree.insert("sparse.bin".to_owned(), [vec![0; 900_000], noise(1, 100)].concat());
-    write_tree(&source, &tree);
+    let tree = write_large_tree(&source);
     std::fs::File::create(source.join("huge and sparse")).unwrap().set_len(100 * MIB).unwrap();
     symlink("many/file number 7", source.join("link to seven")).unwrap();
     std::fs::hard_link(source.join("sparse.bin"), source.join("second name")).unwrap();
@@ -126,32 +124,6 @@ fn ntfs_with_many_files_in_one_directory() {
     assert_eq!(list_image(&image), listing(&tree));
 }
 
-/// Mounts an NTFS image. Tells why not, if the machine does not let it.
-struct Mount(std::path::PathBuf);
-
-impl Mount {
-    #[expect(clippy::print_stderr, reason = "a test that is skipped is to be seen")]
-    fn new(image: &Path, folder: &Path) -> Option<Self> {
-        if !require_tool("ntfs-3g") {
-            return None;
-        }
-        let point = folder.join("mounted");
-        std::fs::create_dir(&point).unwrap();
-        let status = std::process::Command::new("ntfs-3g").args([image, &point]).output().unwrap().status;
-        if !status.success() {
-            eprintln!("SKIPPED: filesystems cannot be mounted here ({status})");
-            return None;
-        }
-        Some(Self(point))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        run("umount", [&self.0]);
-    }
-}
-
 #[test]
 fn ntfs_directories_links_and_sparse_files() {
     let folder = TempDir::new().unwrap();
@@ -160,7 +132,7 @@ fn ntfs_directories_links_and_sparse_files() {
     tree.insert("System Volume Information/tracking.log".to_owned(), vec![1; 5000]);
     tree.extend((0..300).map(|number| (format!("many/file number {number}"), vec![b'x'; number])));
     {
-        let Some(mount) = Mount::new(&image, folder.path()) else { return };
+        let Some(mount) = Mount::new(&image, folder.path(), &[]) else { return };
         write_tree(&mount.0, &tree);
         std::fs::File::create(mount.0.join("sparse")).unwrap().set_len(3 * MIB).unwrap();
         std::fs::File::create(mount.0.join("huge and sparse")).unwrap().set_len(100 * MIB).unwrap();

@@ -17,4 +17,6 @@ mod tables;
 #[cfg(test)]
 mod tools;
 #[cfg(test)]
+mod volume_files;
+#[cfg(test)]
 mod witness;

@@ -146,3 +146,37 @@ pub(crate) fn ntfs_image(folder: &Path, len_bytes: u64, tree: &Tree) -> Option<P
 pub(crate) fn flat_tree() -> Tree {
     sample_tree().into_iter().map(|(path, content)| (path.replace('/', " in "), content)).collect()
 }
+
+/// Mounts an NTFS image. Tells why not, if the machine does not let it.
+pub(crate) struct Mount(pub(crate) PathBuf);
+
+impl Mount {
+    #[expect(clippy::print_stderr, reason = "a test that is skipped is to be seen")]
+    pub(crate) fn new(image: &Path, folder: &Path, options: &[&str]) -> Option<Self> {
+        if !require_tool("ntfs-3g") {
+            return None;
+        }
+        let point = folder.join("mounted");
+        fs::create_dir(&point).unwrap();
+        let status = Command::new("ntfs-3g").args(options).args([image, &point]).output().unwrap().status;
+        if !status.success() {
+            eprintln!("SKIPPED: filesystems cannot be mounted here ({status})");
+            return None;
+        }
+        Some(Self(point))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        run("umount", [&self.0]);
+    }
+}
+
+/// Writes a tree with a directory that is large, and with a file that has a hole.
+pub(crate) fn write_large_tree(folder: &Path) -> Tree {
+    let mut tree: Tree = (0..1500).map(|number| (format!("many/file number {number}"), vec![b'x'; number])).collect();
+    tree.insert("sparse.bin".to_owned(), [vec![0; 900_000], noise(1, 100)].concat());
+    write_tree(folder, &tree);
+    tree
+}

@@ -1,7 +1,9 @@
 //! The order of calls in a successful life of a set: sections 4(a), 4(e), 4(j) and 4(k) of the contract.
 
 use crate::support::{HostStep, Reaction, Stage, device, volume};
-use lunshadow_coordinator::{Activity, Deletion, FinalOrder, LocateArray, Phase, Settings, Window};
+use lunshadow_coordinator::{
+    Activity, Deletion, FinalOrder, LocateArray, Phase, Settings, TransportableRecovery, Window,
+};
 use lunshadow_vss::{Context, HResult, MatchLevel, Method};
 
 /// Steps 1 to 4.10, with the volumes of 4(k).
@@ -108,6 +110,47 @@ fn recovery_is_told_around_the_writers_post_snapshot() {
         ];
         assert_eq!(lines[lines.len() - expected.len()..], expected);
     }
+}
+
+#[test]
+fn a_transportable_set_is_here_for_its_writers_only() {
+    let settings = Settings { transportable_recovery: TransportableRecovery::OnCreatingHost, ..Settings::default() };
+    let stage = Stage::new(settings.clone());
+    stage.host.state().writers_recover = true;
+    let requester = stage.prepared(Context::TRANSPORTABLE);
+    let copies = requester.do_snapshot_set().unwrap();
+    assert!(copies.iter().all(|copy| copy.luns.is_empty() && copy.attributes.contains(Context::NOT_SURFACED)));
+    let lines = stage.journal.lines();
+    let from = stage.journal.position("P.PreFinalCommitSnapshots");
+    assert!(stage.journal.position("P.LocateLuns [P-L1,P-L1,P-L2]") < from);
+    let expected = [
+        "P.PreFinalCommitSnapshots",
+        "writable P-L1,P-L1,P-L2",
+        "P.OnLunStateChange [P-L1,P-L2] 0x200",
+        "writers PostSnapshot",
+        "read-only",
+        "P.OnLunStateChange [P-L1,P-L2] 0x400",
+        "P.PostFinalCommitSnapshots",
+        "dismount P-L1",
+        "dismount P-L2",
+        "P.OnLunStateChange [P-L1,P-L2] 0x800",
+        "rescan",
+    ];
+    assert_eq!(lines[from..], expected);
+    assert_eq!(requester.release().unwrap(), 0, "whoever imports it deletes it");
+    assert_eq!(stage.provider.state().shadows.len(), 2);
+
+    // Where nobody has anything to recover, nothing comes in.
+    let stage = Stage::new(settings.clone());
+    stage.prepared(Context::TRANSPORTABLE).do_snapshot_set().unwrap();
+    assert_eq!(stage.journal.count("rescan"), 0);
+
+    // One that fails is gone.
+    let stage = Stage::new(settings);
+    stage.host.state().writers_recover = true;
+    stage.host.fail_at(HostStep::POST_SNAPSHOT);
+    stage.prepared(Context::TRANSPORTABLE).do_snapshot_set().unwrap_err();
+    assert!(stage.provider.state().shadows.is_empty());
 }
 
 #[test]

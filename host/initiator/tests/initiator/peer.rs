@@ -95,8 +95,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub(crate) async fn receive(&mut self) -> Option<Pdu> {
         let pdu = next_pdu(&mut self.stream, &self.decoder, &mut self.buffer).await?;
         if !pdu.bhs.is_immediate() && pdu.bhs.opcode() != Opcode::DATA_OUT {
-            let verdict = self.window.accept(pdu.bhs.own_sn.into(), (), &mut Vec::new());
-            assert_eq!(verdict, CmdSnVerdict::Ready, "{pdu:?}");
+            let verdict = self.window.accept(pdu.bhs.own_sn.into(), ());
+            assert_eq!(verdict, CmdSnVerdict::Ready(()), "{pdu:?}");
         }
         Some(pdu)
     }

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 use lunshadow_vss::ProviderType;
+use lunshadow_vss_com::VssAdmin;
 use windows::Win32::Foundation::{CloseHandle, FreeLibrary, HANDLE};
 use windows::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAGS_AND_ATTRIBUTES, FILE_SHARE_READ, FILE_SHARE_WRITE, OPEN_EXISTING,
@@ -26,7 +27,6 @@ use crate::configured::with_causes;
 use crate::ids::{PROVIDER_ID, version_id};
 use crate::install::{ServiceView, app_key, class_key, event_source_key};
 use crate::status;
-use crate::vss_admin::VssAdmin;
 
 /// How many disks are looked for. Numbers may have gaps.
 const DISK_NUMBERS: u32 = 256;

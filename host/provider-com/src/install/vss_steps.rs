@@ -1,10 +1,10 @@
 //! The registration with VSS.
 
+use lunshadow_vss_com::{Registration, VssAdmin};
 use windows::Win32::Storage::Vss::{VSS_E_PROVIDER_ALREADY_REGISTERED, VSS_E_PROVIDER_NOT_REGISTERED};
 
 use super::{InstallError, Step};
 use crate::ids::{CLASS_ID, DISPLAY_NAME, PROVIDER_ID, VERSION, version_id};
-use crate::vss_admin::{Registration, VssAdmin};
 
 fn failed(call: &'static str) -> impl Fn(windows_core::Error) -> InstallError {
     move |error| InstallError::of_vss(call, error.code().0.cast_unsigned())

@@ -7,12 +7,12 @@ use windows::Win32::Storage::VirtualDiskService::VDS_LUN_INFORMATION;
 use windows_core::HSTRING;
 
 use crate::build::build;
-use crate::read::{identifiers_of, interconnects_of};
+use crate::read::pointers_of;
 use crate::task_memory::Blocks;
 use crate::{ComTaskMemory, StructureError, read_luns};
 
 /// The code for a structure that cannot be passed, or that came back as it must not.
-pub(super) fn code_of(error: StructureError) -> HResult {
+pub(crate) fn code_of(error: StructureError) -> HResult {
     match error {
         StructureError::OutOfMemory => HResult::E_OUTOFMEMORY,
         StructureError::NullPointer | StructureError::CountOutOfRange | StructureError::TextTooLong => {
@@ -59,16 +59,8 @@ impl Drop for LunArray {
     /// Frees what the stub allocated, too. What was built here is in the list of blocks, whether a structure still points to it or not.
     fn drop(&mut self) {
         for lun in &self.luns {
-            let mut pointers = vec![lun.m_szVendorId, lun.m_szProductId, lun.m_szProductRevision, lun.m_szSerialNumber];
-            // SAFETY: as in `read`. An array that is out of bounds was not made by a stub that works; it stays.
-            let identifiers = unsafe { identifiers_of(lun) }.unwrap_or_default();
-            pointers.extend(identifiers.iter().map(|identifier| identifier.m_rgbIdentifier));
-            // SAFETY: as above.
-            let interconnects = unsafe { interconnects_of(lun) }.unwrap_or_default();
-            pointers.extend(interconnects.iter().flat_map(|one| [one.m_pbPort, one.m_pbAddress]));
-            pointers.push(lun.m_deviceIdDescriptor.m_rgIdentifiers.cast());
-            pointers.push(lun.m_rgInterconnects.cast());
-            for pointer in pointers {
+            // SAFETY: as in `read`. A structure that is out of bounds was not made by a stub that works; what hangs below it stays.
+            for pointer in unsafe { pointers_of(lun) }.unwrap_or_default() {
                 // SAFETY: a task allocation of this process that is this array's.
                 unsafe { self.blocks.adopt(pointer) };
             }

@@ -15,6 +15,7 @@ use windows::Win32::Storage::Vss::{
 use windows_core::{BOOL, HRESULT, HSTRING, Interface, Result};
 
 use crate::{activate, guid};
+pub(crate) use arrays::code_of;
 use arrays::{Devices, LunArray};
 use operation::RemoteOperation;
 

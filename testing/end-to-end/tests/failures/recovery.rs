@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lunshadow_coordinator::{SimulatedHost, Writer, WriterError, WriterEvent};
+use lunshadow_coordinator::{
+    Platform as _, Settings, SimulatedHost, TransportableRecovery, Writer, WriterError, WriterEvent,
+};
 use lunshadow_vss::{Context, DeviceName, SnapshotSetId};
 use tokio::runtime::Handle;
 
@@ -61,11 +63,17 @@ struct Recovered {
     attributes: Context,
 }
 
-fn create_in(context: Context, asks: bool) -> Recovered {
-    let rig = Rig::new();
+/// Adds such a writer to a rig.
+fn repairing(rig: &Rig, asks: bool) -> Arc<Repairing> {
     let (host, runtime) = (Arc::clone(&rig.host), rig.runtime.handle().clone());
     let writer = Arc::new(Repairing { host, runtime, written: Mutex::default(), asks });
     rig.host.add_writer(writer.clone());
+    writer
+}
+
+fn create_in(context: Context, asks: bool) -> Recovered {
+    let rig = Rig::new();
+    let writer = repairing(&rig, asks);
     let requester = rig.coordinator.requester();
     requester.set_context(context).unwrap();
     requester.start_snapshot_set().unwrap();
@@ -103,7 +111,6 @@ fn what_a_writer_changes_in_time_is_kept_and_nothing_afterwards() {
         // Read-only is the volume's mark, not the LUN's: applications are refused, VSS itself is not (P-93).
         let refused = set.writer.write(&set.shadow).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ReadOnlyFilesystem, "{context:?}");
-        use lunshadow_coordinator::Platform as _;
         set.rig.host.assign_new_identity(&set.shadow).unwrap();
 
         // What was recovered is what another mapping shows (P-91).
@@ -137,12 +144,49 @@ fn without_auto_recovery_a_writer_is_given_nothing_to_change() {
 #[test]
 fn a_writer_that_fails_while_it_recovers_leaves_nothing_writable() {
     let rig = Rig::new();
-    let (host, runtime) = (Arc::clone(&rig.host), rig.runtime.handle().clone());
-    rig.host.add_writer(Arc::new(Repairing { host, runtime, written: Mutex::default(), asks: true }));
+    repairing(&rig, true);
     rig.host_script.fail_at(crate::faulty_host::Step::Writers(WriterEvent::PostSnapshot));
     let (requester, set, result) = rig.create();
     result.unwrap_err();
     assert!(rig.host.recovering(set).is_empty());
     drop(requester);
     rig.assert_nothing_is_left(set, "a failed recovery");
+}
+
+/// Section 4(b), number 4: the LUNs of a transportable set come in for the writers, are masked again, and bring along what was recovered to whom
+/// imports them.
+#[test]
+fn what_is_recovered_of_a_transportable_set_is_there_when_it_is_imported() {
+    let rig = Rig::with_settings(Settings {
+        transportable_recovery: TransportableRecovery::OnCreatingHost,
+        ..Settings::default()
+    });
+    let writer = repairing(&rig, true);
+    let requester = rig.coordinator.requester();
+    requester.set_context(Context::CTX_BACKUP | Context::TRANSPORTABLE).unwrap();
+    requester.start_snapshot_set().unwrap();
+    for index in 0..2 {
+        requester.add_to_snapshot_set(&rig.volume(index), None).unwrap();
+    }
+    let disks = || rig.host.rescan().unwrap().len();
+    let before = disks();
+    let copies = requester.do_snapshot_set().unwrap();
+    let written = writer.written.lock().unwrap().clone();
+    assert!(matches!(&written[..], [(_, true)]), "{written:?}");
+    assert!(copies.iter().all(|copy| copy.luns.is_empty() && copy.attributes.contains(Context::AUTORECOVER)));
+    assert_eq!(disks(), before, "they are masked again");
+    let document = requester.document().unwrap();
+    assert_eq!(requester.release().unwrap(), 0);
+    assert_eq!(rig.shadows().len(), 2, "they belong to whom imports them");
+
+    let importer = rig.coordinator.requester();
+    importer.load_document(document);
+    let imported = importer.import_snapshots().unwrap();
+    assert_eq!(imported.copies.len(), 2);
+    let mut record = vec![0; RECOVERED.len()];
+    let shadow = &imported.copies[0].luns[0].device;
+    rig.host.disk_io(shadow).unwrap().read_at(RECORD_AT_BYTES[0], &mut record).unwrap();
+    assert_eq!(record, RECOVERED);
+    assert_eq!(importer.release().unwrap(), 2);
+    assert!(rig.shadows().is_empty());
 }

@@ -257,7 +257,7 @@ impl Pool for ModelPool {
     }
 
     fn usage(&self) -> PoolUsage {
-        PoolUsage { capacity_bytes: 1 << 40, ..PoolUsage::default() }
+        PoolUsage { capacity_bytes: 1 << 40, available_bytes: 1 << 40, ..PoolUsage::default() }
     }
 
     async fn close(&self) -> Result<(), PoolError> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::pool::Work;
 use super::request::Request;
 use super::witness::Witness;
-use super::{ArraySystem, Name};
+use super::{ArraySystem, Boot, Name};
 
 /// What the records say of a set.
 #[derive(Deserialize)]
@@ -49,6 +49,8 @@ struct Remembered {
 #[derive(Hash)]
 struct View {
     remembered: BTreeSet<Remembered>,
+    /// Sets for which transactions wait until some time has passed.
+    quiet: BTreeSet<u8>,
     mapped: BTreeSet<(u8, Name)>,
     stored: BTreeSet<Stored>,
     landing: Option<Vec<Stored>>,
@@ -104,6 +106,7 @@ impl ArraySystem {
         };
         View {
             remembered: self.remembered(naming),
+            quiet: self.asking_for_quiet().map(set).collect(),
             mapped: self.mapped().into_iter().map(|(host, lun)| (self.renamed_host(host, naming), name(lun))).collect(),
             stored: self.stored(naming),
             landing: self.records.standing().map(|changes| self.landing(&changes, naming)),
@@ -134,6 +137,14 @@ impl ArraySystem {
             crashes_left: self.crashes_left,
             failures_left: self.failures_left,
         }
+    }
+
+    fn asking_for_quiet(&self) -> impl Iterator<Item = u8> {
+        // The time by which it ends is that of the runtime.
+        let Boot { catalog, runtime } = self.booted();
+        let _time = runtime.enter();
+        let asking: Vec<u8> = self.sets().filter(|set| catalog.asks_for_quiet(self.set_id(*set))).collect();
+        asking.into_iter()
     }
 
     fn renamed_host(&self, host: u8, naming: Naming) -> u8 {

@@ -41,7 +41,8 @@ impl Witness {
     pub(crate) fn note_answer(&mut self, request: Request, answer: &Answer, ends: bool, durably: bool) {
         self.over |= tells_end(request, answer) && durably;
         match (request, answer) {
-            (Request::Commit, Ok(Outcome::Done | Outcome::AlreadySo)) => self.committed = !ends,
+            // One that has nothing left ends with the next start.
+            (Request::Commit, Ok(Outcome::Done | Outcome::AlreadySo)) => self.committed = !self.released && !ends,
             (Request::Keep, Ok(Outcome::Done | Outcome::AlreadySo)) => self.kept = !self.released && !ends,
             _ => {}
         }

@@ -9,7 +9,6 @@ use lunshadow_vss_com::{apartment, guid};
 use parking_lot::Mutex;
 use uuid::Uuid;
 use windows::Win32::Foundation::HANDLE;
-use windows::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_core::GUID;
 
 use super::RawProvider;
@@ -139,12 +138,10 @@ impl Drop for PlantedServer {
 }
 
 /// The memory that is a process's own, in bytes.
+///
+/// # Panics
+/// If it cannot be looked at.
 #[must_use]
 pub fn private_bytes(process: HANDLE) -> usize {
-    let mut counters = PROCESS_MEMORY_COUNTERS::default();
-    let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).expect("small");
-    // SAFETY: the structure is as large as is said.
-    let done = unsafe { K32GetProcessMemoryInfo(process, &raw mut counters, size) };
-    assert!(done.as_bool(), "the process cannot be looked at");
-    counters.PagefileUsage
+    lunshadow_vss_com::private_bytes(process).expect("the process can be looked at")
 }

@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 /// Where `cargo xtask windows` says the address.
 pub const ADDRESS: &str = "LUNSHADOW_ARRAY_SIDE";
 
+/// Where it says that of another array, whose pool is so small that it can be filled in a moment.
+pub const SMALL_ADDRESS: &str = "LUNSHADOW_SMALL_ARRAY_SIDE";
+
 /// Who takes commands for the array.
 #[derive(Debug, Clone)]
 pub struct ArraySide {
@@ -49,7 +52,20 @@ impl ArraySide {
     /// If there is none: these tests are run by `cargo xtask windows`.
     #[must_use]
     pub fn new() -> Self {
-        let address = std::env::var(ADDRESS);
+        Self::at(ADDRESS)
+    }
+
+    /// The one of this run with a small pool.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn small() -> Self {
+        Self::at(SMALL_ADDRESS)
+    }
+
+    fn at(variable: &str) -> Self {
+        let address = std::env::var(variable);
         Self { address: address.expect("`cargo xtask windows` starts the array and says where it is") }
     }
 
@@ -104,6 +120,28 @@ impl ArraySide {
         let made: NewLunAnswer = self.ask_json(&["run", "lun", "create", name, "--size", &size, "--json"]);
         self.ask(&["run", "lun", "map", name, host]);
         made.lun
+    }
+
+    /// Whether there is a LUN of this name.
+    #[must_use]
+    pub fn has_lun(&self, name: &str) -> bool {
+        let luns = self.ask_json::<AdminLunsAnswer>(&["run", "lun", "list", "--json"]).luns;
+        luns.iter().any(|it| it.name == *name)
+    }
+
+    /// Deletes a LUN, whoever sees it.
+    pub fn delete_lun(&self, name: &str) {
+        self.ask(&["run", "lun", "delete", name, "--unmap"]);
+    }
+
+    /// How much hosts can write before the array refuses it.
+    ///
+    /// # Panics
+    /// If the array does not say.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let status: serde_json::Value = self.ask_json(&["run", "pool", "status", "--json"]);
+        status["available_bytes"].as_u64().expect("the status has the room")
     }
 
     /// Maps a LUN to another host too.

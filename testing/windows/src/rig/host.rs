@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lunshadow_control::LunId;
+use lunshadow_control::{LunId, TARGET_NAME};
 use lunshadow_coordinator::disk::{DiskIo, make_sample_disk};
 use lunshadow_coordinator::{
     Coordinator, IscsiAdapter, Platform, ProviderRegistration, Requester, Settings, SimulatedHost, SystemClock,
@@ -15,9 +15,6 @@ use lunshadow_vss::{Context, DeviceName, HardwareProvider, LunInformation, Provi
 use tokio::runtime::Runtime;
 
 use super::array_side::iqn_of;
-
-/// The name of the array's target node.
-const TARGET_NAME: &str = "iqn.2026-11.org.lunshadow:array";
 
 /// The length of a sample disk.
 pub const SAMPLE_MEBIBYTES: u64 = 16;

@@ -8,13 +8,15 @@
 
 mod array_side;
 mod figures;
+mod filling;
 mod hooked;
 mod host;
 mod product;
 mod stage;
 
-pub use array_side::{ADDRESS, ArraySide, iqn_of, new_name};
+pub use array_side::{ADDRESS, ArraySide, SMALL_ADDRESS, iqn_of, new_name};
 pub use figures::{Figure, measure};
+pub use filling::{drain, fill};
 pub use hooked::{Hook, Hooked, When};
 pub use host::{Host, RECORD_AT_BYTES, SAMPLE_MEBIBYTES};
 pub use product::{Activation, Identity, Product, built, end_servers, provider_id, servers};

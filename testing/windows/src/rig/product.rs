@@ -64,6 +64,12 @@ impl Identity {
         assert!(output.status.success(), "config add: {}", String::from_utf8_lossy(&output.stderr));
         Self { host: host.to_owned(), settings, _folder: folder }
     }
+
+    /// The file with the host's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Path {
+        &self.settings
+    }
 }
 
 /// The product, installed. Dropping it uninstalls it.

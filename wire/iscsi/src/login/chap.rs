@@ -19,11 +19,12 @@ use crate::text::{TextKeys, parse_binary, parse_list, parse_number, show_binary}
 /// The shortest secret in bytes: 96 bits (RFC 7143 12.1.3).
 pub const CHAP_SECRET_BYTES_MIN: usize = 12;
 /// The longest secret in bytes. Windows takes no more than 16.
+// RFC 7143 §9.2.1 MUST: a CHAP secret of 128 bits can be used.
 pub const CHAP_SECRET_BYTES_MAX: usize = 255;
 /// The length of the challenges made here, in bytes.
 pub const CHAP_CHALLENGE_BYTES: usize = 32;
-/// The longest challenge that is answered, in bytes (RFC 7143 12.1.3).
-const CHALLENGE_BYTES_MAX: usize = 1024;
+/// The longest challenge or response that is looked at, in bytes (RFC 7143 12.1.3).
+const BINARY_BYTES_MAX: usize = 1024;
 
 /// The keys (RFC 7143 12.1.3).
 pub(super) mod key {
@@ -93,7 +94,7 @@ impl ChapSecret {
     /// If they are too few or too many.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, SecretLengthError> {
         let bytes = bytes.into();
-        // RFC 7143 §9.2.1 MUST NOT: a login without IPsec goes on with a CHAP secret of less than 96 bits.
+        // RFC 7143 §9.2.1 MUST: whoever has a CHAP secret of less than 96 bits needs IPsec, and without it is not let in.
         if (CHAP_SECRET_BYTES_MIN..=CHAP_SECRET_BYTES_MAX).contains(&bytes.len()) {
             Ok(Self(bytes))
         } else {
@@ -129,8 +130,11 @@ pub struct ChapChallenge {
 /// Why CHAP came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChapError {
-    /// A key is missing, or its value is not one of its kind.
-    #[error("{0} is missing or not valid")]
+    /// A key is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A key has no place in this step, or its value is not one of its kind.
+    #[error("{0} is not valid here")]
     Malformed(&'static str),
     /// The ends have no algorithm in common.
     #[error("no algorithm in common")]
@@ -145,8 +149,7 @@ pub enum ChapError {
 
 /// The algorithm to use, out of an offer in the other end's order.
 pub(super) fn choose(offer: &TextKeys) -> Result<ChapAlgorithm, ChapError> {
-    let malformed = ChapError::Malformed(key::ALGORITHM);
-    let list = parse_list(offer.get(key::ALGORITHM).ok_or(malformed)?).map_err(|_| malformed)?;
+    let list = parse_list(demand(offer, key::ALGORITHM)?).map_err(|_| ChapError::Malformed(key::ALGORITHM))?;
     let known = |number: &&str| parse_number(number).ok().and_then(ChapAlgorithm::from_number);
     list.iter().find_map(known).ok_or(ChapError::NoAlgorithm)
 }
@@ -154,6 +157,19 @@ pub(super) fn choose(offer: &TextKeys) -> Result<ChapAlgorithm, ChapError> {
 /// The list that an initiator offers.
 pub(super) fn offer() -> String {
     ChapAlgorithm::ALL.map(|algorithm| algorithm.number().to_string()).join(",")
+}
+
+/// The value of a key that this step cannot do without.
+fn demand<'a>(keys: &'a TextKeys, name: &'static str) -> Result<&'a str, ChapError> {
+    keys.get(name).ok_or(ChapError::Missing(name))
+}
+
+/// Checks that there are no other keys of CHAP than those of a step.
+pub(super) fn require_only(keys: &TextKeys, step: &[&str]) -> Result<(), ChapError> {
+    match key::ALL.into_iter().find(|name| !step.contains(name) && keys.get(name).is_some()) {
+        Some(name) => Err(ChapError::Malformed(name)),
+        None => Ok(()),
+    }
 }
 
 /// Puts a challenge to the other end.
@@ -181,10 +197,10 @@ pub(super) fn prove(
     sent: Option<&ChapChallenge>,
     answers: &mut TextKeys,
 ) -> Result<(), ChapError> {
-    let identifier = keys.get(key::IDENTIFIER).and_then(|value| parse_number(value).ok());
-    let identifier = identifier.and_then(|number| u8::try_from(number).ok());
+    let identifier = parse_number(demand(keys, key::IDENTIFIER)?).ok().and_then(|number| u8::try_from(number).ok());
     let identifier = identifier.ok_or(ChapError::Malformed(key::IDENTIFIER))?;
-    let bytes = keys.get(key::CHALLENGE).and_then(|value| parse_binary(value, CHALLENGE_BYTES_MAX).ok());
+    // RFC 7143 §12.1.3 MUST NOT: a CHAP challenge is longer than 1024 bytes.
+    let bytes = parse_binary(demand(keys, key::CHALLENGE)?, BINARY_BYTES_MAX).ok();
     let bytes = bytes.filter(|bytes| !bytes.is_empty()).ok_or(ChapError::Malformed(key::CHALLENGE))?;
     if sent.is_some_and(|sent| sent.bytes[..] == bytes[..]) {
         return Err(ChapError::Reflected);
@@ -201,10 +217,10 @@ pub(super) fn verify(
     sent: &ChapChallenge,
     keys: &TextKeys,
 ) -> Result<(), ChapError> {
-    let name = keys.get(key::NAME).ok_or(ChapError::Malformed(key::NAME))?;
+    let name = demand(keys, key::NAME)?;
     let proper = algorithm.response(sent.identifier, &expected.secret, &sent.bytes);
-    let response = keys.get(key::RESPONSE).and_then(|value| parse_binary(value, proper.len()).ok());
-    let response = response.ok_or(ChapError::Malformed(key::RESPONSE))?;
+    let response = parse_binary(demand(keys, key::RESPONSE)?, BINARY_BYTES_MAX);
+    let response = response.map_err(|_| ChapError::Malformed(key::RESPONSE))?;
     let right = response.ct_eq(&proper) & name.as_bytes().ct_eq(expected.name.as_bytes());
     if right.into() { Ok(()) } else { Err(ChapError::Wrong) }
 }
@@ -217,10 +233,11 @@ mod tests {
         ChapCredential { name: "host".to_owned(), secret: ChapSecret::new(secret).expect("long enough") }
     }
 
+    // RFC 7143 §9.2.1 MUST: a CHAP secret of 128 bits can be used.
     #[test]
     fn secrets_are_of_96_bits_or_more_and_not_shown() {
         assert_eq!(ChapSecret::new("elevenbytes"), Err(SecretLengthError { byte_len: 11 }));
-        assert!(ChapSecret::new("twelve bytes").is_ok());
+        assert!(ChapSecret::new("twelve bytes").is_ok() && ChapSecret::new([0x80; 16]).is_ok());
         assert!(ChapSecret::new(vec![1; 256]).is_err());
         assert_eq!(format!("{:?}", ChapSecret::new("twelve bytes").expect("long enough")), "ChapSecret(…)");
     }
@@ -248,7 +265,7 @@ mod tests {
         assert_eq!(chosen("6,0x5"), Ok(ChapAlgorithm::Md5));
         assert_eq!(chosen("6,8"), Err(ChapError::NoAlgorithm));
         assert_eq!(chosen(""), Err(ChapError::Malformed(key::ALGORITHM)));
-        assert_eq!(choose(&TextKeys::default()), Err(ChapError::Malformed(key::ALGORITHM)));
+        assert_eq!(choose(&TextKeys::default()), Err(ChapError::Missing(key::ALGORITHM)));
     }
 
     #[test]

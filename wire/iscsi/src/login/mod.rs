@@ -75,6 +75,20 @@ mod key {
     pub(super) const AUTH_METHOD: &str = "AuthMethod";
 }
 
+/// Whether a key has its place in a login: who logs in, how it proves that, or what a session agrees on.
+// RFC 7143 §6.2 MUST NOT: a key of the RFC is answered with NotUnderstood.
+#[must_use]
+pub fn is_login_key(name: &str) -> bool {
+    let named = [key::INITIATOR_NAME, key::INITIATOR_ALIAS, key::TARGET_NAME, key::SESSION_TYPE, key::AUTH_METHOD];
+    named.contains(&name)
+        || TARGET_KEYS.contains(&name)
+        || chap::key::ALL.contains(&name)
+        || crate::negotiation::is_negotiated(name)
+}
+
+/// What a target says about itself, and an initiator never does.
+const TARGET_KEYS: &[&str] = &[key::TARGET_ALIAS, key::TARGET_ADDRESS, key::TARGET_PORTAL_GROUP_TAG];
+
 /// Methods of authentication (RFC 7143 12.1).
 mod method {
     pub(super) const NONE: &str = "None";

@@ -1,13 +1,16 @@
 //! The target's side of a login.
 
+use std::collections::HashSet;
 use std::num::NonZeroU16;
 
 use zerocopy::byteorder::big_endian::U16;
 
-use super::chap::{self, ChapAlgorithm, ChapChallenge, ChapCredential};
+use super::chap::{self, ChapAlgorithm, ChapChallenge, ChapCredential, ChapError};
 use super::{
-    LoginIdentity, LoginStatus, NAME_BYTES_MAX, NegotiatedSession, SessionKind, key, method, stage_bits, stages_of,
+    LoginIdentity, LoginStatus, NAME_BYTES_MAX, NegotiatedSession, SessionKind, TARGET_KEYS, key, method, stage_bits,
+    stages_of,
 };
+use crate::discovery::SEND_TARGETS;
 use crate::negotiation::{DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH, Negotiation, Preferences, Role};
 use crate::pdu::{CONTINUE, FINAL, LoginRequest, LoginResponse, Opcode, Pdu, Stage};
 use crate::serial::SerialNumber;
@@ -51,7 +54,7 @@ pub struct TargetLogin {
     gather: TextGather,
     portions: TextPortions,
     session: Option<Admitted>,
-    /// The first request's identity and remaining keys, while the caller decides.
+    /// The first request's identity and keys, while the caller decides.
     asking: Option<(LoginIdentity, TextKeys, LoginRequest)>,
 }
 
@@ -62,6 +65,8 @@ struct Admitted {
     admission: Admission,
     negotiation: Negotiation,
     announced: bool,
+    /// Keys by which the initiator has said who it is.
+    declared: HashSet<String>,
     proof: Proof,
 }
 
@@ -162,8 +167,8 @@ impl TargetLogin {
     ///
     /// # Errors
     /// [`OutOfLogin`] if there is no login to answer to.
-    // RFC 7143 §4.2.3 MUST: a connection that does not begin with a Login Request is closed at once.
-    // RFC 7143 §4.2.3 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
+    // RFC 7143 §4.2.4 MUST: a connection that does not begin with a Login Request is closed at once.
+    // RFC 7143 §4.2.4 MUST: anything but a Login Request during the login is refused with the status for it, and the connection is closed.
     pub fn handle(&mut self, pdu: &Pdu) -> Result<TargetStep, OutOfLogin> {
         let Some(&request) = pdu.bhs.view::<LoginRequest>() else {
             return match self.first {
@@ -186,7 +191,8 @@ impl TargetLogin {
             Authentication::None => Proof::Given,
             Authentication::Chap { .. } => Proof::Method,
         };
-        self.session = Some(Admitted { identity, admission, negotiation, announced: false, proof });
+        let declared = HashSet::new();
+        self.session = Some(Admitted { identity, admission, negotiation, announced: false, declared, proof });
         self.negotiate(&request, &keys).unwrap_or_else(|status| self.refusal(&request, status))
     }
 
@@ -220,6 +226,7 @@ impl TargetLogin {
             return Ok(self.respond(request));
         }
         let continued = request.flags & CONTINUE != 0;
+        // RFC 7143 §6.2 MUST: a request with the C bit is answered without data.
         let Some(keys) = self.gather.push(text, continued).map_err(|_| LoginStatus::INITIATOR_ERROR)? else {
             return Ok(TargetStep::Send(self.response(request, 0, TextPortions::default())));
         };
@@ -227,8 +234,8 @@ impl TargetLogin {
         if self.session.is_some() {
             return self.negotiate(request, &keys);
         }
-        let (identity, rest) = identify(request, &keys)?;
-        self.asking = Some((identity.clone(), rest, *request));
+        let identity = identify(request, &keys)?;
+        self.asking = Some((identity.clone(), keys, *request));
         Ok(TargetStep::Admit(identity))
     }
 
@@ -267,23 +274,19 @@ impl TargetLogin {
         let stage = self.stage;
         let admitted = self.session.as_mut().ok_or(LoginStatus::TARGET_ERROR)?;
         let mut answers = TextKeys::default();
-        if !admitted.announced {
-            admitted.announced = true;
-            if admitted.identity.kind == SessionKind::Normal {
-                // RFC 7143 §13.9 MUST: the first Login Response of a normal session has the TargetPortalGroupTag.
-                answers.push(key::TARGET_PORTAL_GROUP_TAG, admitted.admission.portal_group_tag.to_string());
-                if let Some(alias) = &admitted.admission.target_alias {
-                    answers.push(key::TARGET_ALIAS, alias);
-                }
+        let is_first = !std::mem::replace(&mut admitted.announced, true);
+        if is_first {
+            // RFC 7143 §6.3.1 MUST: the first Login Response after a whole text has the TargetPortalGroupTag, in sessions of both kinds.
+            answers.push(key::TARGET_PORTAL_GROUP_TAG, admitted.admission.portal_group_tag.to_string());
+            if let (SessionKind::Normal, Some(alias)) = (admitted.identity.kind, &admitted.admission.target_alias) {
+                answers.push(key::TARGET_ALIAS, alias);
             }
         }
+        admitted.declare(is_first, keys)?;
         admitted.authenticate(stage, keys, &mut answers)?;
-        let operational: Vec<_> = keys.iter().filter(|&(name, _)| !is_security_key(name)).collect();
-        if operational.iter().any(|&(name, _)| is_identity_key(name)) {
-            // These count in the first request only, where they have been taken out.
-            return Err(LoginStatus::INITIATOR_ERROR);
-        }
-        let settled = admitted.negotiation.take(operational.into_iter()).map_err(|_| LoginStatus::INITIATOR_ERROR)?;
+        // RFC 7143 §7.12 MUST: a negotiation that fails during the login ends it with a status, and the connection with it.
+        let operational = keys.iter().filter(|&(name, _)| !is_security_key(name) && !is_identity_key(name));
+        let settled = admitted.negotiation.take(operational).map_err(|_| LoginStatus::INITIATOR_ERROR)?;
         if stage == Stage::OPERATIONAL
             && let Some((name, value)) = admitted.negotiation.length_declaration()
         {
@@ -301,11 +304,14 @@ impl TargetLogin {
         // An initiator may ask for the next stage before it has proved itself; it stays in this one then (RFC 7143 6.3.2).
         let proved = self.session.as_ref().is_some_and(|admitted| admitted.proof == Proof::Given);
         // RFC 7143 §11.13.7 MUST: a Login Response with the C bit has no T bit.
+        // RFC 7143 §11.13.6 MUST NOT: a Login Response has the T bit if its request has not.
         let transits = proved && request.flags & FINAL != 0 && {
             let mut probe = self.portions.clone();
             !probe.next_portion(RESPONSE_TEXT_BYTES_MAX).1
         };
         let (_, next) = stages_of(request.flags);
+        // RFC 7143 §6.3 MUST NOT: a Login Response goes to a later stage than the request asks for.
+        // RFC 7143 §6.3 MUST: the last request and the last response of a login name the full feature phase as the next stage.
         let transit_flags = if transits { FINAL | next.0 } else { 0 };
         let portions = std::mem::take(&mut self.portions);
         let response = self.response(request, transit_flags, portions);
@@ -372,6 +378,7 @@ impl TargetLogin {
     }
 
     /// Login requests are immediate: they do not use up the CmdSN that they carry.
+    // RFC 7143 §11.12.8 MUST: ExpCmdSN begins with the CmdSN of the first Login Request.
     fn exp_cmd_sn(&self) -> SerialNumber {
         self.first.map_or_else(SerialNumber::default, |first| first.cmd_sn.into())
     }
@@ -381,8 +388,8 @@ impl TargetLogin {
     }
 }
 
-/// Takes the keys that say who logs in out of the first request's keys.
-fn identify(request: &LoginRequest, keys: &TextKeys) -> Result<(LoginIdentity, TextKeys), LoginStatus> {
+/// Reads the keys that say who logs in from the first request's keys.
+fn identify(request: &LoginRequest, keys: &TextKeys) -> Result<LoginIdentity, LoginStatus> {
     let kind = match keys.get(key::SESSION_TYPE) {
         None | Some("Normal") => SessionKind::Normal,
         Some("Discovery") => SessionKind::Discovery,
@@ -399,7 +406,7 @@ fn identify(request: &LoginRequest, keys: &TextKeys) -> Result<(LoginIdentity, T
     if target_name.is_some_and(|name| !is_iscsi_name(name)) {
         return Err(LoginStatus::TARGET_NOT_FOUND);
     }
-    let identity = LoginIdentity {
+    Ok(LoginIdentity {
         initiator_name: initiator_name.to_owned(),
         initiator_alias: keys.get(key::INITIATOR_ALIAS).map(str::to_owned),
         target_name: target_name.map(str::to_owned),
@@ -407,11 +414,37 @@ fn identify(request: &LoginRequest, keys: &TextKeys) -> Result<(LoginIdentity, T
         isid: request.isid,
         tsih: request.tsih.get(),
         cid: request.cid.get(),
-    };
-    Ok((identity, keys.iter().filter(|&(name, _)| !is_identity_key(name)).collect()))
+    })
 }
 
 impl Admitted {
+    /// Takes the keys that say who logs in. Those of the first request have been read; later ones may add what was not said.
+    fn declare(&mut self, is_first: bool, keys: &TextKeys) -> Result<(), LoginStatus> {
+        for (name, value) in keys.iter() {
+            // RFC 7143 §6.2 MUST NOT: a key of the RFC is answered with NotUnderstood.
+            if name == SEND_TARGETS || TARGET_KEYS.contains(&name) {
+                return Err(LoginStatus::INITIATOR_ERROR);
+            }
+            if !is_identity_key(name) {
+                continue;
+            }
+            let fits = is_first
+                || match name {
+                    key::INITIATOR_ALIAS => {
+                        self.identity.initiator_alias = Some(value.to_owned());
+                        true
+                    }
+                    key::SESSION_TYPE => value == "Normal" && self.identity.kind == SessionKind::Normal,
+                    _ => false,
+                };
+            // RFC 7143 §6.3 MUST: a key that comes twice ends the login with the status initiator error.
+            if !fits || !self.declared.insert(name.to_owned()) {
+                return Err(LoginStatus::INITIATOR_ERROR);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the security keys of a request (RFC 7143 12.1). The security stage is the only place for them.
     fn authenticate(&mut self, stage: Stage, keys: &TextKeys, answers: &mut TextKeys) -> Result<(), LoginStatus> {
         if stage != Stage::SECURITY {
@@ -431,27 +464,34 @@ impl Admitted {
             // An algorithm is offered only after the method is agreed on.
             return if chap::is_part_of(keys) { Err(LoginStatus::INITIATOR_ERROR) } else { Ok(()) };
         }
-        if !chap::is_part_of(keys) {
+        if !chap::is_part_of(keys) && self.proof != Proof::Algorithm && !matches!(self.proof, Proof::Response(_)) {
             return Ok(());
         }
         let Authentication::Chap { initiator, target, challenge } = &self.admission.authentication else {
             return Err(LoginStatus::INITIATOR_ERROR);
         };
-        let failed = |_| LoginStatus::AUTHENTICATION_FAILURE;
         match self.proof {
             Proof::Algorithm => {
-                let algorithm = chap::choose(keys).map_err(failed)?;
+                chap::require_only(keys, &[chap::key::ALGORITHM]).map_err(status_of)?;
+                // RFC 7143 §12.1.3 MUST: an offer of CHAP algorithms is answered with one of them and a challenge, or refused with the status authentication failure.
+                let algorithm = chap::choose(keys).map_err(status_of)?;
                 answers.push(chap::key::ALGORITHM, algorithm.number().to_string());
                 chap::challenge(challenge, answers);
                 self.proof = Proof::Response(algorithm);
             }
+            // RFC 7143 §12.1 MUST: CHAP is there, for both directions.
             Proof::Response(algorithm) => {
+                chap::require_only(keys, &chap::key::ALL[1..]).map_err(status_of)?;
                 // RFC 7143 §12.1.3 MUST: a wrong CHAP response is refused with the status authentication failure.
-                chap::verify(algorithm, initiator, challenge, keys).map_err(failed)?;
+                chap::verify(algorithm, initiator, challenge, keys).map_err(status_of)?;
+                // RFC 7143 §9.2.1 MUST: a CHAP response that this end would give itself, for both have one secret, is no proof.
+                if target.as_ref().is_some_and(|target| target.secret == initiator.secret) {
+                    return Err(LoginStatus::AUTHENTICATION_FAILURE);
+                }
                 // RFC 7143 §12.1.3 MUST: an initiator that wants the target to prove itself gets CHAP_N and CHAP_R, or is refused.
                 if chap::is_challenged(keys) {
                     let own = target.as_ref().ok_or(LoginStatus::AUTHENTICATION_FAILURE)?;
-                    chap::prove(algorithm, own, keys, Some(challenge), answers).map_err(failed)?;
+                    chap::prove(algorithm, own, keys, Some(challenge), answers).map_err(status_of)?;
                 }
                 self.proof = Proof::Given;
             }
@@ -461,6 +501,8 @@ impl Admitted {
     }
 
     /// The method for an offer of methods.
+    // RFC 7143 §6.3.2 MUST: of the methods that are offered, the first is chosen that the initiator may use.
+    // RFC 7143 §6.3.2 MUST: a security negotiation that fails ends with the Login Response for it.
     fn choose_method(&self, offer: &str) -> Result<&'static str, LoginStatus> {
         let offered = parse_list(offer).map_err(|_| LoginStatus::INITIATOR_ERROR)?;
         let wanted = match (&self.admission.authentication, self.proof) {
@@ -473,6 +515,16 @@ impl Admitted {
     }
 }
 
+/// The table from what is wrong with CHAP to the status of the login.
+// RFC 7143 §9.2 MUST: security keys that are not those of the step are refused with the status initiator error or missing parameter.
+const fn status_of(error: ChapError) -> LoginStatus {
+    match error {
+        ChapError::Missing(_) => LoginStatus::MISSING_PARAMETER,
+        ChapError::Malformed(_) => LoginStatus::INITIATOR_ERROR,
+        ChapError::NoAlgorithm | ChapError::Wrong | ChapError::Reflected => LoginStatus::AUTHENTICATION_FAILURE,
+    }
+}
+
 fn is_security_key(name: &str) -> bool {
     name == key::AUTH_METHOD || chap::key::ALL.contains(&name)
 }
@@ -481,6 +533,7 @@ fn is_identity_key(name: &str) -> bool {
     [key::INITIATOR_NAME, key::INITIATOR_ALIAS, key::TARGET_NAME, key::SESSION_TYPE].contains(&name)
 }
 
+// RFC 7143 §4.2.7.1 MUST: names of up to 223 bytes are taken.
 fn is_iscsi_name(name: &str) -> bool {
     let form = name.get(..4).map(str::to_ascii_lowercase);
     matches!(form.as_deref(), Some("iqn." | "eui." | "naa."))

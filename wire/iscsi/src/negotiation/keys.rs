@@ -26,6 +26,8 @@ pub(super) enum OperationalKey {
     OfMarker,
     IfMarkInt,
     OfMarkInt,
+    ProtocolLevel,
+    NodeArchitecture,
 }
 
 /// How the result of a negotiation comes out of the two values.
@@ -45,6 +47,10 @@ pub(super) enum Kind {
     Declared,
     /// Only this value is possible; this end never brings the key up.
     Fixed(&'static str),
+    /// The lower number, which is this one at most; this end never brings the key up.
+    AtMost(u32),
+    /// Something that the other end says about itself, and that changes nothing.
+    Remark,
 }
 
 impl OperationalKey {
@@ -68,6 +74,8 @@ impl OperationalKey {
         Self::OfMarker,
         Self::IfMarkInt,
         Self::OfMarkInt,
+        Self::ProtocolLevel,
+        Self::NodeArchitecture,
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -95,6 +103,8 @@ impl OperationalKey {
             Self::OfMarker => "OFMarker",
             Self::IfMarkInt => "IFMarkInt",
             Self::OfMarkInt => "OFMarkInt",
+            Self::ProtocolLevel => "iSCSIProtocolLevel",
+            Self::NodeArchitecture => "X#NodeArchitecture",
         }
     }
 
@@ -110,11 +120,18 @@ impl OperationalKey {
             | Self::FirstBurstLength
             | Self::DefaultTime2Retain
             | Self::MaxOutstandingR2T
+            // RFC 7143 §7.4.1 MUST: an ErrorRecoveryLevel is answered with 0, in a discovery session too.
             | Self::ErrorRecoveryLevel => Kind::Lower,
             Self::TaskReporting => Kind::Fixed("RFC3720"),
-            // Obsolete since RFC 7143 13.25: NotUnderstood is forbidden; markers may be declined, intervals are rejected.
+            // Obsolete since RFC 7143 13.25: markers may be declined.
+            // RFC 7143 §13.25 MUST NOT: an obsolete key is answered with NotUnderstood.
+            // RFC 7143 §13.25 MUST: IFMarkInt and OFMarkInt are answered with Reject.
             Self::IfMarker | Self::OfMarker => Kind::Fixed("No"),
             Self::IfMarkInt | Self::OfMarkInt => Kind::Fixed(super::REJECT),
+            // RFC 7143 §13.24 MUST: iSCSIProtocolLevel is answered with 1.
+            Self::ProtocolLevel => Kind::AtMost(1),
+            // RFC 7143 §13.26.2 MUST NOT: what a session does depends on X#NodeArchitecture.
+            Self::NodeArchitecture => Kind::Remark,
         }
     }
 
@@ -125,6 +142,7 @@ impl OperationalKey {
             Self::MaxRecvDataSegmentLength | Self::MaxBurstLength | Self::FirstBurstLength => 512..=(1 << 24) - 1,
             Self::DefaultTime2Wait | Self::DefaultTime2Retain => 0..=3600,
             Self::ErrorRecoveryLevel => 0..=2,
+            Self::ProtocolLevel => 0..=31,
             _ => 0..=u32::MAX,
         }
     }
@@ -140,7 +158,8 @@ impl OperationalKey {
             | Self::MaxOutstandingR2T
             | Self::DataPduInOrder
             | Self::DataSequenceInOrder
-            | Self::TaskReporting => false,
+            | Self::TaskReporting
+            | Self::ProtocolLevel => false,
             Self::HeaderDigest
             | Self::DataDigest
             | Self::MaxRecvDataSegmentLength
@@ -150,7 +169,8 @@ impl OperationalKey {
             | Self::IfMarker
             | Self::OfMarker
             | Self::IfMarkInt
-            | Self::OfMarkInt => true,
+            | Self::OfMarkInt
+            | Self::NodeArchitecture => true,
         }
     }
 }
@@ -178,6 +198,7 @@ impl Preferences {
             OperationalKey::DefaultTime2Retain => self.default_time2retain,
             OperationalKey::MaxOutstandingR2T => self.max_outstanding_r2t,
             OperationalKey::MaxConnections => 1,
+            // RFC 7143 §13.21 MUST: ErrorRecoveryLevel is 0 in a discovery session.
             _ => 0,
         }
     }

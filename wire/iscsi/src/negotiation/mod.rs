@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use crate::pdu::DigestConfig;
 use crate::text::{
-    IRRELEVANT, InvalidValue, NOT_UNDERSTOOD, REJECT, TextKeys, parse_boolean, parse_list, parse_number, show_boolean,
+    IRRELEVANT, InvalidValue, NOT_UNDERSTOOD, REJECT, TextKeys, is_answer_only, parse_boolean, parse_list,
+    parse_number, show_boolean,
 };
 use keys::{Kind, OperationalKey};
 
@@ -20,6 +21,11 @@ pub enum Digest {
     None,
     /// CRC32C.
     Crc32c,
+}
+
+/// Whether a key is one that a login negotiates.
+pub(crate) fn is_negotiated(key: &str) -> bool {
+    OperationalKey::named(key).is_some()
 }
 
 /// What one end would like, before the other one has spoken. Lengths are in bytes, times in seconds.
@@ -99,6 +105,14 @@ pub enum NegotiationError {
     Repeated {
         /// The key.
         key: String,
+    },
+    /// A word that only answers may have was offered.
+    #[error("{value} was offered for {key}, which is an answer only")]
+    AnswerOffered {
+        /// The key.
+        key: String,
+        /// The word.
+        value: String,
     },
     /// An answer is not a value of its key.
     #[error("the answer to {key} is not valid")]
@@ -189,15 +203,19 @@ impl Negotiation {
         let first_burst = OperationalKey::FirstBurstLength.name();
         let (last, others): (Vec<_>, Vec<_>) = pairs.partition(|&(key, _)| key == first_burst);
         for (key, value) in others.into_iter().chain(last) {
-            // RFC 7143 §6.3 MUST: a key that is negotiated twice ends the login with the status initiator error.
+            // RFC 7143 §6.3 MUST: a key that comes twice ends the login with the status initiator error.
             if !self.settled.insert(key.to_owned()) {
                 return Err(NegotiationError::Repeated { key: key.to_owned() });
             }
             match OperationalKey::named(key) {
+                Some(known) if self.open_offers.remove(known.name()) => self.settle(known, value)?,
+                // RFC 7143 §6.2 MUST NOT: Reject, Irrelevant or NotUnderstood is offered, which ends the negotiation.
+                _ if self.role == Role::Target && is_answer_only(value) => {
+                    return Err(NegotiationError::AnswerOffered { key: key.to_owned(), value: value.to_owned() });
+                }
                 None if value == NOT_UNDERSTOOD => {}
                 // RFC 7143 §6.2 MUST: a key that is not known is answered with NotUnderstood.
                 None => answers.push(key, NOT_UNDERSTOOD),
-                Some(known) if self.open_offers.remove(known.name()) => self.settle(known, value)?,
                 Some(known) => {
                     if let Some(answer) = self.answer(known, value) {
                         answers.push(key, answer);
@@ -246,6 +264,7 @@ impl Negotiation {
                 }
                 _ => None,
             },
+            // RFC 7143 §6.2.1 MUST: a value of a list that is not known is passed over.
             // RFC 7143 §6.2.1 MUST: a list of values is answered with the first one that this end supports.
             Kind::Digest => {
                 let own = self.own.digests_for(key);
@@ -274,13 +293,19 @@ impl Negotiation {
             Kind::Fixed(only) => {
                 parse_list(offer).ok().filter(|offered| offered.contains(&only)).map(|_| only.to_owned())
             }
+            Kind::AtMost(own) => {
+                let offered = parse_number(offer).ok().filter(|offered| key.range().contains(offered));
+                offered.map(|offered| own.min(offered).to_string())
+            }
+            Kind::Remark => return None,
         };
+        // RFC 7143 §6.2.2 MUST: an offer that is not admissible is answered with Reject.
         Some(answer.unwrap_or_else(|| REJECT.to_owned()))
     }
 
     /// Takes the answer to an offer of this end, if the key's result function could have given it.
     fn settle(&mut self, key: OperationalKey, answer: &str) -> Result<(), NegotiationError> {
-        if [REJECT, IRRELEVANT, NOT_UNDERSTOOD].contains(&answer) {
+        if is_answer_only(answer) {
             // The key keeps its default (RFC 7143 6.2).
             return Ok(());
         }
@@ -304,7 +329,7 @@ impl Negotiation {
                 let possible = if matches!(key.kind(), Kind::Lower) { result <= own } else { result >= own };
                 (possible && key.range().contains(&result)).then(|| self.agreed.set_number(key, result))
             }
-            Kind::Declared | Kind::Fixed(_) => None,
+            Kind::Declared | Kind::Fixed(_) | Kind::AtMost(_) | Kind::Remark => None,
         };
         admitted.ok_or_else(|| NegotiationError::NotOffered {
             key: key.name().to_owned(),
@@ -337,7 +362,7 @@ impl Preferences {
             Kind::Or | Kind::And => Some(show_boolean(self.boolean_for(key)).to_owned()),
             Kind::Lower | Kind::Higher => Some(self.number_for(key).to_string()),
             Kind::Declared => Some(self.max_recv_data_segment_length.to_string()),
-            Kind::Fixed(_) => None,
+            Kind::Fixed(_) | Kind::AtMost(_) | Kind::Remark => None,
         }
     }
 }

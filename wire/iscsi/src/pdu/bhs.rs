@@ -107,6 +107,7 @@ impl Bhs {
 
     /// The header as one of type `H`, if the opcode is that type's.
     #[must_use]
+    // RFC 7143 §11 MUST: what is reserved is not looked at when it comes.
     pub fn view<H: Header>(&self) -> Option<&H> {
         if self.opcode() != H::OPCODE {
             return None;

@@ -107,6 +107,7 @@ impl PduDecoder {
             }
         }
         let data_bytes = bhs.lengths.data_bytes();
+        // RFC 7143 §7.7 MUST: a PDU that breaks the format closes the connection.
         if data_bytes > self.data_bytes_max {
             let header = Box::new(bhs);
             return Err(DecodeError::DataSegmentTooLong { header, data_bytes, limit_bytes: self.data_bytes_max });

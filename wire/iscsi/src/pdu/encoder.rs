@@ -117,6 +117,7 @@ pub(super) const fn padding_after(len_bytes: usize) -> usize {
 }
 
 /// The CRC32C of `pieces` in the byte order that it travels in: the least significant byte first (RFC 7143 13.1).
+// RFC 7143 §13.1 MUST: CRC32C is there, as the RFC computes it, and so is None.
 pub(super) fn digest_of(pieces: &[&[u8]]) -> [u8; 4] {
     pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece)).to_le_bytes()
 }

@@ -60,6 +60,7 @@ impl Pdu {
     #[must_use]
     pub fn new(header: impl Header, data: Bytes) -> Self {
         let mut bhs = header.to_bhs();
+        // RFC 7143 §11.2.1.5 MUST: TotalAHSLength and DataSegmentLength are 0 in a PDU that has neither.
         bhs.lengths = SegmentLengths::new(0, data.len()).expect("data is cut to MaxRecvDataSegmentLength");
         Self { bhs, ahs: Bytes::new(), data }
     }

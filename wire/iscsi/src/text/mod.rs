@@ -14,7 +14,8 @@ pub use values::{
 pub const KEY_BYTES_MAX: usize = 63;
 /// Longest simple value in bytes, where a key does not say otherwise (RFC 7143 6.1).
 pub const SIMPLE_VALUE_BYTES_MAX: usize = 255;
-/// Bytes of text that both ends take in one negotiation (RFC 7143 6.2); more is refused.
+/// Bytes of text that both ends take in one negotiation; more is refused.
+// RFC 7143 §6.1 MUST: 8192 bytes of text are taken in one negotiation.
 pub const TEXT_BYTES_MAX: usize = 8192;
 
 /// The answer to a key that is not known (RFC 7143 6.2).
@@ -23,6 +24,12 @@ pub const NOT_UNDERSTOOD: &str = "NotUnderstood";
 pub const IRRELEVANT: &str = "Irrelevant";
 /// The answer to a value that cannot be accepted.
 pub const REJECT: &str = "Reject";
+
+/// Whether a value is one that only answers have, and offers never.
+#[must_use]
+pub fn is_answer_only(value: &str) -> bool {
+    [NOT_UNDERSTOOD, IRRELEVANT, REJECT].contains(&value)
+}
 
 /// Key and value pairs in the order that they travel. Keys may repeat, as they do in an answer to SendTargets; negotiations
 /// refuse that with [`require_unique`](Self::require_unique).
@@ -85,6 +92,7 @@ impl TextKeys {
     }
 
     /// The pairs as they travel.
+    // RFC 7143 §6.1 MUST: every pair is ended by a zero byte.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut text = BytesMut::with_capacity(self.0.iter().map(|(key, value)| key.len() + value.len() + 2).sum());

@@ -73,7 +73,7 @@ pub fn parse_list(value: &str) -> Result<Vec<&str>, InvalidValue> {
 /// Reads a binary value: hexadecimal digits after `0x`, or base64 after `0b` (RFC 7143 6.1).
 ///
 /// # Errors
-/// Half a byte, digits of another kind, and more than `bytes_max` bytes are refused.
+/// Digits of another kind, and more than `bytes_max` bytes are refused.
 pub fn parse_binary(value: &str, bytes_max: usize) -> Result<Vec<u8>, InvalidValue> {
     let bytes = match value.get(..2) {
         Some("0x" | "0X") => from_hexadecimal(&value.as_bytes()[2..]),
@@ -95,8 +95,10 @@ pub fn show_binary(bytes: &[u8]) -> String {
 
 fn from_hexadecimal(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, []) = digits.as_chunks::<2>() else { return None };
-    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+    // Digits count from the end: an odd one, at the beginning, is a byte of its own (RFC 7143 6.1, hex-constant).
+    let (odd, pairs) = digits.as_rchunks::<2>();
+    let first = odd.iter().map(|&low| digit(low));
+    first.chain(pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?))).collect()
 }
 
 fn invalid(value: &str, expected: &'static str) -> InvalidValue {
@@ -140,9 +142,11 @@ mod tests {
         check("0x", Some(&[]));
         check("0x00fF7a", Some(&[0, 0xff, 0x7a]));
         check("0X01020304", Some(&[1, 2, 3, 4]));
+        check("0x1", Some(&[1]));
+        check("0x102", Some(&[1, 2]));
         check("0bAP96", Some(&[0, 0xff, 0x7a]));
         check("0BAP8=", Some(&[0, 0xff]));
-        for text in ["", "0", "17", "0x1", "0xg0", "0x+1", "0x0102030405", "0bAP8", "0b=", "0bAQIDBAU=", "é", "0é"] {
+        for text in ["", "0", "17", "0xg", "0xg0", "0x+1", "0x0102030405", "0bAP8", "0b=", "0bAQIDBAU=", "é", "0é"] {
             check(text, None);
         }
         assert_eq!(show_binary(&[0, 0xff, 0x7a]), "0x00ff7a");

@@ -21,7 +21,9 @@ pub struct DataInSlice {
 }
 
 /// Cuts `length` bytes of read data to what the initiator takes.
-// RFC 7143 §13.12 MUST NOT: a data segment is longer than the other end's MaxRecvDataSegmentLength.
+// RFC 7143 §13.12 MUST: a data segment is no longer than the other end's MaxRecvDataSegmentLength.
+// RFC 7143 §4.2.2.4 MUST: the Data-Ins and R2Ts of a command are numbered from 0.
+// RFC 7143 §13.19 MUST: the sequences of a command's data come in the order of their offsets.
 pub fn data_in_slices(parameters: &SessionParameters, length: u32) -> impl Iterator<Item = DataInSlice> + use<> {
     let slice_max = parameters.initiator_max_recv_data_segment_length;
     let burst_max = parameters.max_burst_length;
@@ -29,6 +31,7 @@ pub fn data_in_slices(parameters: &SessionParameters, length: u32) -> impl Itera
     let mut offset = 0;
     std::iter::from_fn(move || {
         let left = length.checked_sub(offset).filter(|&left| left > 0)?;
+        // RFC 7143 §11.7.1 MUST NOT: a sequence of Data-In is longer than MaxBurstLength.
         let burst_left = burst_max - offset % burst_max;
         let slice_length = left.min(slice_max).min(burst_left);
         let is_last = slice_length == left;

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use lunshadow_scsi::LunAddress;
+
 use crate::negotiation::SessionParameters;
 use crate::pdu::{DataOut, ScsiCommand, Tag};
 
@@ -64,6 +66,7 @@ pub fn data_out_slices(
 /// (DataPDUInOrder and DataSequenceInOrder are Yes).
 #[derive(Clone, Debug)]
 pub struct WriteTransfer {
+    lun: LunAddress,
     /// How much data the target asks for at most: what the initiator announced, or less.
     wanted: u32,
     max_burst_length: u32,
@@ -89,6 +92,8 @@ struct OpenR2t {
 /// What an R2T asks for. Offsets and lengths are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadyToTransferGrant {
+    /// The unit of the task.
+    pub lun: LunAddress,
     /// Target Transfer Tag.
     pub ttt: Tag,
     /// R2TSN.
@@ -123,8 +128,8 @@ pub enum WriteError {
         /// Where it has to end.
         limit: u32,
     },
-    /// The Target Transfer Tag names no R2T, or not the one whose turn it is.
-    #[error("the target transfer tag {ttt:#010x} is not that of the R2T whose turn it is")]
+    /// The Target Transfer Tag and the LUN name no R2T, or not the one whose turn it is.
+    #[error("the target transfer tag {ttt:#010x} with its LUN is not that of the R2T whose turn it is")]
     UnknownTransfer {
         /// The tag.
         ttt: u32,
@@ -165,8 +170,8 @@ impl WriteTransfer {
         command: &ScsiCommand,
         immediate_bytes: usize,
     ) -> Result<Self, WriteError> {
-        let expected_length = command.expected_data_transfer_length.get();
-        let limit = expected_length.min(parameters.first_burst_length);
+        let limit = command.expected_data_transfer_length.get().min(parameters.first_burst_length);
+        // RFC 7143 §13.11 MUST: data that comes unasked where ImmediateData is No and InitialR2T is Yes is refused.
         if immediate_bytes > 0 && !parameters.immediate_data {
             return Err(WriteError::UnexpectedUnsolicited);
         }
@@ -176,7 +181,21 @@ impl WriteTransfer {
         if !command.is_final() && parameters.initial_r2t {
             return Err(WriteError::UnexpectedUnsolicited);
         }
-        Ok(Self {
+        Ok(Self::begun(parameters, command, received))
+    }
+
+    /// What is left of a command whose immediate data [`new`](Self::new) does not take: the end of the data that it announced, to be
+    /// [discarded](Self::discard).
+    #[must_use]
+    pub fn refused(parameters: &SessionParameters, command: &ScsiCommand, immediate_bytes: usize) -> Self {
+        Self::begun(parameters, command, u32::try_from(immediate_bytes).unwrap_or(u32::MAX))
+    }
+
+    fn begun(parameters: &SessionParameters, command: &ScsiCommand, received: u32) -> Self {
+        let expected_length = command.expected_data_transfer_length.get();
+        let limit = expected_length.min(parameters.first_burst_length);
+        Self {
+            lun: command.lun,
             wanted: expected_length,
             max_burst_length: parameters.max_burst_length,
             unsolicited_end: (!command.is_final() && received < limit).then_some(limit),
@@ -186,7 +205,7 @@ impl WriteTransfer {
             next_r2t_sn: 0,
             requested: received,
             received,
-        })
+        }
     }
 
     /// Asks for no more than `bytes`, for a command that needs less than the initiator announced. Unsolicited data beyond them
@@ -204,12 +223,16 @@ impl WriteTransfer {
         if self.unsolicited_end.is_some() || length == 0 || self.open.len() >= self.open_max {
             return None;
         }
+        // RFC 7143 §11.8 MUST: the R2Ts of a command ask for ranges that follow each other.
         let offset = self.requested;
         self.requested += length;
         self.open.push_back(OpenR2t { ttt, end: self.requested, next_data_sn: 0 });
+        // RFC 7143 §4.2.2.4 MUST: the Data-Ins and R2Ts of a command are numbered from 0.
+        // RFC 7143 §13.19 MUST: the sequences of a command's data come in the order of their offsets.
         let r2t_sn = self.next_r2t_sn;
         self.next_r2t_sn += 1;
-        Some(ReadyToTransferGrant { ttt, r2t_sn, offset, length })
+        // RFC 7143 §4.2.5.3 MUST: an R2T has the LUN of its command.
+        Some(ReadyToTransferGrant { lun: self.lun, ttt, r2t_sn, offset, length })
     }
 
     /// Takes a Data-Out of this task with `length` bytes and answers where they belong.
@@ -219,6 +242,11 @@ impl WriteTransfer {
     pub fn accept(&mut self, header: &DataOut, length: usize) -> Result<DataOutPlacement, WriteError> {
         let end = u64::from(self.received) + length as u64;
         if header.ttt.is_reserved() {
+            // RFC 7143 §11.7.7 MUST: a Data-Out without data is taken.
+            let is_late_end = length == 0 && header.is_final() && self.unsolicited_data_sn > 0;
+            if is_late_end && self.unsolicited_end.is_none() && header.data_sn.get() == self.unsolicited_data_sn {
+                return Ok(self.place(self.received, true));
+            }
             let limit = self.unsolicited_end.ok_or(WriteError::UnexpectedUnsolicited)?;
             check_place(header, self.unsolicited_data_sn, self.received)?;
             let end = u32::try_from(end).ok().filter(|&end| end <= limit);
@@ -233,12 +261,14 @@ impl WriteTransfer {
             return Ok(self.place(end, self.unsolicited_end.is_none()));
         }
         let ttt = header.ttt;
-        let turn = self.open.front_mut().filter(|turn| turn.ttt == ttt);
+        // RFC 7143 §4.2.5.3 MUST: a Data-Out for an R2T has the LUN of its command, or the command ends.
+        let turn = self.open.front_mut().filter(|turn| turn.ttt == ttt && self.lun == header.lun);
         let turn = turn.ok_or(WriteError::UnknownTransfer { ttt: ttt.get() })?;
         check_place(header, turn.next_data_sn, self.received)?;
         let asked = turn.end;
         let within = u32::try_from(end).ok().filter(|&end| end <= asked);
-        let Some(end) = within.filter(|&end| header.is_final() == (end == asked)) else {
+        // The F bit may come later, on a Data-Out without data.
+        let Some(end) = within.filter(|&end| !header.is_final() || end == asked) else {
             return Err(WriteError::SequenceLength { end, asked });
         };
         turn.next_data_sn += 1;
@@ -246,6 +276,20 @@ impl WriteTransfer {
             self.open.pop_front();
         }
         Ok(self.place(end, header.is_final()))
+    }
+
+    /// Notes a Data-Out whose data is not taken: its F bit ends a sequence all the same. One with a tag that is not known stands for the one
+    /// whose turn it is.
+    pub fn discard(&mut self, header: &DataOut) {
+        if !header.is_final() {
+            return;
+        }
+        if header.ttt.is_reserved() {
+            self.unsolicited_end = None;
+        } else {
+            let place = self.open.iter().position(|turn| turn.ttt == header.ttt);
+            self.open.remove(place.unwrap_or(0));
+        }
     }
 
     /// Whether data is on its way that was announced or asked for.
@@ -256,8 +300,8 @@ impl WriteTransfer {
 
     /// Whether all data has come.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        self.unsolicited_end.is_none() && self.received >= self.wanted
+    pub fn is_complete(&self) -> bool {
+        !self.is_awaiting() && self.received >= self.wanted
     }
 
     /// Bytes that have come, from the beginning without a gap.
@@ -266,7 +310,7 @@ impl WriteTransfer {
         self.received
     }
 
-    /// R2Ts sent so far: what the SCSI Response carries as ExpDataSN.
+    /// R2Ts sent so far.
     #[must_use]
     pub const fn r2ts_sent(&self) -> u32 {
         self.next_r2t_sn

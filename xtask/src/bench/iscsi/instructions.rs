@@ -20,13 +20,15 @@ pub(super) const INSTRUCTIONS: &str = "Instructions";
 /// How many commands are counted. A login comes with them, which is lost in so many.
 pub(super) const COMMANDS: u32 = 20_000;
 const BLOCK_BYTES: u64 = 4096;
+const MAX_THREADS: &str = "--max-threads=2000";
 
 /// Counts for one target, in an empty folder.
 pub(super) fn measure(kind: Kind, place: &Place, folder: &Path, figures: &mut Figures) -> anyhow::Result<()> {
     let counts = folder.join("counts");
     let mut out = OsString::from("--callgrind-out-file=");
     out.push(&counts);
-    let under = vec![OsString::from(VALGRIND), "--tool=callgrind".into(), "--quiet".into(), out];
+    // As many threads as three runtimes may have for calls that block: one that is slow begins more of them.
+    let under = vec![OsString::from(VALGRIND), "--tool=callgrind".into(), "--quiet".into(), MAX_THREADS.into(), out];
     let served = kind.start(place, folder, under)?;
     served.fill()?;
     for (pattern, what) in [(Pattern::RandomRead, "read"), (Pattern::RandomWrite, "write")] {

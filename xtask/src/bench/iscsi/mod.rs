@@ -103,7 +103,9 @@ pub(super) fn run(arguments: &IscsiArgs) -> anyhow::Result<()> {
             go_on()?;
         }
     }
-    for kind in Kind::ALL.into_iter().filter(|_| wanted(Part::Instructions)) {
+    // Through the page cache there are none to tell: that is what the kernel does.
+    let counted = Kind::ALL.into_iter().filter(|kind| *kind != Kind::LunshadowBuffered);
+    for kind in counted.filter(|_| wanted(Part::Instructions)) {
         println!("-- instructions: {}", kind.name());
         let place = Place { fio: place.fio.clone(), lunshadow: place.lunshadow.clone(), lun_bytes: COUNTED_LUN_BYTES };
         in_new_folder(folder.path(), |folder| instructions::measure(kind, &place, folder, &mut figures))?;
@@ -143,13 +145,13 @@ first column's, in brackets the least and the greatest.
 * tgtd has a file on the file system below, written once before: *rdwr* through the page cache, so that what it reads comes from memory and what it \
 writes goes there, *aio* with direct I/O. Lunshadow is `lunshadow serve` with a pool on a file (`--preallocate`) and its defaults: direct I/O, checksums of \
 everything, a control service, and an eighth of the machine's memory for data that was read or written lately, into which all of the LUN fits. Without that \
-(`--read-cache 0`) each read goes to the disk, as those of *aio* do.
+(`--read-cache 0`) each read goes to the disk, as those of *aio* do. With `--io buffered`, the last column, a write is answered when it is in the page cache, as by *rdwr*; otherwise when the disk has it.
 * The sequential loads come after the random writes, without a rest: those have scattered what Lunshadow reads in order then from the disk, and not what tgtd \
 does, which writes in place.
 * *Flushed* is a SYNCHRONIZE CACHE behind each write. Eight sessions have that many requests in flight each, all on the same LUN.
 * With a shadow copy every second: `lunshadow shadow create` while the load runs for {sessions_s:.1} s, beside the same load without.
 * Instructions are counted by callgrind over {COMMANDS} commands, in user space, all threads together; what the kernel does for them is not in it. They do \
-not depend on how busy the machine is. Lunshadow has `--io threads` there, since valgrind does not bring back what is done by io_uring.
+not depend on how busy the machine is. Lunshadow has `--io threads` there, since valgrind does not bring back what is done by io_uring, and `--busy-poll 0`, since waiting is no work.
 * Memory is the resident memory of the process.
 "
     )

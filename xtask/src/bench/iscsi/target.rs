@@ -24,10 +24,13 @@ pub(super) enum Kind {
     Lunshadow,
     /// Without memory for data, as tgtd is with direct I/O.
     LunshadowDirect,
+    /// Through the page cache, as tgtd is by default.
+    LunshadowBuffered,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::TgtdReadWrite, Self::TgtdAio, Self::Lunshadow, Self::LunshadowDirect];
+    pub(super) const ALL: [Self; 5] =
+        [Self::TgtdReadWrite, Self::TgtdAio, Self::Lunshadow, Self::LunshadowDirect, Self::LunshadowBuffered];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -35,6 +38,7 @@ impl Kind {
             Self::TgtdAio => "tgtd, aio",
             Self::Lunshadow => "Lunshadow",
             Self::LunshadowDirect => "Lunshadow, no read cache",
+            Self::LunshadowBuffered => "Lunshadow, page cache",
         }
     }
 
@@ -45,6 +49,7 @@ impl Kind {
             Self::TgtdAio => Process::Tgtd(Tgtd::start(folder, &under, Backing::Aio, place.lun_bytes)?),
             Self::Lunshadow => Process::Lunshadow(ours(place, folder, under, &[])?),
             Self::LunshadowDirect => Process::Lunshadow(ours(place, folder, under, &["--read-cache", "0"])?),
+            Self::LunshadowBuffered => Process::Lunshadow(ours(place, folder, under, &["--io", "buffered"])?),
         };
         Ok(Served { process, fio: place.fio.clone(), lun_bytes: place.lun_bytes })
     }
@@ -57,8 +62,8 @@ fn ours(place: &Place, folder: &Path, under: Vec<OsString>, serve_options: &[&'s
     let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, 1)?;
     let mut serve_options = serve_options.to_vec();
     if !under.is_empty() {
-        // valgrind does not bring back what is done by io_uring.
-        serve_options.extend(["--io", "threads"]);
+        // valgrind does not bring back what is done by io_uring, and what is done while there is nothing to do should not be counted.
+        serve_options.extend(["--io", "threads", "--busy-poll", "0"]);
     }
     daemon.run_under(under, serve_options);
     daemon.start()?;

@@ -4,88 +4,155 @@ use std::error::Error;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, PathBuf};
+use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, PathBuf, Timestamp};
 
-use super::UnreadReason;
-use super::walk::{Damage, FoundFile, Walk};
+use super::reader::{Attributes, Entry, Failure, FileKind, Reader, Space, Task, Visit};
+use super::{UnreadReason, ext4_space};
 use crate::disk::{DiskCursor, DiskIo, Volume};
 
-pub(super) fn walk(disk: &dyn DiskIo, volume: &Volume, walk: &mut Walk<'_, '_>) -> Result<(), Damage> {
+/// How far into a file the crate is sent. It counts every block on the way, also in holes.
+const SEEK_MAX_BYTES: u64 = 1 << 40;
+
+/// The longest name of a file.
+const NAME_LEN_MAX_BYTES: usize = 255;
+
+pub(super) fn with_reader<T: Task>(disk: &dyn DiskIo, volume: &Volume, task: T) -> Result<T::Output, Failure> {
     let cursor = DiskCursor::read_only(disk, volume.offset_bytes, volume.len_bytes);
     // The crate wants to own its reader, while the disk is borrowed. So it gets one end of a channel, and a thread that
     // cannot outlive the borrow serves the other end. The thread ends when the crate drops its reader.
     let (requests, incoming) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(move || serve(cursor, &incoming));
-        walk_tree(&Ext4::load(Box::new(RemoteReader { requests }))?, walk)
+        let file_system = Ext4::load(Box::new(RemoteReader { requests }))?;
+        Ok(task.run(&Ext4Reader { file_system, disk, volume }))
     })
 }
 
-fn walk_tree(file_system: &Ext4, walk: &mut Walk<'_, '_>) -> Result<(), Damage> {
-    let mut directories = vec![(PathBuf::new("/"), 0)];
-    while let Some((directory, depth)) = directories.pop() {
-        let entries = match file_system.read_dir(&directory) {
-            Err(Ext4Error::Encrypted) => {
-                // The names in it are encrypted too.
-                if walk.show_unread(&printable(&directory), 0, UnreadReason::Encrypted)?.is_break() {
-                    return Ok(());
-                }
-                continue;
-            }
-            entries => entries?,
-        };
-        for entry in entries {
+struct Ext4Reader<'a> {
+    file_system: Ext4,
+    disk: &'a dyn DiskIo,
+    volume: &'a Volume,
+}
+
+impl Reader for Ext4Reader<'_> {
+    /// No link is on its way from the root.
+    type Node = PathBuf;
+    type Open = File;
+
+    fn root(&self) -> PathBuf {
+        PathBuf::new("/")
+    }
+
+    /// The crate keeps inode numbers to itself.
+    fn number(&self, _node: &PathBuf) -> Option<u64> {
+        None
+    }
+
+    fn list(&self, directory: &PathBuf, visit: &mut Visit<'_, PathBuf>) -> Result<(), Failure> {
+        for entry in self.file_system.read_dir(directory).map_err(failure)? {
             let entry = entry?;
-            walk.count_entry(depth)?;
             let name = entry.file_name();
             if name == "." || name == ".." {
                 continue;
             }
-            let path = entry.path();
-            let printable = printable(&path);
-            let flow = match entry.file_type()? {
-                FileType::Directory => {
-                    if walk.enters(&printable) {
-                        directories.push((path, depth + 1));
-                    }
-                    continue;
-                }
-                FileType::Symlink => walk.show_unread(&printable, entry.metadata()?.len(), UnreadReason::Link)?,
-                FileType::Regular => {
-                    let file = file_system.open(&path)?;
-                    let found = FoundFile { path: &printable, len_bytes: file.metadata().len(), unread: None };
-                    walk.show(found, &mut Content(file))?
-                }
-                _ => continue,
-            };
-            if flow.is_break() {
-                return Ok(());
+            let name = name.as_ref().to_vec();
+            if visit(Entry { name, kind: kind(entry.file_type()?), node: entry.path() }).is_break() {
+                break;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The path without the leading separator.
-fn printable(path: &PathBuf) -> String {
-    String::from_utf8_lossy(path.as_ref()).trim_start_matches('/').to_owned()
-}
+    fn find(&self, directory: &PathBuf, name: &[u8]) -> Result<Option<PathBuf>, Failure> {
+        if name.len() > NAME_LEN_MAX_BYTES || name.is_empty() || name.contains(&0) || name.contains(&b'/') {
+            return Ok(None);
+        }
+        let path = directory.join(name);
+        match self.file_system.symlink_metadata(&path) {
+            Ok(_) => Ok(Some(path)),
+            Err(Ext4Error::NotFound) => Ok(None),
+            Err(error) => Err(failure(error)),
+        }
+    }
 
-/// A file's content, in which one failure is told from the others.
-struct Content(File);
-
-impl Read for Content {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_bytes(buf).map_err(|failure| {
-            // In files without extents, a hole so large that a whole block of addresses is missing has zero for that block's
-            // own address. The crate reads block 0 then, refuses that itself, and takes it for damage. What exactly is
-            // wrong shows in its text only.
-            let is_hole = matches!(failure, Ext4Error::Corrupt(_)) && failure.to_string().contains(" from block 0 ");
-            let kind = if is_hole { io::ErrorKind::Unsupported } else { io::ErrorKind::InvalidData };
-            io::Error::new(kind, failure)
+    fn attributes(&self, node: &PathBuf) -> Result<Attributes, Failure> {
+        let metadata = self.file_system.symlink_metadata(node).map_err(failure)?;
+        let modified = time(metadata.modified());
+        Ok(Attributes {
+            kind: kind(metadata.file_type()),
+            len_bytes: metadata.len(),
+            links: 1,
+            mode: Some(metadata.mode()),
+            owner: Some((metadata.uid(), metadata.gid())),
+            accessed: time(metadata.accessed()),
+            modified,
+            changed: None,
         })
     }
+
+    fn open(&self, node: &PathBuf, position: u64) -> Result<File, Failure> {
+        let mut file = self.file_system.open(node).map_err(failure)?;
+        if position > SEEK_MAX_BYTES {
+            return Err(Failure::Unread(UnreadReason::TooLong));
+        }
+        if position > 0 {
+            file.seek_to(position)?;
+        }
+        Ok(file)
+    }
+
+    fn read(&self, open: &mut File, into: &mut [u8]) -> Result<usize, Failure> {
+        open.read_bytes(into).map_err(content_failure)
+    }
+
+    fn target(&self, link: &PathBuf) -> Result<Vec<u8>, Failure> {
+        Ok(self.file_system.read_link(link).map_err(failure)?.as_ref().to_vec())
+    }
+
+    fn space(&self) -> Result<Space, Failure> {
+        ext4_space::read(&mut DiskCursor::read_only(self.disk, self.volume.offset_bytes, self.volume.len_bytes))
+    }
+}
+
+fn failure(error: Ext4Error) -> Failure {
+    match error {
+        Ext4Error::Encrypted => Failure::Unread(UnreadReason::Encrypted),
+        Ext4Error::NotADirectory | Ext4Error::IsADirectory | Ext4Error::IsASpecialFile | Ext4Error::NotASymlink => {
+            Failure::WrongKind
+        }
+        _ => error.into(),
+    }
+}
+
+fn content_failure(error: Ext4Error) -> Failure {
+    match error {
+        // In files without extents, a hole so large that a whole block of addresses is missing has zero for that block's
+        // own address. The crate reads block 0 then, refuses that itself, and takes it for damage. What exactly is
+        // wrong shows in its text only.
+        Ext4Error::Corrupt(_) if error.to_string().contains(" from block 0 ") => Failure::Unread(UnreadReason::Holes),
+        error => failure(error),
+    }
+}
+
+fn kind(file_type: FileType) -> FileKind {
+    match file_type {
+        FileType::Regular => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Link,
+        FileType::Fifo => FileKind::NamedPipe,
+        FileType::CharacterDevice => FileKind::CharacterDevice,
+        FileType::BlockDevice => FileKind::BlockDevice,
+        FileType::Socket => FileKind::Socket,
+    }
+}
+
+fn time(time: Timestamp) -> Option<SystemTime> {
+    let seconds = time.seconds();
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let second = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    second?.checked_add(Duration::from_nanos(time.nanoseconds().into()))
 }
 
 struct ReadRequest {

@@ -1,11 +1,24 @@
-//! The files of a volume, with hashes of their contents.
+//! The files of a volume: all of them with hashes of their contents, or any part of any of them at any time.
 //!
 //! The volume is read as it is on the disk, without mounting and without changing it: FAT by `fatfs`, NTFS by `ntfs`,
 //! ext2/3/4 by `ext4-view`, which takes the journal into account.
+//!
+//! ```text
+//!  list_files ──▶ walk ─────┬─▶ trait Reader ──▶ fat, ntfs, ext4 ──▶ MeteredCursor, WatchedDisk ──▶ DiskIo
+//!  VolumeFiles ──▶ service ─┘
+//! ```
 
 mod ext4;
+mod ext4_space;
 mod fat;
+mod known;
+mod listings;
+mod metered;
 mod ntfs;
+mod reader;
+mod reparse;
+mod service;
+mod volume_files;
 mod walk;
 
 use std::fmt;
@@ -14,6 +27,8 @@ use std::ops::ControlFlow;
 
 use sha2::{Digest, Sha256};
 
+pub use reader::{Attributes, FileKind, Space};
+pub use volume_files::{FileError, FileNumber, ListedFile, VolumeFiles};
 pub(super) use walk::walk_volume;
 
 use super::{DiskError, DiskIo, Volume};

@@ -1,14 +1,13 @@
-//! What the readers of all filesystems share: the dispatch, the limits that hold on damaged volumes, and the errors.
+//! A walk through all files of a volume, with the limits that hold on damaged ones.
 
-use std::cell::Cell;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::collections::HashSet;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
 
-use super::{UnreadReason, ext4, fat, ntfs};
-use crate::disk::{DiskCursor, DiskError, DiskIo, FileSystemKind, Volume};
+use super::UnreadReason;
+use super::metered::WatchedDisk;
+use super::reader::{Content, Entry, Failure, FileKind, Reader, Task, damaged, with_reader};
+use crate::disk::{DiskError, DiskIo, Volume};
 
 /// Directories that nest deeper than this point at themselves. Windows allows 260 characters in most paths.
 const DEPTH_MAX: usize = 256;
@@ -18,10 +17,6 @@ const ENTRY_LEN_MIN_BYTES: u64 = 12;
 
 /// Contents may be read several times the volume's length in all, since files may be sparse or have several names.
 const CONTENT_FACTOR: u64 = 8;
-
-/// How much a crate may read to get from one entry of a directory to the next. A FAT directory has 2 MiB at most, all of which
-/// may be deleted entries; a crate that wants more goes round in circles.
-const STEP_READ_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A file on its way to a visitor.
 pub(in crate::disk) struct FoundFile<'a> {
@@ -38,205 +33,147 @@ type Visit<'v> = dyn FnMut(&FoundFile<'_>, &mut dyn Read) -> io::Result<ControlF
 
 /// Shows every file of `volume` to `visit`, in no particular order.
 pub(in crate::disk) fn walk_volume(disk: &dyn DiskIo, volume: &Volume, visit: &mut Visit<'_>) -> Result<(), DiskError> {
-    let (disk_len_bytes, end_bytes) = (disk.len_bytes(), volume.offset_bytes.saturating_add(volume.len_bytes));
-    if end_bytes > disk_len_bytes {
-        return Err(DiskError::VolumeBeyondDisk { volume: volume.index, end_bytes, disk_len_bytes });
-    }
-    let watched = WatchedDisk { disk, failure: Mutex::default() };
-    let mut walk = Walk {
+    let walk = Walk {
         entries_left: volume.len_bytes / ENTRY_LEN_MIN_BYTES,
         content_left_bytes: volume.len_bytes.saturating_mul(CONTENT_FACTOR),
         volume_len_bytes: volume.len_bytes,
-        step: Step::default(),
+        numbers: HashSet::new(),
         visit,
     };
-    // The crates check much, but not all: fatfs and ntfs overflow or index out of range on some damage. They are not used
-    // again after a panic, and neither is what the visitor has gathered.
-    let outcome = catch_unwind(AssertUnwindSafe(|| match volume.file_system {
-        FileSystemKind::Fat => Some(fat::walk(&watched, volume, &mut walk)),
-        FileSystemKind::Ntfs => Some(ntfs::walk(&watched, volume, &mut walk)),
-        FileSystemKind::Ext4 => Some(ext4::walk(&watched, volume, &mut walk)),
-        FileSystemKind::Unknown => None,
-    }));
-    // A reader that was refused a read says something about the filesystem, but the disk is the cause.
-    if let Some(failure) = watched.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(failure.into());
-    }
-    let reason = match outcome {
-        Ok(None) => return Err(DiskError::UnknownFileSystem { volume: volume.index }),
-        Ok(Some(Ok(()))) => return Ok(()),
-        Ok(Some(Err(Damage(reason)))) => reason,
-        Err(_) => "its structures do not fit together".to_owned(),
-    };
-    Err(DiskError::DamagedVolume { volume: volume.index, file_system: volume.file_system, reason })
-}
-
-/// What a filesystem's reader complains about.
-pub(super) struct Damage(pub(super) String);
-
-impl<E: std::error::Error> From<E> for Damage {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
+    let walked = with_reader(&WatchedDisk::new(disk), volume, walk)?;
+    walked.map_err(|failure| damaged(volume, failure.to_string()))
 }
 
 /// A walk through one volume.
-pub(super) struct Walk<'v, 'f> {
+struct Walk<'v, 'f> {
     entries_left: u64,
     content_left_bytes: u64,
     volume_len_bytes: u64,
-    step: Step,
+    /// The numbers of the directories that were seen.
+    numbers: HashSet<u64>,
     visit: &'v mut Visit<'f>,
 }
 
+/// A directory that is still to be listed.
+struct Pending<N> {
+    path: String,
+    depth: usize,
+    node: N,
+}
+
+impl Task for Walk<'_, '_> {
+    type Output = Result<(), Failure>;
+
+    fn run<R: Reader>(mut self, reader: &R) -> Result<(), Failure> {
+        let mut pending = vec![Pending { path: String::new(), depth: 0, node: reader.root() }];
+        self.numbers.extend(reader.number(&reader.root()));
+        while let Some(directory) = pending.pop() {
+            if self.list(reader, &directory, &mut pending)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Walk<'_, '_> {
-    /// The volume for its reader, which fails when the reader reads on and on without taking a step.
-    pub(super) fn cursor<'d>(&self, disk: &'d dyn DiskIo, volume: &Volume) -> MeteredCursor<'d> {
-        let cursor = DiskCursor::read_only(disk, volume.offset_bytes, volume.len_bytes);
-        MeteredCursor { cursor, step: self.step.clone() }
+    fn list<R: Reader>(
+        &mut self,
+        reader: &R,
+        directory: &Pending<R::Node>,
+        pending: &mut Vec<Pending<R::Node>>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let mut outcome = Ok(ControlFlow::Continue(()));
+        let listed = reader.list(&directory.node, &mut |entry| {
+            outcome = self.take(reader, entry, directory, pending);
+            if matches!(outcome, Ok(ControlFlow::Continue(()))) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        match listed {
+            Ok(()) => outcome,
+            // The names in it are encrypted too.
+            Err(Failure::Unread(reason)) => self.show_unread(&directory.path, 0, reason),
+            Err(failure) => Err(about(&directory.path, &failure)),
+        }
+    }
+
+    fn take<R: Reader>(
+        &mut self,
+        reader: &R,
+        entry: Entry<R::Node>,
+        directory: &Pending<R::Node>,
+        pending: &mut Vec<Pending<R::Node>>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        self.count_entry(directory.depth)?;
+        let Entry { name, kind, node } = entry;
+        let path = join(&directory.path, &String::from_utf8_lossy(&name));
+        match kind {
+            FileKind::Directory => {
+                if reader.number(&node).is_some_and(|number| !self.numbers.insert(number)) {
+                    return Err(Failure::Damaged(format!("{path}: the directory has a second name")));
+                }
+                if enters(&path) {
+                    pending.push(Pending { path, depth: directory.depth + 1, node });
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            FileKind::File => self.show(reader, &node, &path).map_err(|failure| about(&path, &failure)),
+            FileKind::Link => {
+                let len_bytes = reader.attributes(&node)?.len_bytes;
+                self.show_unread(&path, len_bytes, UnreadReason::Link)
+            }
+            FileKind::NamedPipe | FileKind::CharacterDevice | FileKind::BlockDevice | FileKind::Socket => {
+                Ok(ControlFlow::Continue(()))
+            }
+        }
     }
 
     /// To be called for each entry of a directory that is `depth` levels below the root.
-    pub(super) fn count_entry(&mut self, depth: usize) -> Result<(), Damage> {
+    fn count_entry(&mut self, depth: usize) -> Result<(), Failure> {
         if depth > DEPTH_MAX {
-            return Err(Damage(format!("directories nest more than {DEPTH_MAX} levels deep")));
+            return Err(Failure::Damaged(format!("directories nest more than {DEPTH_MAX} levels deep")));
         }
-        let no_room = || Damage("it has more directory entries than it has room for".to_owned());
-        self.step.begin();
+        let no_room = || Failure::Damaged("it has more directory entries than it has room for".to_owned());
         self.entries_left = self.entries_left.checked_sub(1).ok_or_else(no_room)?;
         Ok(())
     }
 
-    /// Whether the walk goes into the directory at `path`.
-    pub(super) fn enters(&self, path: &str) -> bool {
-        !path.eq_ignore_ascii_case("System Volume Information")
-    }
-
     /// Shows a file to the visitor.
-    pub(super) fn show(&mut self, mut file: FoundFile<'_>, content: &mut dyn Read) -> Result<ControlFlow<()>, Damage> {
-        if file.unread.is_none() {
-            match self.content_left_bytes.checked_sub(file.len_bytes) {
-                Some(left) if file.len_bytes <= self.volume_len_bytes => self.content_left_bytes = left,
-                _ => file.unread = Some(UnreadReason::TooLong),
-            }
+    fn show<R: Reader>(&mut self, reader: &R, node: &R::Node, path: &str) -> Result<ControlFlow<()>, Failure> {
+        let len_bytes = reader.attributes(node)?.len_bytes;
+        let mut content = match Content::open(reader, node, len_bytes, 0) {
+            Ok(content) => content,
+            Err(Failure::Unread(reason)) => return self.show_unread(path, len_bytes, reason),
+            Err(failure) => return Err(failure),
+        };
+        match self.content_left_bytes.checked_sub(len_bytes) {
+            Some(left) if len_bytes <= self.volume_len_bytes => self.content_left_bytes = left,
+            _ => return self.show_unread(path, len_bytes, UnreadReason::TooLong),
         }
-        let mut content = WholeContent { content, left_bytes: file.len_bytes, step: self.step.clone() };
-        (self.visit)(&file, &mut content).map_err(|failure| Damage(format!("{}: {failure}", file.path)))
+        Ok((self.visit)(&FoundFile { path, len_bytes, unread: None }, &mut content)?)
     }
 
     /// Shows something that cannot be read to the visitor.
-    pub(super) fn show_unread(
-        &mut self,
-        path: &str,
-        len_bytes: u64,
-        reason: UnreadReason,
-    ) -> Result<ControlFlow<()>, Damage> {
-        self.show(FoundFile { path, len_bytes, unread: Some(reason) }, &mut io::empty())
+    fn show_unread(&mut self, path: &str, len_bytes: u64, reason: UnreadReason) -> Result<ControlFlow<()>, Failure> {
+        let file = FoundFile { path, len_bytes, unread: Some(reason) };
+        Ok((self.visit)(&file, &mut io::empty())?)
     }
+}
+
+/// Whether the walk goes into the directory at `path`.
+fn enters(path: &str) -> bool {
+    !path.eq_ignore_ascii_case("System Volume Information")
 }
 
 /// Joins a directory's path and a name in it.
-pub(super) fn join(directory: &str, name: &str) -> String {
+fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-/// A content that has as many bytes as its directory entry says; one that ends before is an error.
-struct WholeContent<'a> {
-    content: &'a mut dyn Read,
-    left_bytes: u64,
-    step: Step,
-}
-
-impl Read for WholeContent<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(buf.len());
-        if wanted == 0 {
-            return Ok(0);
-        }
-        self.step.begin();
-        let count = self.content.read(&mut buf[..wanted])?;
-        if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the content is shorter than the file"));
-        }
-        self.left_bytes -= u64::try_from(count).map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(count)
-    }
-}
-
-/// What may still be read in the present step of a walk.
-#[derive(Clone)]
-struct Step(Rc<Cell<u64>>);
-
-impl Default for Step {
-    fn default() -> Self {
-        Self(Rc::new(Cell::new(STEP_READ_MAX_BYTES)))
-    }
-}
-
-impl Step {
-    fn begin(&self) {
-        self.0.set(STEP_READ_MAX_BYTES);
-    }
-}
-
-/// A cursor that reads no more than a step may.
-pub(super) struct MeteredCursor<'a> {
-    cursor: DiskCursor<'a>,
-    step: Step,
-}
-
-impl Read for MeteredCursor<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.cursor.read(buf)?;
-        let left = self.step.0.get().checked_sub(u64::try_from(count).map_err(|_| io::ErrorKind::InvalidData)?);
-        let endless = || io::Error::new(io::ErrorKind::InvalidData, "a directory does not end");
-        self.step.0.set(left.ok_or_else(endless)?);
-        Ok(count)
-    }
-}
-
-impl Seek for MeteredCursor<'_> {
-    fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
-        self.cursor.seek(pos)
-    }
-}
-
-/// `fatfs` asks for it; the cursor refuses.
-impl Write for MeteredCursor<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.cursor.write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.cursor.flush()
-    }
-}
-
-/// Remembers the first failure of the disk, since the crates turn it into an error of their own.
-struct WatchedDisk<'a> {
-    disk: &'a dyn DiskIo,
-    failure: Mutex<Option<io::Error>>,
-}
-
-impl DiskIo for WatchedDisk<'_> {
-    fn len_bytes(&self) -> u64 {
-        self.disk.len_bytes()
-    }
-
-    fn read_at(&self, offset_bytes: u64, into: &mut [u8]) -> io::Result<()> {
-        self.disk.read_at(offset_bytes, into).map_err(|failure| {
-            let kind = failure.kind();
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-            kind.into()
-        })
-    }
-
-    /// Listing files never writes.
-    fn write_at(&self, _offset_bytes: u64, _from: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
+/// The same failure, with the path at which it was.
+fn about(path: &str, failure: &Failure) -> Failure {
+    Failure::Damaged(if path.is_empty() { failure.to_string() } else { format!("{path}: {failure}") })
 }

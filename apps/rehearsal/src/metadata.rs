@@ -22,7 +22,7 @@ struct Notes {
 }
 
 /// Writes the cabinet.
-pub(super) fn write(file: impl Write + Seek, metadata: &Metadata) -> io::Result<()> {
+pub(crate) fn write(file: impl Write + Seek, metadata: &Metadata) -> io::Result<()> {
     let Metadata { document, aliases, writers } = metadata;
     let notes = serde_json::to_string_pretty(&Notes { aliases: aliases.clone(), writers: writers.clone() })?;
     let parts = document.iter().map(|document| (DOCUMENT, document.as_str())).chain([(NOTES, notes.as_str())]);
@@ -42,11 +42,11 @@ pub(super) fn write(file: impl Write + Seek, metadata: &Metadata) -> io::Result<
 }
 
 /// Reads a cabinet that [`write()`] wrote.
-pub(super) fn read(file: impl Read + Seek) -> io::Result<Metadata> {
+pub(crate) fn read(file: impl Read + Seek) -> io::Result<Metadata> {
     let mut cabinet = Cabinet::new(file)?;
     // Those of Windows are compressed. What is not ours is not unpacked.
     if cabinet.folder_entries().any(|folder| folder.compression_type() != CompressionType::None) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "this cabinet was not written by `lunshadow shadow`"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "this cabinet was not written by Lunshadow"));
     }
     let has_document = cabinet.get_file_entry(DOCUMENT).is_some();
     let document = if has_document { Some(part(&mut cabinet, DOCUMENT)?) } else { None };
@@ -93,6 +93,6 @@ mod tests {
         compressed.next_file().unwrap().unwrap().write_all(b"{}").unwrap();
         let compressed = compressed.finish().unwrap().into_inner();
         let refused = read(Cursor::new(compressed)).unwrap_err().to_string();
-        assert!(refused.contains("not written by `lunshadow shadow`"), "{refused}");
+        assert!(refused.contains("not written by Lunshadow"), "{refused}");
     }
 }

@@ -11,7 +11,7 @@ use lunshadow_diskshadow::KeptShadows;
 use lunshadow_vss::SnapshotId;
 
 /// The file. As long as this lives, no other program is the same host.
-pub(super) struct KeptFile {
+pub struct KeptFile {
     path: PathBuf,
     /// Shadow copies whose disks are not here now. They may come back.
     absent: Vec<SnapshotProperties>,
@@ -19,7 +19,11 @@ pub(super) struct KeptFile {
 }
 
 impl KeptFile {
-    pub(super) fn lock(path: &Path) -> anyhow::Result<Self> {
+    /// Becomes the host that remembers its shadow copies there.
+    ///
+    /// # Errors
+    /// If another program is that host now, or nothing can be written there.
+    pub fn lock(path: &Path) -> anyhow::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock = File::create(&name).with_context(|| format!("cannot write beside {}", path.display()))?;
@@ -38,14 +42,14 @@ impl KeptFile {
     }
 
     /// Gives a new coordinator what an earlier one had. Answers the shadow copies whose disks are not here.
-    pub(super) fn bring_back(&mut self, coordinator: &Coordinator) -> anyhow::Result<Vec<SnapshotId>> {
+    pub(crate) fn bring_back(&mut self, coordinator: &Coordinator) -> anyhow::Result<Vec<SnapshotId>> {
         let text = match std::fs::read(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", self.path.display())),
         };
         let copies: Vec<SnapshotProperties> = serde_json::from_slice(&text).with_context(|| {
-            format!("{} is damaged; it is written by `lunshadow shadow script` only", self.path.display())
+            format!("{} is damaged; only what runs DiskShadow's commands writes it", self.path.display())
         })?;
         self.absent = coordinator.adopt(copies)?;
         Ok(self.absent.iter().map(|copy| copy.snapshot).collect())

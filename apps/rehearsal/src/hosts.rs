@@ -4,27 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use lunshadow_control::{EnrolmentString, Fingerprint, InitiatorName};
+use lunshadow_control::{EnrolmentString, Fingerprint, InitiatorName, TARGET_NAME};
 use lunshadow_diskshadow::WriterStep;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::array::TARGET_NAME;
+use crate::host::Portal;
 
 /// The hosts of a file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     host: Vec<HostSettings>,
 }
 
 /// A simulated host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct HostSettings {
-    pub(super) name: String,
+pub struct HostSettings {
+    /// What `--host` calls it.
+    pub name: String,
     /// Its iSCSI name, by which the array knows it.
-    pub(super) initiator: InitiatorName,
+    pub initiator: InitiatorName,
     /// A pool that nobody serves. It is opened in this process.
     #[serde(default)]
     pool: Option<PathBuf>,
@@ -48,47 +49,47 @@ pub(super) struct HostSettings {
     shadows_file: Option<PathBuf>,
     /// What stands for the drives of a Windows host in paths of scripts.
     #[serde(default)]
-    pub(super) folders: BTreeMap<String, PathBuf>,
+    pub(crate) folders: BTreeMap<String, PathBuf>,
     #[serde(default)]
-    pub(super) volume: Vec<VolumeSettings>,
+    pub(crate) volume: Vec<VolumeSettings>,
     #[serde(default)]
-    pub(super) writer: Vec<WriterSettings>,
+    pub(crate) writer: Vec<WriterSettings>,
 }
 
 /// A volume of a host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct VolumeSettings {
+pub(crate) struct VolumeSettings {
     /// Its drive letter with a colon, or its mount point.
-    pub(super) mount: String,
+    pub(crate) mount: String,
     /// The LUN, by its number or its serial number.
     #[serde(default)]
-    pub(super) lun: Option<u16>,
+    pub(crate) lun: Option<u16>,
     #[serde(default)]
-    pub(super) serial: Option<String>,
+    pub(crate) serial: Option<String>,
     /// The partition, from 1; it can be left out if there is one volume on the LUN.
     #[serde(default)]
-    pub(super) partition: Option<u32>,
+    pub(crate) partition: Option<u32>,
 }
 
 /// A writer of a host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct WriterSettings {
-    pub(super) name: String,
+pub(crate) struct WriterSettings {
+    pub(crate) name: String,
     #[serde(default)]
-    pub(super) id: Option<Uuid>,
+    pub(crate) id: Option<Uuid>,
     #[serde(default)]
-    pub(super) components: Vec<String>,
+    pub(crate) components: Vec<String>,
     /// At which step it fails.
     #[serde(default)]
-    pub(super) fails_at: Option<FailingStep>,
+    pub(crate) fails_at: Option<FailingStep>,
 }
 
 /// A step by its name in the file.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum FailingStep {
+pub(crate) enum FailingStep {
     Prepare,
     Freeze,
     Thaw,
@@ -112,38 +113,55 @@ impl From<FailingStep> for WriterStep {
     }
 }
 
+/// Where the provider of a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderPlace {
+    /// In this process, so that the file says how it reaches the array.
+    InProcess,
+    /// In a process of its own, which has settings of its own.
+    Registered,
+}
+
 /// Where a host's array is.
 #[derive(Debug)]
-pub(super) enum ArrayPlace<'a> {
+pub enum ArrayPlace<'a> {
     /// In this process.
     Pool(&'a Path),
     /// Served by another.
-    Served { portal: &'a str, target: &'a str, control: Control<'a> },
+    Served {
+        /// Where the host logs in.
+        portal: Portal,
+        /// How it is known there.
+        control: Control<'a>,
+    },
 }
 
 /// How a host is known to the control service.
 #[derive(Debug)]
-pub(super) struct Control<'a> {
-    pub(super) address: String,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) credential_file: &'a Path,
+pub struct Control<'a> {
+    /// The service's address and port.
+    pub address: String,
+    /// Its certificate.
+    pub fingerprint: Fingerprint,
+    /// The file with the host's credential.
+    pub credential_file: &'a Path,
     /// What makes the credential if there is none yet.
-    pub(super) enrolment: Option<EnrolmentString>,
+    pub enrolment: Option<EnrolmentString>,
 }
 
 impl Hosts {
     /// Reads the file. Paths in it begin at its folder.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, provider: ProviderPlace) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("cannot read the simulated hosts in {}; name their file with --hosts", path.display())
         })?;
-        let mut hosts = Self::parse(&text).with_context(|| format!("in {}", path.display()))?;
+        let mut hosts = Self::parse(&text, provider).with_context(|| format!("in {}", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         hosts.host.iter_mut().for_each(|host| host.begin_at(folder));
         Ok(hosts)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    fn parse(text: &str, provider: ProviderPlace) -> anyhow::Result<Self> {
         let hosts: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
@@ -152,13 +170,13 @@ impl Hosts {
         let mut names = BTreeSet::new();
         for host in &hosts.host {
             ensure!(names.insert(&host.name), "two hosts are called {}", host.name);
-            host.check().with_context(|| format!("host {}", host.name))?;
+            host.check(provider).with_context(|| format!("host {}", host.name))?;
         }
         Ok(hosts)
     }
 
     /// The host of that name, or the only one.
-    pub(super) fn named(&self, name: Option<&str>) -> anyhow::Result<&HostSettings> {
+    pub(crate) fn named(&self, name: Option<&str>) -> anyhow::Result<&HostSettings> {
         let names = || self.host.iter().map(|host| host.name.as_str()).collect::<Vec<_>>().join(", ");
         match (name, &self.host[..]) {
             (_, []) => bail!("the file describes no host; a host begins with [[host]]"),
@@ -181,8 +199,10 @@ impl HostSettings {
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        self.array()?;
+    fn check(&self, provider: ProviderPlace) -> anyhow::Result<()> {
+        if provider == ProviderPlace::InProcess {
+            self.array()?;
+        }
         let mut mounts = BTreeSet::new();
         for volume in &self.volume {
             ensure!(mounts.insert(volume.mount.to_ascii_lowercase()), "two volumes are at {}", volume.mount);
@@ -197,16 +217,26 @@ impl HostSettings {
         odd.map_or(Ok(()), |name| bail!("folders: {name} is no drive such as \"C:\""))
     }
 
-    /// Where its array is.
-    pub(super) fn array(&self) -> anyhow::Result<ArrayPlace<'_>> {
+    /// Where its array is, and how the host is known there.
+    ///
+    /// # Errors
+    /// If the file does not say it.
+    pub fn array(&self) -> anyhow::Result<ArrayPlace<'_>> {
         match (&self.pool, &self.portal) {
             (Some(pool), None) => Ok(ArrayPlace::Pool(pool)),
-            (None, Some(portal)) => {
-                let target = self.target.as_deref().unwrap_or(TARGET_NAME);
-                Ok(ArrayPlace::Served { portal, target, control: self.control()? })
-            }
+            (None, Some(_)) => Ok(ArrayPlace::Served { portal: self.portal()?, control: self.control()? }),
             _ => bail!("give the pool that this process is to open (pool), or where the array listens (portal)"),
         }
+    }
+
+    /// Where its array listens, which another process serves.
+    ///
+    /// # Errors
+    /// If the file does not say it.
+    pub fn portal(&self) -> anyhow::Result<Portal> {
+        ensure!(self.pool.is_none(), "`lunshadow shadow` alone opens a pool; say where the array listens (portal)");
+        let address = self.portal.clone().context("say where the array listens (portal)")?;
+        Ok(Portal { address, target: self.target.clone().unwrap_or_else(|| TARGET_NAME.to_owned()) })
     }
 
     fn control(&self) -> anyhow::Result<Control<'_>> {
@@ -223,7 +253,8 @@ impl HostSettings {
     }
 
     /// Where its persistent shadow copies are remembered.
-    pub(super) fn shadows_file(&self) -> &Path {
+    #[must_use]
+    pub fn shadows_file(&self) -> &Path {
         self.shadows_file.as_deref().unwrap_or(Path::new("shadows.json"))
     }
 }
@@ -255,12 +286,12 @@ mod tests {
 
     #[test]
     fn a_host_is_described() {
-        let mut hosts = Hosts::parse(SERVED).unwrap();
+        let mut hosts = Hosts::parse(SERVED, ProviderPlace::InProcess).unwrap();
         hosts.host[0].begin_at(Path::new("/etc/x"));
         let host = hosts.named(None).unwrap();
         assert_eq!(host.shadows_file(), Path::new("/etc/x/sql-1.shadows.json"));
-        let ArrayPlace::Served { portal, target, control } = host.array().unwrap() else { panic!("it is served") };
-        assert_eq!((portal, target), ("127.0.0.1:3260", TARGET_NAME));
+        let ArrayPlace::Served { portal, control } = host.array().unwrap() else { panic!("it is served") };
+        assert_eq!((&*portal.address, &*portal.target), ("127.0.0.1:3260", TARGET_NAME));
         assert_eq!(control.credential_file, Path::new("/etc/x/sql-1.credential"));
         assert_eq!(host.folders["C:"], Path::new("/etc/x/c"));
     }
@@ -268,7 +299,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
         let line = |text: &str| {
-            format!("{:#}", Hosts::parse(text).and_then(|hosts| hosts.named(Some("x")).map(drop)).unwrap_err())
+            format!(
+                "{:#}",
+                Hosts::parse(text, ProviderPlace::InProcess)
+                    .and_then(|hosts| hosts.named(Some("x")).map(drop))
+                    .unwrap_err()
+            )
         };
         for (text, said) in [
             ("", "missing field `host`"),
@@ -291,6 +327,26 @@ mod tests {
             (&SERVED.replace("portal = \"127.0.0.1:3260\"", ""), "host sql-1: give the pool"),
         ] {
             let line = line(text);
+            assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_provider_with_settings_of_its_own_needs_the_portal_only() {
+        let portal_of = |text: &str| {
+            let hosts = Hosts::parse(text, ProviderPlace::Registered)?;
+            hosts.named(None)?.portal().map(|portal| portal.address)
+        };
+        let bare = "[[host]]\nname = \"sql-1\"\ninitiator = \"iqn.2026-11.org.example:sql-1\"\n";
+        for text in [SERVED, &format!("{bare}portal = \"127.0.0.1:3260\"")] {
+            assert_eq!(portal_of(text).unwrap(), "127.0.0.1:3260");
+        }
+        for (text, said) in [
+            (bare.to_owned(), "say where the array listens (portal)"),
+            (format!("{bare}pool = \"pool\""), "`lunshadow shadow` alone opens a pool"),
+            (format!("{bare}port = 1"), "line 4: unknown field `port`"),
+        ] {
+            let line = format!("{:#}", portal_of(&text).unwrap_err());
             assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
         }
     }

@@ -1,37 +1,51 @@
 //! `IVssAdmin`: which providers VSS knows.
 
 use lunshadow_vss::ProviderType;
-use lunshadow_vss_com::{activate, guid, uuid};
 use uuid::Uuid;
 use windows::Win32::Foundation::S_FALSE;
 use windows::Win32::Storage::Vss::{IVssAdmin, VSS_OBJECT_PROP, VSS_OBJECT_PROVIDER, VSS_PROVIDER_TYPE};
 use windows::Win32::System::Com::CoTaskMemFree;
 use windows_core::{HSTRING, Interface, PCWSTR, Result};
 
+use crate::{activate, guid, uuid};
+
 /// The coordinator of VSS.
 const COORDINATOR: Uuid = Uuid::from_u128(0xe579_ab5f_1cc4_44b4_bed9_de09_91ff_0623);
 
 /// One registered provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Registration {
-    pub(crate) provider: Uuid,
-    pub(crate) class: Uuid,
-    pub(crate) name: String,
-    pub(crate) kind: ProviderType,
-    pub(crate) version: String,
-    pub(crate) version_id: Uuid,
+pub struct Registration {
+    /// Its id (`ProviderId`).
+    pub provider: Uuid,
+    /// Its class.
+    pub class: Uuid,
+    /// Its name, as lists show it.
+    pub name: String,
+    /// Hardware, software or the system's.
+    pub kind: ProviderType,
+    /// Its version, as people read it.
+    pub version: String,
+    /// Its version, as VSS tells builds apart.
+    pub version_id: Uuid,
 }
 
 /// A connection to VSS, for administrators.
-pub(crate) struct VssAdmin(IVssAdmin);
+pub struct VssAdmin(IVssAdmin);
 
 impl VssAdmin {
     /// Starts VSS if it does not run.
-    pub(crate) fn connect() -> Result<Self> {
+    ///
+    /// # Errors
+    /// What COM says; access is denied to whoever is no administrator.
+    pub fn connect() -> Result<Self> {
         activate(COORDINATOR, Interface::cast).map(Self)
     }
 
-    pub(crate) fn register(&self, registration: &Registration) -> Result<()> {
+    /// Registers a provider.
+    ///
+    /// # Errors
+    /// What `RegisterProvider` answers.
+    pub fn register(&self, registration: &Registration) -> Result<()> {
         let (name, version) = (HSTRING::from(&registration.name), HSTRING::from(&registration.version));
         // SAFETY: the texts end with a zero and outlive the call.
         unsafe {
@@ -46,13 +60,20 @@ impl VssAdmin {
         }
     }
 
-    pub(crate) fn unregister(&self, provider: Uuid) -> Result<()> {
+    /// Takes a registration away.
+    ///
+    /// # Errors
+    /// What `UnregisterProvider` answers.
+    pub fn unregister(&self, provider: Uuid) -> Result<()> {
         // SAFETY: nothing is passed but an id.
         unsafe { self.0.UnregisterProvider(guid(provider)) }
     }
 
     /// All providers that VSS lists.
-    pub(crate) fn providers(&self) -> Result<Vec<Registration>> {
+    ///
+    /// # Errors
+    /// What `QueryProviders` or its list answers.
+    pub fn providers(&self) -> Result<Vec<Registration>> {
         // SAFETY: nothing is passed.
         let list = unsafe { self.0.QueryProviders() }?;
         let mut found = Vec::new();
