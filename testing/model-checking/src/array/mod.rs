@@ -4,6 +4,7 @@
 //! asked, or their answer is not heeded), repeated, late and out of order, and hosts that crash (they ask no more). What the array makes
 //! of it meanwhile is cut into steps wherever it waits: for the pool, for its records, for time. Between any two of them it can crash.
 
+mod parking;
 mod planted;
 mod pool;
 mod records;
@@ -139,7 +140,7 @@ impl Boot {
         pool.restart();
         pool.hold_back(false);
         records.hold_back(false);
-        let runtime = runtime();
+        let runtime = runtime(pool.parking());
         let opened = runtime.block_on(Catalog::open_on(Arc::clone(pool), records.clone(), settings(clock)));
         let catalog = Arc::new(opened.expect("records in memory can be read"));
         Self { catalog, runtime }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::parking::Parking;
 use super::planted::Fault;
 
 /// What the pool was asked to do and has not answered.
@@ -66,12 +68,19 @@ pub(crate) struct ModelPool {
     standing: Mutex<Vec<Standing>>,
     /// While the array starts, the pool does what it is asked at once.
     holds_back: Mutex<bool>,
+    /// What may block waits for the array's thread to wait.
+    parking: Arc<Parking>,
     fault: Option<Fault>,
 }
 
 impl ModelPool {
     pub(crate) fn new(content: Content, fault: Option<Fault>) -> Self {
-        Self { content: Mutex::new(content), standing: Mutex::default(), holds_back: Mutex::new(false), fault }
+        let (content, parking) = (Mutex::new(content), Arc::default());
+        Self { content, standing: Mutex::default(), holds_back: Mutex::new(false), parking, fault }
+    }
+
+    pub(crate) const fn parking(&self) -> &Arc<Parking> {
+        &self.parking
     }
 
     pub(crate) fn content(&self) -> Content {
@@ -148,6 +157,14 @@ impl ModelPool {
 }
 
 impl Content {
+    fn forget(&mut self, set: ShadowSetId) -> Result<Outcome, PoolError> {
+        if self.committed.contains(&set) {
+            return Err(PoolError::SetCommitted(set));
+        }
+        let found = self.prepared.remove(&set);
+        Ok(if found.is_some() { Outcome::Done } else { Outcome::AlreadySo })
+    }
+
     fn happen(&mut self, work: Work, members: &[ShadowMember], fault: Option<Fault>) {
         match work {
             Work::Prepare(set) => self.prepared.entry(set).or_default().extend_from_slice(members),
@@ -232,12 +249,7 @@ impl Pool for ModelPool {
     }
 
     fn abort(&self, set: ShadowSetId) -> Result<Outcome, PoolError> {
-        let mut content = self.content.lock();
-        if content.committed.contains(&set) {
-            return Err(PoolError::SetCommitted(set));
-        }
-        let found = content.prepared.remove(&set);
-        Ok(if found.is_some() { Outcome::Done } else { Outcome::AlreadySo })
+        self.parking.run(|| self.content.lock().forget(set))
     }
 
     async fn revert(&self, _: &[RevertPair]) -> Result<(), PoolError> {

@@ -8,6 +8,7 @@ use lunshadow_control::{HostId, InitiatorName, LunId};
 use lunshadow_lun::BlockCount;
 use tokio::runtime::{Builder, Runtime};
 
+use super::parking::Parking;
 use super::planted::Fault;
 use super::pool::{self, ModelPool};
 use super::records::{self, ModelRecords};
@@ -83,7 +84,7 @@ impl Setup {
         };
         let pool = Arc::new(ModelPool::new(pool::Content::default(), None));
         let records = Arc::new(ModelRecords::new(records::Content::default(), None));
-        runtime().block_on(setup.fill(&pool, &records))?;
+        runtime(pool.parking()).block_on(setup.fill(&pool, &records))?;
         setup.content = Content { pool: pool.content(), records: records.content() };
         Ok(setup)
     }
@@ -123,11 +124,14 @@ impl Setup {
     }
 }
 
-/// A runtime of one thread, whose time stands still unless everything waits. Calls that may block run one after another, so that what
-/// comes of two of them comes in the same order each time.
-pub(super) fn runtime() -> Runtime {
-    let built = Builder::new_current_thread().enable_time().start_paused(true).max_blocking_threads(1).build();
-    built.expect("a runtime of one thread without I/O needs nothing that can be missing")
+/// A runtime of one thread, whose time stands still unless everything waits. Calls that may block run one after another, and when there is nothing
+/// else to do, so that what comes of them comes in the same order each time.
+pub(super) fn runtime(parking: &Arc<Parking>) -> Runtime {
+    let (begins, ends) = (Arc::clone(parking), Arc::clone(parking));
+    let mut builder = Builder::new_current_thread();
+    builder.enable_time().start_paused(true).max_blocking_threads(1);
+    builder.on_thread_park(move || begins.begin()).on_thread_unpark(move || ends.end());
+    builder.build().expect("a runtime of one thread without I/O needs nothing that can be missing")
 }
 
 pub(super) fn settings(clock: &Arc<ManualClock>) -> Settings {
