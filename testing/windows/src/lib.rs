@@ -14,3 +14,8 @@ pub mod raw;
 pub mod rig;
 #[cfg(windows)]
 pub mod stand_in;
+#[cfg(windows)]
+mod start;
+
+#[cfg(windows)]
+pub use start::start;

@@ -12,6 +12,7 @@ use lunshadow_provider_com::{config, ids};
 use lunshadow_windows::rig::{
     Activation, ArraySide, Host, Identity, Product, SAMPLE_MEBIBYTES, built, iqn_of, new_name,
 };
+use lunshadow_windows::start;
 use serde_json::Value;
 
 /// The length of each LUN: a sample disk, and room behind it for the suite.
@@ -152,7 +153,7 @@ impl Bed {
         program.arg("--clsid").arg(ids::CLASS_ID.braced().to_string()).arg("--bed").arg(bed);
         program.args(["--report", "json", "--output"]).arg(&report).args(arguments);
         program.stdout(output.try_clone().expect("a file")).stderr(output);
-        let status = program.status().expect("it is built and starts");
+        let status = start(&mut program).and_then(|mut child| child.wait()).expect("it is built and starts");
         let said = fs::read_to_string(&log).unwrap_or_default();
         let text = fs::read_to_string(&report).map_err(|error| format!("{error}: {said}"));
         let text = text.expect("the program writes a report");

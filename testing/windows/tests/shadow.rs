@@ -10,6 +10,7 @@ use lunshadow_provider_com::ids;
 use lunshadow_windows::rig::{
     Activation, ArraySide, Host, Identity, Product, SAMPLE_MEBIBYTES, built, iqn_of, new_name,
 };
+use lunshadow_windows::start;
 
 /// The product, installed for a host with two LUNs, and the folder with its scripts.
 struct Bed {
@@ -99,7 +100,7 @@ impl Bed {
         program.current_dir(self.folder.path()).args(["--clsid", class]).args(arguments);
         program.stdin(File::open(self.path("commands.txt")).expect("it is there"));
         program.stdout(output(&said)).stderr(output(&complaints));
-        let status = program.status().expect("it is built and starts").code();
+        let status = start(&mut program).and_then(|mut child| child.wait()).expect("it is built and starts").code();
         let text = |path| fs::read_to_string(path).expect("it is text");
         Run { status, said: text(said), complaints: text(complaints) }
     }

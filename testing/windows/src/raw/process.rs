@@ -13,6 +13,7 @@ use windows_core::GUID;
 
 use super::RawProvider;
 use crate::planted::{Command, Fault, State};
+use crate::start;
 
 /// A running server. Dropping it ends the process.
 pub struct PlantedServer {
@@ -41,13 +42,10 @@ impl PlantedServer {
     fn start_with(program: &str, arguments: &[String]) -> std::io::Result<Self> {
         apartment::join_mta().map_err(std::io::Error::other)?;
         let class = Uuid::new_v4();
-        let mut child = std::process::Command::new(program)
-            .arg(class.braced().to_string())
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let mut command = std::process::Command::new(program);
+        command.arg(class.braced().to_string()).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = start(&mut command)?;
         let missing = || std::io::Error::other("the child has no pipes");
         let input = child.stdin.take().ok_or_else(missing)?;
         let output = BufReader::new(child.stdout.take().ok_or_else(missing)?);

@@ -20,6 +20,7 @@ use windows_service::service::ServiceAccess;
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use super::array_side::ArraySide;
+use crate::start;
 
 /// The program's file name, here and where it is installed.
 const PROGRAM: &str = "lunshadow-provider.exe";
@@ -242,7 +243,7 @@ pub fn built(name: &str) -> PathBuf {
 /// Runs a program to its end, with its output in pipes of their own: what it starts must not inherit the tests'.
 fn run(command: &mut Command, input: &str) -> Output {
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = pipes.spawn().expect("the product is built and starts");
+    let mut child = start(pipes).expect("the product is built and starts");
     let mut to_child = child.stdin.take().expect("it has a pipe");
     // A command that needs no input may have closed it.
     writeln!(to_child, "{input}").ok();

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use lunshadow_provider_com::ids::PROVIDER_ID;
 use lunshadow_provider_com::install::{KeyImage, Layout};
 use lunshadow_windows::stand_in::{PRETENCE_KEY, PROVIDERS_KEY};
+use lunshadow_windows::start;
 use windows_registry::LOCAL_MACHINE;
 
 /// Everything of the registry that an installer could touch, below HKEY_LOCAL_MACHINE.
@@ -76,13 +77,12 @@ impl Machine {
     /// Runs a program with its output in files: a COM server that it starts inherits them, and would keep a pipe open.
     pub(crate) fn run_program(&self, program: &Path, arguments: &[&str]) -> Outcome {
         let (out, error) = (self.output.path().join("out"), self.output.path().join("error"));
-        let status = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        command
             .stdout(File::create(&out).expect("it is writable"))
-            .stderr(File::create(&error).expect("it is writable"))
-            .status()
-            .expect("the program is built");
+            .stderr(File::create(&error).expect("it is writable"));
+        let status = start(&mut command).and_then(|mut child| child.wait()).expect("the program is built");
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).expect("it was written")).into_owned();
         Outcome { code: status.code(), said: read(&out), complained: read(&error) }
     }
