@@ -1,29 +1,32 @@
 //! Memory for data that moves between initiators and media without being copied.
 //!
 //! Direct I/O takes memory only at addresses that suit the device. Data that lies in an [`AlignedBuffer`] from the beginning goes to
-//! any medium as it is. What is let go is used again, up to a fixed amount, so that a request costs no page faults.
+//! any medium as it is. What is let go is used again, up to a fixed amount, so that a request costs no page faults. Buffers of one block have memory
+//! of [their own](crate::block_memory_bytes).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::block_memory::{self, OneBlock};
 
 /// What the address of a buffer's first byte is a multiple of. No device that is in use asks for more.
 pub const DATA_ALIGNMENT_BYTES: usize = 4096;
 
-/// How much memory of buffers that were let go is kept for the next ones at most.
+/// How much memory of buffers of several blocks that were let go is kept for the next ones at most.
 pub const KEPT_BUFFER_BYTES_MAX: usize = 32 << 20;
 
 /// How much of it are buffers of one length at most.
 const KEPT_BYTES_PER_CLASS: usize = 8 << 20;
-/// One class for each power of two from 4 KiB to 4 MiB.
-const CLASSES: usize = 11;
+/// One class for each power of two from 8 KiB to 4 MiB.
+const CLASSES: usize = 10;
 
-#[derive(Clone, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
-struct Block([u8; DATA_ALIGNMENT_BYTES]);
+pub(crate) struct Block([u8; DATA_ALIGNMENT_BYTES]);
 
 type Kept = Mutex<Vec<Vec<Block>>>;
 
@@ -33,8 +36,14 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A buffer that begins at a multiple of [`DATA_ALIGNMENT_BYTES`].
 pub struct AlignedBuffer {
-    blocks: Vec<Block>,
+    memory: Memory,
     len: usize,
+}
+
+enum Memory {
+    One(OneBlock),
+    /// Several, or one where no other memory was to be had.
+    Some(Vec<Block>),
 }
 
 impl AlignedBuffer {
@@ -42,11 +51,16 @@ impl AlignedBuffer {
     #[must_use]
     pub fn of_len(len: usize) -> Self {
         let block_count = len.div_ceil(DATA_ALIGNMENT_BYTES).next_power_of_two();
-        let kept = KEPT.get(class_of(block_count)).and_then(|kept| kept.lock().pop());
+        if block_count == 1
+            && let Some(block) = block_memory::take()
+        {
+            return Self { memory: Memory::One(block), len };
+        }
+        let kept = class_of(block_count).and_then(|kept| kept.lock().pop());
         if let Some(blocks) = &kept {
             KEPT_BYTES.fetch_sub(bytes_of(blocks), Ordering::Relaxed);
         }
-        Self { blocks: kept.unwrap_or_else(|| zeros(block_count)), len }
+        Self { memory: Memory::Some(kept.unwrap_or_else(|| zeros(block_count))), len }
     }
 
     /// A buffer of `len` zeros.
@@ -78,8 +92,9 @@ pub fn is_aligned(data: &[u8], alignment_bytes: usize) -> bool {
     data.as_ptr().addr().is_multiple_of(alignment_bytes)
 }
 
-fn class_of(block_count: usize) -> usize {
-    usize::try_from(block_count.trailing_zeros()).unwrap_or(CLASSES)
+/// Where buffers of so many blocks are kept, if they are.
+fn class_of(block_count: usize) -> Option<&'static Kept> {
+    KEPT.get(usize::try_from(block_count.trailing_zeros().checked_sub(1)?).ok()?)
 }
 
 fn zeros(block_count: usize) -> Vec<Block> {
@@ -91,13 +106,19 @@ impl Deref for AlignedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.blocks.as_bytes()[..self.len]
+        match &self.memory {
+            Memory::One(block) => &block.0[..self.len],
+            Memory::Some(blocks) => &blocks.as_bytes()[..self.len],
+        }
     }
 }
 
 impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.blocks.as_mut_bytes()[..self.len]
+        match &mut self.memory {
+            Memory::One(block) => &mut block.0[..self.len],
+            Memory::Some(blocks) => &mut blocks.as_mut_bytes()[..self.len],
+        }
     }
 }
 
@@ -115,8 +136,11 @@ impl std::fmt::Debug for AlignedBuffer {
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
-        let blocks = std::mem::take(&mut self.blocks);
-        let Some(kept) = KEPT.get(class_of(blocks.len())).filter(|_| !blocks.is_empty()) else { return };
+        let blocks = match std::mem::replace(&mut self.memory, Memory::Some(Vec::new())) {
+            Memory::One(block) => return block_memory::give_back(block),
+            Memory::Some(blocks) => blocks,
+        };
+        let Some(kept) = class_of(blocks.len()).filter(|_| !blocks.is_empty()) else { return };
         let bytes = bytes_of(&blocks);
         let mut kept = kept.lock();
         if (kept.len() + 1) * bytes > KEPT_BYTES_PER_CLASS {
@@ -155,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         for (class, of_class) in KEPT.iter().enumerate() {
-            let len = DATA_ALIGNMENT_BYTES << class;
+            let len = DATA_ALIGNMENT_BYTES << (class + 1);
             let many: Vec<AlignedBuffer> =
                 (0..=KEPT_BYTES_PER_CLASS / len).map(|_| AlignedBuffer::of_len(len)).collect();
             drop(many);

@@ -13,6 +13,7 @@
 //! Lengths are counted in blocks of 512 bytes ([`BlockCount`], [`Lba`]); storage works in blocks of 4096 bytes, so that
 //! requests which are aligned to these are the cheap ones. `testing/lun-conformance` holds the suite that each pool runs.
 
+mod block_memory;
 mod blocks;
 mod buffer;
 mod care;
@@ -24,6 +25,7 @@ mod presentation;
 mod together;
 mod unit_store;
 
+pub use block_memory::{block_memory_bytes, is_block_of_its_own};
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
 pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, ScrubReport};

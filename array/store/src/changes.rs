@@ -7,7 +7,7 @@ use lunshadow_lun::{BlockCount, LunId, LunOrigin, ShadowSetId};
 
 use crate::lun_record::tree_for;
 use crate::lun_table::{Life, LunEntry};
-use crate::map::{Leaf, Tree};
+use crate::map::{Leaf, OtherOwners, Tree};
 use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
 use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::space::Faults;
@@ -108,14 +108,15 @@ impl State {
 
     /// The half of an update that cannot fail.
     fn set_entries(&mut self, slot: LunSlot, place: LeafPlace, entries: &[Entry]) {
-        let Some((mut tree, mapped_blocks)) = self.luns.get(slot).map(|lun| (lun.tree, lun.mapped_blocks)) else {
-            return;
-        };
+        let Some(lun) = self.luns.get(slot) else { return };
+        let (mut tree, mapped_blocks) = (lun.tree, lun.mapped_blocks);
+        // A shadow LUN shares blocks with its source.
+        let others = if lun.origin == LunOrigin::Empty { OtherOwners::Seldom } else { OtherOwners::Often };
         let discards = entries.iter().all(|entry| entry.is_unmapped());
         let growth = if discards && entries.len() == FANOUT {
             self.pages.remove_leaf(&mut tree, place.leaf)
         } else {
-            self.pages.update(&mut tree, place.leaf, place.at, entries)
+            self.pages.update(&mut tree, place.leaf, place.at, entries, others)
         };
         self.luns.set_map(slot, tree, mapped_blocks.saturating_add_signed(growth));
     }

@@ -19,7 +19,6 @@ use lunshadow_lun::LunError;
 use tokio::sync::oneshot;
 
 use crate::lun::StoreLun;
-use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
 use crate::space::{Faults, Purpose};
 use crate::state::{Shared, State};
@@ -268,14 +267,13 @@ pub(crate) struct Stored {
 impl Stored {
     /// What is to be on the medium, and what maps say of it then.
     pub(crate) fn to_be(members: Vec<Member>, claimed: Vec<u64>) -> Self {
-        let (entries, _) = entries_of(&members, &claimed);
+        let entries = entries_of(&members, &claimed);
         Self { members, entries, claimed }
     }
 
     /// What goes where.
     pub(crate) fn parts(&self) -> Vec<(u64, Bytes)> {
-        let offsets = self.claimed.iter().map(|block| block * BLOCK_LEN);
-        offsets.zip(self.members.iter().flat_map(Member::contents)).collect()
+        blocks_of(&self.members, &self.claimed)
     }
 
     /// Gives the blocks back.
@@ -430,15 +428,20 @@ fn claim_locked(state: &mut State, faults: &mut Faults, want: usize, is_plenty: 
 
 /// Writes all data at once; the entries of all blocks, member by member. `None` if that failed.
 fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec<Entry>>> {
-    let (entries, parts) = entries_of(members, claimed);
-    debug_assert!(parts.iter().all(|part| part.data.len() == BLOCK_BYTES), "only whole blocks are gathered");
-    shared.write_data(&parts).ok().map(|()| entries)
+    let blocks = blocks_of(members, claimed);
+    debug_assert!(blocks.iter().all(|(_, data)| data.len() == BLOCK_BYTES), "only whole blocks are gathered");
+    shared.write_blocks(&blocks).ok().map(|()| entries_of(members, claimed))
 }
 
-/// What maps will say of all blocks, member by member, and what goes to the medium.
-fn entries_of<'a>(members: &'a [Member], claimed: &[u64]) -> (Vec<Vec<Entry>>, Vec<WritePart<'a>>) {
+/// What goes to the medium: the content of each claimed block at its offset.
+fn blocks_of(members: &[Member], claimed: &[u64]) -> Vec<(u64, Bytes)> {
+    let offsets = claimed.iter().map(|block| block * BLOCK_LEN);
+    offsets.zip(members.iter().flat_map(Member::contents)).collect()
+}
+
+/// What maps will say of all blocks, member by member.
+fn entries_of(members: &[Member], claimed: &[u64]) -> Vec<Vec<Entry>> {
     let mut claimed = claimed.iter();
-    let mut parts = Vec::with_capacity(claimed.len());
     let mut entries = Vec::with_capacity(members.len());
     for member in members {
         let mut of_member = Vec::with_capacity(member.pieces.len());
@@ -448,12 +451,11 @@ fn entries_of<'a>(members: &'a [Member], claimed: &[u64]) -> (Vec<Vec<Entry>>, V
                 continue;
             };
             let block = *claimed.next().expect("as many are claimed as are needed");
-            parts.push(WritePart { offset_bytes: block * BLOCK_LEN, data: content });
             of_member.push(Entry::new(block, check_of(content)));
         }
         entries.push(of_member);
     }
-    (entries, parts)
+    entries
 }
 
 /// Changes the maps of all members under one hold of the lock, as long as all pages are there; what became of each. Members that are missing in

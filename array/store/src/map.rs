@@ -100,6 +100,15 @@ pub(crate) struct Pages {
     spare_copies: Vec<u64>,
 }
 
+/// How the others that a block belongs to, if there are any, read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OtherOwners {
+    /// As a shadow LUN is read: by a backup, once. A cache that kept the past of what is overwritten would grow with each snapshot.
+    Seldom,
+    /// As any LUN is.
+    Often,
+}
+
 impl Pages {
     pub(crate) fn new(cache: Cache, space: Space) -> Self {
         Self { cache, space, spare: Vec::new(), spare_copies: Vec::new() }
@@ -288,9 +297,16 @@ impl Pages {
         entry.is_unmapped() || self.space.touch(&mut self.cache, entry.block(), faults)
     }
 
-    /// Sets entries of a leaf, from the place `first` on. New blocks get their reference, replaced ones lose theirs. Answers how many
-    /// more blocks are mapped than before.
-    pub(crate) fn update(&mut self, tree: &mut Tree, leaf: u64, first: usize, entries: &[Entry]) -> i64 {
+    /// Sets entries of a leaf, from the place `first` on. New blocks get their reference, replaced ones lose theirs, and what they hold is not kept in
+    /// memory for `others`, if that says so. Answers how many more blocks are mapped than before.
+    pub(crate) fn update(
+        &mut self,
+        tree: &mut Tree,
+        leaf: u64,
+        first: usize,
+        entries: &[Entry],
+        others: OtherOwners,
+    ) -> i64 {
         let key = self.writable(tree, leaf, 0);
         let mut growth = 0;
         for (place, new) in (first..).zip(entries) {
@@ -304,7 +320,10 @@ impl Pages {
                 growth += 1;
             }
             if !old.is_unmapped() {
-                self.space.decrement(&mut self.cache, old.block());
+                let is_free = self.space.decrement(&mut self.cache, old.block());
+                if !is_free && others == OtherOwners::Seldom {
+                    self.space.read_cache().forget(old.block());
+                }
                 growth -= 1;
             }
         }

@@ -172,6 +172,11 @@ pub struct WritePart<'a> {
     pub data: &'a [u8],
 }
 
+/// Single blocks at their offsets, as parts of a write.
+pub(crate) fn parts_of(blocks: &[(u64, Bytes)]) -> Vec<WritePart<'_>> {
+    blocks.iter().map(|(offset_bytes, data)| WritePart { offset_bytes: *offset_bytes, data }).collect()
+}
+
 /// Whether a failed write only means that the medium is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -10,9 +10,9 @@
 mod shard;
 
 use bytes::Bytes;
-use lunshadow_lun::{AlignedBuffer, ReadCacheStatus};
+use lunshadow_lun::{AlignedBuffer, ReadCacheStatus, is_block_of_its_own};
 
-use self::shard::{NEIGHBOURS, ONE_BLOCK_BYTES, Shard, group_of};
+use self::shard::{ONE_BLOCK_BYTES, Shard, group_of};
 use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry};
 use crate::sync::Mutex;
@@ -103,8 +103,13 @@ impl ReadCache {
         for run in entries.chunk_by(are_together) {
             let (part, others) = rest.split_at(rest.len().min(run.len() * BLOCK_BYTES));
             rest = others;
-            if !run[0].is_unmapped() {
-                self.put_together(run.iter().map(|entry| entry.block()).zip(part.chunks_exact(BLOCK_BYTES)));
+            if run[0].is_unmapped() {
+                continue;
+            }
+            if content.len() == BLOCK_BYTES {
+                self.put_all(std::iter::once((run[0].block(), of_its_own(content))));
+            } else {
+                self.put_all(run.iter().map(|entry| entry.block()).zip(part.chunks_exact(BLOCK_BYTES).map(copy_of)));
             }
         }
     }
@@ -115,11 +120,15 @@ impl ReadCache {
             return;
         }
         for part in parts {
-            let mut blocks = (part.offset_bytes / BLOCK_LEN..).zip(part.data.chunks_exact(BLOCK_BYTES)).peekable();
-            while let Some((first, _)) = blocks.peek() {
-                let end = (first / NEIGHBOURS + 1) * NEIGHBOURS;
-                self.put_together(std::iter::from_fn(|| blocks.next_if(|(block, _)| *block < end)));
-            }
+            let first = part.offset_bytes / BLOCK_LEN;
+            self.put_all((first..).zip(part.data.chunks_exact(BLOCK_BYTES).map(copy_of)));
+        }
+    }
+
+    /// As [`written`](Self::written), of single blocks at their offsets.
+    pub(crate) fn written_blocks(&self, blocks: &[(u64, Bytes)]) {
+        if !self.shards.is_empty() {
+            self.put_all(blocks.iter().map(|(offset_bytes, data)| (offset_bytes / BLOCK_LEN, of_its_own(data))));
         }
     }
 
@@ -133,7 +142,7 @@ impl ReadCache {
             match found {
                 Some((content, is_wanted)) => {
                     let (group, at) = group_of(new);
-                    to.put(group, std::iter::once((at, &content[..])), is_wanted);
+                    to.put(group, std::iter::once((at, content)), is_wanted);
                 }
                 None => to.forget(new),
             }
@@ -163,13 +172,25 @@ impl ReadCache {
         }
     }
 
-    /// Keeps blocks that are all of one group.
-    fn put_together<'a>(&self, blocks: impl Iterator<Item = (u64, &'a [u8])>) {
+    /// Keeps blocks, those of a group together.
+    fn put_all(&self, blocks: impl Iterator<Item = (u64, Bytes)>) {
         let mut blocks = blocks.peekable();
-        let Some((first, _)) = blocks.peek().copied() else { return };
-        let Some(shard) = self.shard(first) else { return };
-        shard.lock().put(group_of(first).0, blocks.map(|(block, content)| (group_of(block).1, content)), false);
+        while let Some((first, _)) = blocks.peek() {
+            let (group, _) = group_of(*first);
+            let Some(shard) = self.shard(*first) else { return };
+            let together = std::iter::from_fn(|| blocks.next_if(|(block, _)| group_of(*block).0 == group));
+            shard.lock().put(group, together.map(|(block, content)| (group_of(block).1, content)), false);
+        }
     }
+}
+
+/// A block's content to keep: as it is, if that keeps nothing else alive.
+fn of_its_own(content: &Bytes) -> Bytes {
+    if is_block_of_its_own(content) { content.clone() } else { copy_of(content) }
+}
+
+fn copy_of(content: &[u8]) -> Bytes {
+    AlignedBuffer::copy_of(content).freeze()
 }
 
 /// Whether two entries are of holes, or of blocks in the same group.
@@ -190,6 +211,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::shard::NEIGHBOURS;
     use super::*;
 
     const PER_SHARD: usize = 4;
@@ -244,21 +266,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_unless_somebody_reads_it() {
+    fn what_has_memory_of_its_own_is_not_copied() {
         let cache = cache();
         let address = |block: u64| cache.read(&[Entry::new(block, 0)]).unwrap().as_ptr();
-        write(&cache, 5, 1);
-        let first = address(5);
-        cache.forget(5);
-        // An allocator would give what is free to these.
-        let others: Vec<Vec<u8>> = (0..100).map(content).collect();
-        write(&cache, 5, 2);
-        assert_eq!(address(5), first);
-        drop(others);
-        let shared = cache.read(&[Entry::new(5, 0)]).unwrap();
-        write(&cache, 5, 3);
-        assert_ne!(address(5), first);
-        assert!(shared == content(2));
+        let own = AlignedBuffer::copy_of(&content(1)).freeze();
+        cache.written_blocks(&[(5 * BLOCK_LEN, own.clone())]);
+        cache.keep(&[Entry::new(6, 0)], &own);
+        assert_eq!((address(5), address(6)), (own.as_ptr(), own.as_ptr()));
+        let part = AlignedBuffer::copy_of(&[content(2), content(3)].concat()).freeze().slice(BLOCK_BYTES..);
+        cache.written_blocks(&[(5 * BLOCK_LEN, part.clone())]);
+        cache.keep(&[Entry::new(6, 0)], &part);
+        assert!(address(5) != part.as_ptr() && address(6) != part.as_ptr(), "it would keep both blocks alive");
+        assert_eq!(read(&cache, &[5, 6]), Some(vec![3, 3]));
+        assert!(own == content(1));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
+use bytes::Bytes;
 use lunshadow_lun::SpaceLevel;
 use tokio::sync::watch;
 
@@ -251,6 +252,17 @@ impl Shared {
         match &written {
             Ok(()) => self.read_cache.written(parts),
             Err(_) => self.read_cache.overwritten(parts),
+        }
+        written
+    }
+
+    /// As [`write_data`](Self::write_data), of single blocks at their offsets.
+    pub(crate) fn write_blocks(&self, blocks: &[(u64, Bytes)]) -> io::Result<()> {
+        let parts = media::parts_of(blocks);
+        let written = self.media.write_many(&parts);
+        match &written {
+            Ok(()) => self.read_cache.written_blocks(blocks),
+            Err(_) => self.read_cache.overwritten(&parts),
         }
         written
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::gathering::{Busy, Gatherer, Stored};
-use crate::media::{WritePart, Writing};
+use crate::media::{self, Writing};
 
 /// With more requests than this under way, threads are the better way: sums are made and maps are changed beside the connections, and what it takes to
 /// wake a thread is shared by many writes.
@@ -75,17 +75,15 @@ impl Batch {
         let Self { stored, unthreaded } = self;
         let shared = &unthreaded.gatherer.shared;
         let parts = stored.parts();
-        let part = |(offset_bytes, data)| WritePart { offset_bytes, data };
-        let parts: Vec<WritePart<'_>> = parts.iter().map(|(offset_bytes, data)| part((*offset_bytes, data))).collect();
         if result.is_err() {
-            shared.read_cache.overwritten(&parts);
+            shared.read_cache.overwritten(&media::parts_of(&parts));
             let members = stored.undo(shared);
             return unthreaded.with_thread(move |mut gatherer| {
                 gatherer.run_batch(members);
                 gatherer.run();
             });
         }
-        shared.read_cache.written(&parts);
+        shared.read_cache.written_blocks(&parts);
         let left = stored.map_now(shared);
         if left.is_nothing() {
             unthreaded.go_on();

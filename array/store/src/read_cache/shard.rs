@@ -7,8 +7,8 @@ use crate::page::{BLOCK_LEN, index};
 
 /// How many neighbours on the medium are a group. What is written at the same time lies side by side, so that a group is looked up once for many blocks.
 pub(super) const NEIGHBOURS: u64 = u16::BITS as u64;
-/// What a block takes: its content, what the allocator adds to that, and what shares it.
-const MEMORY_BYTES: u64 = BLOCK_LEN + 64;
+/// What a block takes: its content, and what shares it.
+const MEMORY_BYTES: u64 = BLOCK_LEN + 80;
 /// What a group takes besides its blocks: its slot, and its place in the table.
 const GROUP_BYTES: u64 = 640;
 
@@ -29,9 +29,6 @@ pub(super) struct Shard {
     /// How many blocks are held.
     held: u64,
     limit_bytes: u64,
-    /// Memory of blocks that are not here any more, for the next ones. An allocator keeps apart what threads let go of, and for overwrites, whose
-    /// old and new blocks are those of different threads, it would take ever more pages from the system.
-    spare: Vec<Bytes>,
 }
 
 /// Neighbours on the medium, as far as they are here.
@@ -61,7 +58,6 @@ impl Shard {
             hand: 0,
             held: 0,
             limit_bytes,
-            spare: Vec::new(),
         }
     }
 
@@ -81,11 +77,6 @@ impl Shard {
 
     fn used_bytes(&self) -> u64 {
         self.held * MEMORY_BYTES + u64::try_from(self.slots.len()).unwrap_or(u64::MAX) * GROUP_BYTES
-    }
-
-    /// Memory that is kept for the next blocks.
-    fn spare_bytes(&self) -> u64 {
-        u64::try_from(self.spare.len()).unwrap_or(u64::MAX) * MEMORY_BYTES
     }
 
     /// A read has found everything, or not.
@@ -113,11 +104,10 @@ impl Shard {
     }
 
     /// Keeps blocks of a group, and drops others if that is too much.
-    pub(super) fn put<'a>(&mut self, number: u64, blocks: impl Iterator<Item = (usize, &'a [u8])>, are_wanted: bool) {
+    pub(super) fn put(&mut self, number: u64, blocks: impl Iterator<Item = (usize, Bytes)>, are_wanted: bool) {
         let place = self.place(number);
         for (at, content) in blocks {
             self.drop_block(place, at);
-            let content = self.copy_of(content);
             self.held += 1;
             self.slots[place].enter(at, content, are_wanted);
         }
@@ -125,10 +115,6 @@ impl Shard {
         while self.used_bytes() > self.limit_bytes && self.held > 0 {
             self.pass();
         }
-        // What is kept for the next blocks is within the limit, too.
-        let over_bytes = (self.used_bytes() + self.spare_bytes()).saturating_sub(self.limit_bytes);
-        let kept = index(self.spare_bytes().saturating_sub(over_bytes) / MEMORY_BYTES);
-        self.spare.truncate(kept);
     }
 
     /// The slot of a group, which may be a new one.
@@ -169,25 +155,9 @@ impl Shard {
         self.vacate(place);
     }
 
-    /// Lets go of a block, if it is here. Its memory is for the next one, unless somebody reads it.
+    /// Lets go of a block, if it is here.
     fn drop_block(&mut self, place: usize, at: usize) {
-        if let Some(content) = self.slots[place].take(at) {
-            self.held -= 1;
-            if content.is_unique() {
-                self.spare.push(content);
-            }
-        }
-    }
-
-    /// A block's content in memory of its own: a part of something larger would keep all of that.
-    fn copy_of(&mut self, content: &[u8]) -> Bytes {
-        match self.spare.pop().map(Bytes::try_into_mut) {
-            Some(Ok(mut memory)) if memory.len() == content.len() => {
-                memory.copy_from_slice(content);
-                memory.freeze()
-            }
-            _ => Bytes::copy_from_slice(content),
-        }
+        self.held -= u64::from(self.slots[place].take(at).is_some());
     }
 
     /// A slot that holds nothing any more is free for another group.
@@ -211,7 +181,7 @@ impl Shard {
             group.present == bits.sum::<u16>() && group.wanted & !group.present == 0
         };
         self.held == u64::try_from(held).unwrap()
-            && self.used_bytes() + self.spare_bytes() <= self.limit_bytes
+            && self.used_bytes() <= self.limit_bytes
             && self.places.len() + self.empty.len() == self.slots.len()
             && self.places.iter().all(is_at)
             && self.empty.iter().all(|place| self.slots[*place].present == 0)

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _};
+use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _, PoolCare as _, ShadowMember, ShadowSetId};
 use lunshadow_store::{IoMode, POOL_FILE, StoreConfig, StorePool};
 use std::os::unix::fs::FileExt as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 const BLOCK: usize = 4096;
 /// Two leaves of the map, and a part of a block.
@@ -131,6 +133,47 @@ async fn what_was_read_or_written_lately_is_in_memory() {
     lun.wipe_unused().await.unwrap();
     let damaged = lun.read(Lba(900 * 8), BlockCount(8)).await;
     assert!(matches!(damaged, Err(LunError::Damaged { .. })), "{damaged:?}");
+}
+
+/// What was overwritten is on the medium for the shadow LUNs, which are seldom read, but not in memory. What is overwritten through a shadow LUN is
+/// its source's still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_for_data_does_not_grow_with_snapshots() {
+    const BLOCKS: u64 = 200;
+    let directory = tempfile::tempdir().unwrap();
+    let config = StoreConfig { read_cache_bytes: 16 << 20, ..config() };
+    let pool = StorePool::create(directory.path(), &config).unwrap();
+    let id = LunId::random();
+    let lun = pool.create(id, LENGTH).await.unwrap();
+    let write = async |lun: &LunHandle, value: u8| {
+        for block in 0..BLOCKS {
+            lun.write(Lba(block * 8), Bytes::from(vec![value; BLOCK])).await.unwrap();
+        }
+    };
+    let is = async |lun: &LunHandle, value: u8| {
+        let content = lun.read(Lba(0), BlockCount(BLOCKS * 8)).await.unwrap();
+        content.iter().all(|byte| *byte == value)
+    };
+    let kept_blocks = || pool.read_cache().kept_bytes / 4096;
+    write(&lun, 0xa0).await;
+    assert_eq!(kept_blocks(), BLOCKS);
+    let snapshot = async || {
+        let (set, shadow) = (ShadowSetId(Uuid::new_v4()), LunId::random());
+        pool.prepare(set, &[ShadowMember { source: id, shadow }]).await.unwrap();
+        pool.commit(set, Duration::from_secs(10)).await.unwrap();
+        pool.open(shadow).unwrap()
+    };
+    let mut shadows = Vec::new();
+    for value in 0xa1..0xa5 {
+        shadows.push(snapshot().await);
+        write(&lun, value).await;
+        assert_eq!(kept_blocks(), BLOCKS, "after {value:x}");
+    }
+    assert!(is(&shadows[0], 0xa0).await && is(&shadows[3], 0xa3).await && is(&lun, 0xa4).await);
+    assert_eq!(kept_blocks(), 3 * BLOCKS, "what is read is kept, whoever reads it");
+    write(&snapshot().await, 0xa5).await;
+    assert_eq!(kept_blocks(), 4 * BLOCKS);
+    assert!(is(&lun, 0xa4).await && is(&shadows[2], 0xa2).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
