@@ -11,6 +11,7 @@ mod qmp;
 mod report;
 mod session;
 mod store;
+mod turns;
 
 use std::path::Path;
 
@@ -23,6 +24,8 @@ use crate::command::{output_of, program};
 pub(crate) enum Bench {
     /// The embedded pool and other engines with snapshots, interleaved on one disk
     Store(store::StoreArgs),
+    /// What snapshots cost the writes after them in the embedded pool
+    Turns(turns::TurnsArgs),
     /// The iSCSI target and tgtd, interleaved on one file system
     Iscsi(iscsi::IscsiArgs),
 }
@@ -31,6 +34,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(which: &Bench) -> anyhow::Result<()> {
     match which {
         Bench::Store(arguments) => store::run(arguments),
+        Bench::Turns(arguments) => turns::run(arguments),
         Bench::Iscsi(arguments) => iscsi::run(arguments),
     }
 }

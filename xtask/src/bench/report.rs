@@ -125,8 +125,7 @@ flight. Sequential loads have 8. Percentiles are of requests without their flush
 * *Right after a snapshot*: a fresh one before each load. A snapshot's time is from the request until it is durable: a clone and `fsync` \
 (XFS), the command `btrfs subvolume snapshot` as a whole, `blockdev-snapshot` with the overlay at hand (qcow2), preparation and commit (Lunshadow). \
 Deletion of overlays is `block-commit`.
-* *By turns* (Lunshadow only): loads without a snapshot, right after one and with 64, each three times in a round, in orders that change; the medians of these are \
-the round's figures, and what is compared is compared within a round. The tables of the three states are of loads minutes apart.
+* The tables of the three states are of loads minutes apart, in which the machine's mood changes by more than snapshots cost: what these cost is measured by turns, below.
 * Space is what the file system (of qcow2 the files, of Lunshadow the pool) says is used, before and after: XFS may have set room aside for copies before, so that it seems to take \
 less, or none.
 * Group snapshots are taken while 32 writers keep all LUNs of the group busy.

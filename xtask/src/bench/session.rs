@@ -6,20 +6,16 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::engine::{Engine, Load, Pattern, Until};
-use super::report::{Figures, median};
+use super::report::Figures;
 use super::store::StoreArgs;
 
 /// How many snapshots are many.
-const SNAPSHOTS: usize = 64;
+pub(super) const SNAPSHOTS: usize = 64;
 /// How many latencies of snapshots a figure is the median of.
 const LATENCIES: usize = 10;
 /// So often, some blocks are overwritten between the many snapshots.
 const SNAPSHOTS_BETWEEN_WRITES: usize = 8;
 const GROUPS: [u32; 3] = [1, 16, 64];
-/// How often each state has its turn in a round.
-const TURNS: usize = 3;
-/// The states that have turns, with how many snapshots there are.
-const STATES: [(&str, usize); 3] = [("without a snapshot", 0), ("right after one", 1), ("with 64", SNAPSHOTS)];
 
 const SMALL: u64 = 4096;
 const BIG: u64 = 1 << 20;
@@ -99,8 +95,6 @@ impl Session<'_> {
             for (state, us) in states {
                 self.note(OTHER, &format!("snapshot of 1 LUN, by turns with others: {state}, ms"), us / 1e3);
             }
-            // Others lose so much that the order of loads does not matter, and take minutes for snapshots of what is scattered.
-            self.writes_by_turns()?;
         }
         for luns in GROUPS {
             self.check_stopped()?;
@@ -126,30 +120,6 @@ impl Session<'_> {
         self.note(OTHER, "deletion of 64 snapshots, answered, ms", millis(deletion.answered));
         self.note(OTHER, "deletion of 64 snapshots, space back, ms", millis(deletion.space_back));
         self.space()
-    }
-
-    /// What snapshots cost the writes after them, beside the same writes without any shortly before and after: the machine is in the same mood for
-    /// all.
-    fn writes_by_turns(&mut self) -> anyhow::Result<()> {
-        let mut rates = STATES.map(|_| Vec::new());
-        for turn in 0..TURNS * STATES.len() {
-            self.engine.delete_snapshots()?;
-            self.engine.rest()?;
-            // Each state comes first, second and last as often as others.
-            let at = (turn + turn / STATES.len()) % STATES.len();
-            self.some_snapshots(STATES[at].1)?;
-            let rate = self.engine.run(&self.timed(Pattern::RandomWrite, SMALL, 32, false))?;
-            rates[at].push(rate.operations_per_s);
-        }
-        self.engine.delete_snapshots()?;
-        let medians = rates.map(|rates| median(&rates).unwrap_or_default());
-        for ((state, _), rate) in STATES.iter().zip(medians) {
-            self.note(OTHER, &format!("4 KiB random write, QD32, by turns: {state}, IOPS"), rate);
-        }
-        for ((state, _), rate) in STATES.iter().zip(medians).skip(1) {
-            self.note(OTHER, &format!("the same {state}, % of without"), 100.0 * rate / medians[0]);
-        }
-        Ok(())
     }
 
     /// Snapshots with some blocks overwritten now and then, and what each took.

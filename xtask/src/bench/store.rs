@@ -66,7 +66,7 @@ impl Kind {
     const ALL: [Self; 7] =
         [Self::Raw, Self::Pool, Self::PoolOnDevice, Self::Xfs, Self::Btrfs, Self::BtrfsInPlace, Self::Qcow2];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw file",
             Self::Pool => "Lunshadow, file",
@@ -79,7 +79,7 @@ impl Kind {
     }
 
     /// An engine with an empty LUN, all of it below a folder that is empty.
-    fn start(self, folder: &Path, generator: &Path, lun_bytes: u64) -> anyhow::Result<Box<dyn Engine>> {
+    pub(super) fn start(self, folder: &Path, generator: &Path, lun_bytes: u64) -> anyhow::Result<Box<dyn Engine>> {
         let capacity_bytes = CAPACITY_LUNS * lun_bytes;
         Ok(match self {
             Self::Raw => Box::new(RawFile::make(folder, lun_bytes)?),
@@ -93,7 +93,7 @@ impl Kind {
     }
 
     /// Why it cannot be had here.
-    fn missing(self) -> Option<String> {
+    pub(super) fn missing(self) -> Option<String> {
         let program = match self {
             Self::Raw | Self::Pool => return None,
             Self::PoolOnDevice => "losetup",
