@@ -5,7 +5,6 @@
 //! for by the piece, and that is never given back to it, only used again. So it is as much as was in use at one time.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapMut, MmapOptions};
 use parking_lot::{Mutex, RwLock};
@@ -24,7 +23,6 @@ pub(crate) type OneBlock = &'static mut Block;
 static STOCK: Mutex<Vec<OneBlock>> = Mutex::new(Vec::new());
 /// The addresses of all pieces, in their order. Pieces that touch are one.
 static PIECES: RwLock<Vec<Range<usize>>> = RwLock::new(Vec::new());
-static TAKEN_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A block with anything in it. `None` if the system gives no more.
 pub(crate) fn take() -> Option<OneBlock> {
@@ -47,7 +45,6 @@ fn new_piece() -> Option<&'static mut [Block]> {
     let memory: &'static mut MmapMut = Box::leak(Box::new(memory));
     let start = memory.as_ptr().addr();
     let blocks = <[Block]>::mut_from_bytes(memory).ok()?;
-    TAKEN_BYTES.fetch_add(PIECE_BYTES, Ordering::Relaxed);
     note_piece(&mut PIECES.write(), start..start + PIECE_BYTES);
     Some(blocks)
 }
@@ -60,12 +57,6 @@ fn note_piece(pieces: &mut Vec<Range<usize>>, mut piece: Range<usize>) {
         piece = piece.start.min(other.start)..piece.end.max(other.end);
     }
     pieces.splice(first..first + touched, [piece]);
-}
-
-/// How much memory there is for buffers of one block, whether it is in use or waits for the next ones.
-#[must_use]
-pub fn block_memory_bytes() -> usize {
-    TAKEN_BYTES.load(Ordering::Relaxed)
 }
 
 /// Whether data is a whole buffer of one block: somebody who keeps it keeps nothing else alive.
@@ -112,7 +103,7 @@ mod tests {
         };
         let of_first = addresses(&first);
         drop(first);
-        assert!(of_first.len() == many && block_memory_bytes() >= many * 4096);
+        assert_eq!(of_first.len(), many);
         let again = addresses(&fill()).intersection(&of_first).count();
         // Other tests take some of them meanwhile.
         assert!(again > many / 2, "what was given back is used first");

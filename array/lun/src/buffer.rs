@@ -1,8 +1,8 @@
 //! Memory for data that moves between initiators and media without being copied.
 //!
 //! Direct I/O takes memory only at addresses that suit the device. Data that lies in an [`AlignedBuffer`] from the beginning goes to
-//! any medium as it is. What is let go is used again, up to a fixed amount, so that a request costs no page faults. Buffers of one block have memory
-//! of [their own](crate::block_memory_bytes).
+//! any medium as it is. What is let go is used again, up to a fixed amount, so that a request costs no page faults. Buffers of one block have a
+//! stock of their own.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};

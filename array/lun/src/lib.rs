@@ -25,7 +25,7 @@ mod presentation;
 mod together;
 mod unit_store;
 
-pub use block_memory::{block_memory_bytes, is_block_of_its_own};
+pub use block_memory::is_block_of_its_own;
 pub use blocks::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, PHYSICAL_BLOCK_BYTES};
 pub use buffer::{AlignedBuffer, DATA_ALIGNMENT_BYTES, KEPT_BUFFER_BYTES_MAX, is_aligned};
 pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, ScrubReport};

@@ -117,9 +117,9 @@ the greatest.
 behind `qemu-storage-daemon` (io_uring, extended L2 entries, clusters of 128 KiB), with an overlay for each snapshot. All these are under load \
 by fio, by io_uring and without the page cache, qcow2 by NBD on a UNIX socket.
 * Lunshadow is the pool as a library, on a file (`lunshadow pool create --preallocate`) and on a loop device as above, with the defaults of \
-`lunshadow serve`, under load by `testing/pool-load`: tasks of tokio with one request in flight each, the same places, lengths and times. Before \
-each load it puts in order what earlier ones have scattered, as it does by itself after 5 s of quiet; what that takes is in the last table. Its \
-checksums are always on; of the others, only btrfs without nodatacow has some.
+`lunshadow serve` but for a read cache, so that what is read comes from the disk, under load by `testing/pool-load`: tasks of tokio with one \
+request in flight each, the same places, lengths and times. Before each load it puts in order what earlier ones have scattered, as it does by \
+itself after 5 s of quiet; what that takes is in the last table. Its checksums are always on; of the others, only btrfs without nodatacow has some.
 * *Flushed* is an `fdatasync` (for Lunshadow and NBD a flush) behind each write, QD32 being 32 writers; *QD* is how many requests are in \
 flight. Sequential loads have 8. Percentiles are of requests without their flushes where fio measures them, with them for Lunshadow.
 * *Right after a snapshot*: a fresh one before each load. A snapshot's time is from the request until it is durable: a clone and `fsync` \
