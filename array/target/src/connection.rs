@@ -46,6 +46,8 @@ pub(crate) enum ConnectionError {
     OutOfLogin(#[from] OutOfLogin),
     #[error("the initiator broke the protocol")]
     Decode(#[from] DecodeError),
+    #[error("a command has data, or announces some, and says that it writes nothing")]
+    Inconsistent,
     #[error("the login made room for a newer one")]
     Displaced,
     #[error("the session was reinstated on another connection")]

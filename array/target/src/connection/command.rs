@@ -28,8 +28,8 @@ impl FullFeature<'_> {
         if command.itt.is_reserved() || session.tasks.contains(command.itt) {
             return Err(RejectReason::TASK_IN_PROGRESS);
         }
-        // No command here moves data in both directions, and data without W belongs to nothing.
-        if command.is_read() && command.is_write() || !command.is_write() && !immediate.is_empty() {
+        // No command here moves data in both directions.
+        if command.is_read() && command.is_write() {
             return Err(RejectReason::INVALID_PDU_FIELD);
         }
         let offered = if command.is_write() { command.expected_data_transfer_length.get() } else { 0 };

@@ -201,6 +201,7 @@ impl<'a> FullFeature<'a> {
     fn take(&mut self, decoder: &PduDecoder, buffer: &mut BytesMut) -> Result<Option<Ending>, ConnectionError> {
         while !self.outlet.is_full() {
             let ending = match decoder.take(buffer) {
+                Ok(Taken::Pdu(pdu)) if is_inconsistent(&pdu) => return Err(ConnectionError::Inconsistent),
                 Ok(Taken::Pdu(pdu)) => self.receive(pdu),
                 Ok(Taken::Missing { byte_count }) => {
                     intake::make_room(buffer, decoder.data_offset_bytes(), byte_count);
@@ -509,6 +510,15 @@ impl<'a> FullFeature<'a> {
         let commands = self.session.as_ref().map_or(0, |session| session.tasks.len());
         let window = usize::try_from(self.shared.limits.command_window.max(2)).unwrap_or(usize::MAX);
         commands.max(self.jobs.len()) >= window.saturating_add(IMMEDIATE_REQUESTS_MAX)
+    }
+}
+
+/// Whether a command that writes nothing comes with data, or without the bit that says that no data follows (RFC 7143 11.3.1).
+// RFC 7143 §7.7 MUST: a PDU that breaks the format closes the connection.
+fn is_inconsistent(pdu: &Pdu) -> bool {
+    match pdu.bhs.request() {
+        Request::ScsiCommand(command) => !command.is_write() && (!command.is_final() || !pdu.data.is_empty()),
+        _ => false,
     }
 }
 

@@ -252,8 +252,6 @@ async fn what_breaks_the_protocol_is_rejected_and_the_session_goes_on() {
     let both_ways =
         ScsiCommand { flags: FINAL | ScsiCommand::READ | ScsiCommand::WRITE, ..peer.header(read(0, 1), 512) };
     assert_eq!(rejected(&mut peer, Pdu::bare(both_ways)).await, RejectReason::INVALID_PDU_FIELD);
-    let stray_data = Pdu::new(peer.header(read(0, 1), 512), Bytes::from_static(&[0; 512]));
-    assert_eq!(rejected(&mut peer, stray_data).await, RejectReason::INVALID_PDU_FIELD);
     let without_tag = ScsiCommand { itt: RESERVED_TAG, ..peer.header(read(0, 1), 512) };
     assert_eq!(rejected(&mut peer, Pdu::bare(without_tag)).await, RejectReason::TASK_IN_PROGRESS);
     let mut snack = Pdu::bare(peer.header(read(0, 1), 512));
@@ -384,6 +382,21 @@ async fn a_pdu_that_is_longer_than_agreed_closes_the_connection() {
     header[5..8].copy_from_slice(&[0xff, 0xff, 0xff]);
     peer.write_raw(&header).await;
     assert_eq!(peer.receive().await, None);
+    assert_eq!(array.peer("one").await.read_blocks(0, 1).await, [0; 512]);
+}
+
+// RFC 7143 §7.7 MUST: a PDU that breaks the format closes the connection.
+#[tokio::test]
+async fn a_command_that_contradicts_itself_closes_the_connection() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let stray_data = Pdu::new(peer.header(read(0, 1), 512), Bytes::from_static(&[0; 512]));
+    peer.send(stray_data).await;
+    assert_eq!(peer.receive().await, None, "it has data and writes nothing");
+    let mut peer = array.peer("one").await;
+    let more_to_come = ScsiCommand { flags: ScsiCommand::READ, ..peer.header(read(0, 1), 512) };
+    peer.send(Pdu::bare(more_to_come)).await;
+    assert_eq!(peer.receive().await, None, "it announces data and writes nothing");
     assert_eq!(array.peer("one").await.read_blocks(0, 1).await, [0; 512]);
 }
 
