@@ -39,6 +39,9 @@ struct Arguments {
     /// Make the pool's file one that is not sparse
     #[arg(long)]
     preallocate: bool,
+    /// Memory for data that was read or written
+    #[arg(long, default_value_t = 0)]
+    read_cache_bytes: u64,
 }
 
 /// What standard input may hold.
@@ -88,7 +91,8 @@ struct Bench {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let capacity_bytes = arguments.capacity_bytes;
-    let config = StoreConfig { capacity_bytes, preallocate: arguments.preallocate, ..StoreConfig::default() };
+    let Arguments { preallocate, read_cache_bytes, .. } = arguments;
+    let config = StoreConfig { capacity_bytes, preallocate, read_cache_bytes, ..StoreConfig::default() };
     StorePool::create(&arguments.place, &config)?.close().await?;
     let pool = StorePool::open_with(&arguments.place, &config, IoMode::Auto)?;
     tokio::spawn(pool.driver());

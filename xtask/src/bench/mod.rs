@@ -15,6 +15,7 @@ mod turns;
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use crate::command::{output_of, program};
@@ -24,7 +25,7 @@ use crate::command::{output_of, program};
 pub(crate) enum Bench {
     /// The embedded pool and other engines with snapshots, interleaved on one disk
     Store(store::StoreArgs),
-    /// What snapshots cost the writes after them in the embedded pool
+    /// What snapshots cost the writes after them, and random writes the reads after them, in the embedded pool
     Turns(turns::TurnsArgs),
     /// The iSCSI target and tgtd, interleaved on one file system
     Iscsi(iscsi::IscsiArgs),
@@ -55,6 +56,14 @@ pub(crate) fn machine(folder: &Path) -> String {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().map(|part| part.trim().to_owned()).collect();
     parts.join(", ")
+}
+
+/// How much memory the machine has.
+pub(crate) fn memory_bytes() -> anyhow::Result<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").context("no /proc/meminfo")?;
+    let total = first_value(&memory, "MemTotal").context("no MemTotal")?;
+    let kib: u64 = total.trim_end_matches("kB").trim().parse().with_context(|| total.clone())?;
+    Ok(kib << 10)
 }
 
 /// The value of the first `key : value` line.

@@ -25,14 +25,17 @@ pub(super) struct PoolEngine {
 }
 
 impl PoolEngine {
-    /// A pool on a file in a folder, which is written once before, as the raw file is.
+    /// A pool on a file in a folder, which is written once before, as the raw file is; with so much memory for data.
     pub(super) fn in_folder(
         generator: &Path,
         folder: &Path,
         capacity_bytes: u64,
         lun_bytes: u64,
+        read_cache_bytes: u64,
     ) -> anyhow::Result<Self> {
-        Self::start(generator, &folder.join("pool"), capacity_bytes, lun_bytes, None)
+        let mut command = Command::new(generator);
+        command.arg(folder.join("pool")).arg("--preallocate").arg(format!("--read-cache-bytes={read_cache_bytes}"));
+        Self::start(command, capacity_bytes, lun_bytes, None)
     }
 
     /// A pool on a loop device, on a file that is written once before, as those of file systems are.
@@ -45,22 +48,18 @@ impl PoolEngine {
         let file = folder.join("medium");
         write_zeros(&file, capacity_bytes)?;
         let device = LoopDevice::attach(&file)?;
-        let path = device.path().to_owned();
-        Self::start(generator, &path, capacity_bytes, lun_bytes, Some(device))
+        let mut command = Command::new(generator);
+        command.arg(device.path());
+        Self::start(command, capacity_bytes, lun_bytes, Some(device))
     }
 
     fn start(
-        generator: &Path,
-        place: &Path,
+        mut command: Command,
         capacity_bytes: u64,
         lun_bytes: u64,
         device: Option<LoopDevice>,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(generator);
-        command.arg(place).arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
-        if device.is_none() {
-            command.arg("--preallocate");
-        }
+        command.arg(format!("--capacity-bytes={capacity_bytes}")).arg(format!("--lun-bytes={lun_bytes}"));
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("no load generator")?;
         let (commands, answers) = (process.stdin.take(), process.stdout.take().context("no pipe")?);
         let mut engine = Self { process, commands, answers: BufReader::new(answers), _device: device };

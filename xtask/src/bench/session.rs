@@ -17,9 +17,9 @@ const LATENCIES: usize = 10;
 const SNAPSHOTS_BETWEEN_WRITES: usize = 8;
 const GROUPS: [u32; 3] = [1, 16, 64];
 
-const SMALL: u64 = 4096;
-const BIG: u64 = 1 << 20;
-const BIG_DEPTH: u32 = 8;
+pub(super) const SMALL: u64 = 4096;
+pub(super) const BIG: u64 = 1 << 20;
+pub(super) const BIG_DEPTH: u32 = 8;
 
 pub(super) const BEFORE: &str = "Before a snapshot";
 pub(super) const AFTER: &str = "Right after a snapshot";
@@ -221,6 +221,6 @@ fn percent(part_bytes: u64, whole_bytes: u64) -> f64 {
     100.0 * mib(part_bytes) / mib(whole_bytes)
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(super) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

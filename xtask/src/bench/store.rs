@@ -11,11 +11,11 @@ use clap::Args;
 use super::engine::Engine;
 use super::files::{Btrfs, RawFile, Xfs};
 use super::loop_device::kernel_has;
-use super::machine;
 use super::pool::PoolEngine;
 use super::qcow2::Qcow2;
 use super::report::{Figures, explanation};
 use super::session::{BEFORE, Session};
+use super::{machine, memory_bytes};
 use crate::command::{cargo, run as run_command};
 use crate::documentation::write_part;
 use crate::peers::{self, BTRFS, FIO, MKFS_XFS, QEMU_STORAGE_DAEMON};
@@ -23,6 +23,8 @@ use crate::peers::{self, BTRFS, FIO, MKFS_XFS, QEMU_STORAGE_DAEMON};
 const HEADING: &str = "## The embedded pool";
 /// What an engine may use, in lengths of the LUN: the LUN, what snapshots keep of it, and room to be at ease.
 const CAPACITY_LUNS: u64 = 3;
+/// Which part of the memory `lunshadow serve` takes for data, if nobody says how much.
+const READ_CACHE_PART: u64 = 8;
 
 /// How much to measure.
 #[derive(Debug, Args)]
@@ -50,11 +52,13 @@ pub(crate) struct StoreArgs {
     dry: bool,
 }
 
-/// The engines, in the order of the tables.
+/// The engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Raw,
     Pool,
+    /// With as much memory for data as `lunshadow serve` takes by default.
+    PoolWithReadCache,
     PoolOnDevice,
     Xfs,
     Btrfs,
@@ -63,6 +67,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Those of this benchmark, in the order of its tables. All of them read from the disk.
     const ALL: [Self; 7] =
         [Self::Raw, Self::Pool, Self::PoolOnDevice, Self::Xfs, Self::Btrfs, Self::BtrfsInPlace, Self::Qcow2];
 
@@ -70,6 +75,7 @@ impl Kind {
         match self {
             Self::Raw => "raw file",
             Self::Pool => "Lunshadow, file",
+            Self::PoolWithReadCache => "Lunshadow, file, read cache",
             Self::PoolOnDevice => "Lunshadow, device",
             Self::Xfs => "XFS, reflink",
             Self::Btrfs => "btrfs",
@@ -83,7 +89,11 @@ impl Kind {
         let capacity_bytes = CAPACITY_LUNS * lun_bytes;
         Ok(match self {
             Self::Raw => Box::new(RawFile::make(folder, lun_bytes)?),
-            Self::Pool => Box::new(PoolEngine::in_folder(generator, folder, capacity_bytes, lun_bytes)?),
+            Self::Pool => Box::new(PoolEngine::in_folder(generator, folder, capacity_bytes, lun_bytes, 0)?),
+            Self::PoolWithReadCache => {
+                let read_cache_bytes = memory_bytes()? / READ_CACHE_PART;
+                Box::new(PoolEngine::in_folder(generator, folder, capacity_bytes, lun_bytes, read_cache_bytes)?)
+            }
             Self::PoolOnDevice => Box::new(PoolEngine::on_device(generator, folder, capacity_bytes, lun_bytes)?),
             Self::Xfs => Box::new(Xfs::make(folder, capacity_bytes, lun_bytes)?),
             Self::Btrfs => Box::new(Btrfs::make(folder, capacity_bytes, lun_bytes, false)?),
@@ -95,7 +105,7 @@ impl Kind {
     /// Why it cannot be had here.
     pub(super) fn missing(self) -> Option<String> {
         let program = match self {
-            Self::Raw | Self::Pool => return None,
+            Self::Raw | Self::Pool | Self::PoolWithReadCache => return None,
             Self::PoolOnDevice => "losetup",
             Self::Xfs => MKFS_XFS,
             Self::Btrfs | Self::BtrfsInPlace => BTRFS,
@@ -104,7 +114,7 @@ impl Kind {
         let file_system = match self {
             Self::Xfs => Some("xfs"),
             Self::Btrfs | Self::BtrfsInPlace => Some("btrfs"),
-            Self::Raw | Self::Pool | Self::PoolOnDevice | Self::Qcow2 => None,
+            Self::Raw | Self::Pool | Self::PoolWithReadCache | Self::PoolOnDevice | Self::Qcow2 => None,
         };
         if !peers::is_program(program) {
             return Some(format!("{program} is not installed"));
