@@ -53,8 +53,12 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     run(&mut tests)
 }
 
-/// Lints for Windows what runs on the hosts, if the target's standard library can be had.
+/// Lints for Windows what runs on the hosts, if the target's standard library and a compiler for what is in C can be had.
 fn windows_lints() -> anyhow::Result<()> {
+    if !peers::set_up(peers::FOR_WINDOWS)? {
+        println!("skipped: lints for Windows, because not everything that they need is installed");
+        return Ok(());
+    }
     if let Err(reason) = target_library(TARGET) {
         println!("skipped: lints for Windows, because {reason}");
         return Ok(());
