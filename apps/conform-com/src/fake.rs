@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use lunshadow_conform::{BedError, ComClass};
 use lunshadow_coordinator::StandInProvider;
 use lunshadow_vss::{
-    Argument, Context, HResult, HardwareProvider, Interceptor, LunStateChange, Method, Slot, SlotAnswer, Slots,
-    SnapshotId, SnapshotSetId, Traces,
+    Argument, Context, CreateSnapshotSet, HResult, HardwareProvider, Interceptor, LunStateChange, Method, Slot,
+    SlotAnswer, Slots, SnapshotId, SnapshotSetId, Traces,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -123,13 +123,13 @@ impl FakeSlots {
         match method {
             Method::EndPrepareSnapshots => provider.end_prepare_snapshots(self.step(set, 0)?),
             Method::PreCommitSnapshots => provider.pre_commit_snapshots(self.step(set, 1)?),
-            Method::CommitSnapshots => HardwareProvider::commit_snapshots(&**provider, self.step(set, 2)?),
+            Method::CommitSnapshots => provider.commit_snapshots(self.step(set, 2)?),
             Method::PostCommitSnapshots => provider.post_commit_snapshots(self.step(set, 3)?, 1),
             Method::PreFinalCommitSnapshots => provider.pre_final_commit_snapshots(self.step(set, 4)?),
             Method::PostFinalCommitSnapshots => provider.post_final_commit_snapshots(self.step(set, 5)?),
             _ => {
                 *self.current.lock() = None;
-                HardwareProvider::abort_snapshots(&**provider, SnapshotSetId(set))
+                provider.abort_snapshots(SnapshotSetId(set))
             }
         }
     }

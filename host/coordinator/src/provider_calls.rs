@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, ProviderId,
-    SnapshotId, SnapshotSetId, translate,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method,
+    ProviderId, SnapshotId, SnapshotSetId, translate,
 };
 
 use crate::platform::VolumeName;
@@ -185,60 +185,32 @@ impl ProviderSeat {
     }
 
     pub(crate) fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::EndPrepareSnapshots,
-            |provider| provider.end_prepare_snapshots(set),
-            |provider| provider.end_prepare_snapshots(set),
-        )
+        self.step(Method::EndPrepareSnapshots, |provider| provider.end_prepare_snapshots(set))
     }
 
     pub(crate) fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::PreCommitSnapshots,
-            |provider| provider.pre_commit_snapshots(set),
-            |provider| provider.pre_commit_snapshots(set),
-        )
+        self.step(Method::PreCommitSnapshots, |provider| provider.pre_commit_snapshots(set))
     }
 
     pub(crate) fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::CommitSnapshots,
-            |provider| provider.commit_snapshots(set),
-            |provider| provider.commit_snapshots(set),
-        )
+        self.step(Method::CommitSnapshots, |provider| provider.commit_snapshots(set))
     }
 
     pub(crate) fn post_commit_snapshots(&self, set: SnapshotSetId, count: i32) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::PostCommitSnapshots,
-            |provider| provider.post_commit_snapshots(set, count),
-            |provider| provider.post_commit_snapshots(set, count),
-        )
+        self.step(Method::PostCommitSnapshots, |provider| provider.post_commit_snapshots(set, count))
     }
 
     pub(crate) fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::PreFinalCommitSnapshots,
-            |provider| provider.pre_final_commit_snapshots(set),
-            |provider| provider.pre_final_commit_snapshots(set),
-        )
+        self.step(Method::PreFinalCommitSnapshots, |provider| provider.pre_final_commit_snapshots(set))
     }
 
     pub(crate) fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), ProviderFailure> {
-        self.step(
-            Method::PostFinalCommitSnapshots,
-            |provider| provider.post_final_commit_snapshots(set),
-            |provider| provider.post_final_commit_snapshots(set),
-        )
+        self.step(Method::PostFinalCommitSnapshots, |provider| provider.post_final_commit_snapshots(set))
     }
 
     /// Delivers an abort. Nobody is left who could act on its failure, so that is only recorded.
     pub(crate) fn abort_snapshots(&self, set: SnapshotSetId) {
-        let aborted = self.step(
-            Method::AbortSnapshots,
-            |provider| provider.abort_snapshots(set),
-            |provider| provider.abort_snapshots(set),
-        );
+        let aborted = self.step(Method::AbortSnapshots, |provider| provider.abort_snapshots(set));
         if let Err(failure) = aborted {
             tracing::warn!(%set, %failure, "a provider could not abort a snapshot set");
         }
@@ -350,14 +322,13 @@ impl ProviderSeat {
     fn step(
         &self,
         method: Method,
-        hardware: impl FnOnce(&dyn HardwareProvider) -> Result<(), HResult>,
-        software: impl FnOnce(&dyn SoftwareProvider) -> Result<(), HResult>,
+        run: impl FnOnce(&dyn CreateSnapshotSet) -> Result<(), HResult>,
     ) -> Result<(), ProviderFailure> {
-        let run = || match &self.backend {
-            Backend::Hardware(provider) => hardware(&**provider),
-            Backend::Software(_, provider) => software(&**provider),
+        let provider: &dyn CreateSnapshotSet = match &self.backend {
+            Backend::Hardware(provider) => &**provider,
+            Backend::Software(_, provider) => &**provider,
         };
-        self.record(method, method.name(), "", run, |()| "")
+        self.record(method, method.name(), "", || run(provider), |()| "")
     }
 
     /// Makes a call, with its entry in the timeline under the name that the method has there.

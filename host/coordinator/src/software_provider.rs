@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lunshadow_vss::{Context, HResult, ProviderId, SnapshotId, SnapshotSetId};
+use lunshadow_vss::{Context, CreateSnapshotSet, HResult, ProviderId, SnapshotId, SnapshotSetId};
 
 use crate::platform::VolumeName;
 
@@ -28,10 +28,10 @@ pub struct SoftwareRegistration {
     pub provider: Arc<dyn SoftwareProvider>,
 }
 
-/// A provider of volume copies (`IVssSoftwareSnapshotProvider` and `IVssProviderCreateSnapshotSet`), as far as the coordinator needs one. Its
+/// A provider of volume copies (`IVssSoftwareSnapshotProvider`, besides what all providers have), as far as the coordinator needs one. Its
 /// copies appear on this host by its own doing: no disks arrive, and it keeps the list of its copies itself. Errors are the codes of the same
 /// methods of a [`HardwareProvider`](lunshadow_vss::HardwareProvider).
-pub trait SoftwareProvider: Send + Sync {
+pub trait SoftwareProvider: CreateSnapshotSet {
     /// `IsVolumeSupported`. What does not work now is a "no".
     fn is_volume_supported(&self, context: Context, volume: &VolumeName) -> bool;
 
@@ -46,48 +46,6 @@ pub trait SoftwareProvider: Send + Sync {
         context: Context,
         volume: &VolumeName,
     ) -> Result<(), HResult>;
-
-    /// `EndPrepareSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// `PreCommitSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// `CommitSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// `PostCommitSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult>;
-
-    /// `PreFinalCommitSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// `PostFinalCommitSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// `AbortSnapshots`.
-    ///
-    /// # Errors
-    /// The code.
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
 
     /// `DeleteSnapshots`, of one copy.
     ///

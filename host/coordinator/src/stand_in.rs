@@ -6,8 +6,8 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, SnapshotId,
-    SnapshotSetId, StorageIdentifier,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method,
+    SnapshotId, SnapshotSetId, StorageIdentifier,
 };
 
 use crate::platform::VolumeName;
@@ -138,6 +138,36 @@ fn shadow_of(source: &LunInformation) -> LunInformation {
     LunInformation { serial_number: Some(serial), identifiers: vec![identifier], ..source.clone() }
 }
 
+impl CreateSnapshotSet for StandInProvider {
+    fn end_prepare_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::EndPrepareSnapshots, |_| ())
+    }
+
+    fn pre_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PreCommitSnapshots, |_| ())
+    }
+
+    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.commit(set)
+    }
+
+    fn post_commit_snapshots(&self, _: SnapshotSetId, _: i32) -> Result<(), HResult> {
+        self.perform(Method::PostCommitSnapshots, |_| ())
+    }
+
+    fn pre_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PreFinalCommitSnapshots, |_| ())
+    }
+
+    fn post_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PostFinalCommitSnapshots, |_| ())
+    }
+
+    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.abort(set)
+    }
+}
+
 impl HardwareProvider for StandInProvider {
     fn are_luns_supported(&self, _: Context, _: &[DeviceName], luns: &mut [LunInformation]) -> Result<bool, HResult> {
         let all = luns.iter().all(|lun| lun.serial_number.as_deref().is_some_and(|serial| self.takes(serial)));
@@ -173,34 +203,6 @@ impl HardwareProvider for StandInProvider {
 
     fn on_lun_empty(&self, _: Option<&DeviceName>, _: Option<&LunInformation>) -> Result<(), HResult> {
         self.perform(Method::OnLunEmpty, |_| ())
-    }
-
-    fn end_prepare_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::EndPrepareSnapshots, |_| ())
-    }
-
-    fn pre_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreCommitSnapshots, |_| ())
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.commit(set)
-    }
-
-    fn post_commit_snapshots(&self, _: SnapshotSetId, _: i32) -> Result<(), HResult> {
-        self.perform(Method::PostCommitSnapshots, |_| ())
-    }
-
-    fn pre_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreFinalCommitSnapshots, |_| ())
-    }
-
-    fn post_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PostFinalCommitSnapshots, |_| ())
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.abort(set)
     }
 
     fn get_provider_capabilities(&self) -> Result<u64, HResult> {
@@ -246,34 +248,6 @@ impl SoftwareProvider for StandInProvider {
         _: &VolumeName,
     ) -> Result<(), HResult> {
         self.prepare(set, snapshot)
-    }
-
-    fn end_prepare_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::EndPrepareSnapshots, |_| ())
-    }
-
-    fn pre_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreCommitSnapshots, |_| ())
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.commit(set)
-    }
-
-    fn post_commit_snapshots(&self, _: SnapshotSetId, _: i32) -> Result<(), HResult> {
-        self.perform(Method::PostCommitSnapshots, |_| ())
-    }
-
-    fn pre_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreFinalCommitSnapshots, |_| ())
-    }
-
-    fn post_final_commit_snapshots(&self, _: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PostFinalCommitSnapshots, |_| ())
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.abort(set)
     }
 
     fn delete_snapshot(&self, snapshot: SnapshotId) -> Result<(), HResult> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lunshadow_array_client::{Array, ArrayError, CommitChannel};
 use lunshadow_control::{LunId, ShadowSetId};
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, Lifecycle, LunInformation, LunStateChange, Method,
-    SnapshotId, SnapshotSetId, SnapshotState,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, Lifecycle, LunInformation,
+    LunStateChange, Method, SnapshotId, SnapshotSetId, SnapshotState,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -214,6 +214,37 @@ pub(crate) const fn shadow_set(set: SnapshotSetId) -> ShadowSetId {
     ShadowSetId(set.0)
 }
 
+impl CreateSnapshotSet for Provider {
+    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.end_prepare(set)
+    }
+
+    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.pre_commit(set)
+    }
+
+    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.commit(set)
+    }
+
+    /// The count is not checked: whether it counts the whole set or this provider's share is not documented (P-56).
+    fn post_commit_snapshots(&self, set: SnapshotSetId, _snapshot_count: i32) -> Result<(), HResult> {
+        self.post_commit(set)
+    }
+
+    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.pre_final_commit(set)
+    }
+
+    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.post_final_commit(set)
+    }
+
+    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.abort(set)
+    }
+}
+
 impl HardwareProvider for Provider {
     fn are_luns_supported(
         &self,
@@ -253,35 +284,6 @@ impl HardwareProvider for Provider {
 
     fn on_lun_empty(&self, _device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
         self.delete(lun)
-    }
-
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.end_prepare(set)
-    }
-
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.pre_commit(set)
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.commit(set)
-    }
-
-    /// The count is not checked: whether it counts the whole set or this provider's share is not documented (P-56).
-    fn post_commit_snapshots(&self, set: SnapshotSetId, _snapshot_count: i32) -> Result<(), HResult> {
-        self.post_commit(set)
-    }
-
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.pre_final_commit(set)
-    }
-
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.post_final_commit(set)
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.abort(set)
     }
 
     /// Reserved by Microsoft; nobody documents what VSS would do with a mask.

@@ -1,8 +1,8 @@
 //! A provider that is another one with something between it and its caller.
 
 use crate::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method, SnapshotId,
-    SnapshotSetId,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Method,
+    SnapshotId, SnapshotSetId,
 };
 
 /// What stands between a provider and its caller. Whoever implements it is a [`HardwareProvider`].
@@ -50,6 +50,36 @@ pub trait Interceptor: Send + Sync {
     }
 }
 
+impl<I: Interceptor> CreateSnapshotSet for I {
+    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::EndPrepareSnapshots, || self.provider().end_prepare_snapshots(set))
+    }
+
+    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::PreCommitSnapshots, || self.provider().pre_commit_snapshots(set))
+    }
+
+    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::CommitSnapshots, || self.provider().commit_snapshots(set))
+    }
+
+    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult> {
+        self.around_action(Method::PostCommitSnapshots, || self.provider().post_commit_snapshots(set, snapshot_count))
+    }
+
+    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::PreFinalCommitSnapshots, || self.provider().pre_final_commit_snapshots(set))
+    }
+
+    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::PostFinalCommitSnapshots, || self.provider().post_final_commit_snapshots(set))
+    }
+
+    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.around_action(Method::AbortSnapshots, || self.provider().abort_snapshots(set))
+    }
+}
+
 impl<I: Interceptor> HardwareProvider for I {
     fn are_luns_supported(
         &self,
@@ -91,34 +121,6 @@ impl<I: Interceptor> HardwareProvider for I {
 
     fn on_lun_empty(&self, device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
         self.around_action(Method::OnLunEmpty, || self.provider().on_lun_empty(device, lun))
-    }
-
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::EndPrepareSnapshots, || self.provider().end_prepare_snapshots(set))
-    }
-
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::PreCommitSnapshots, || self.provider().pre_commit_snapshots(set))
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::CommitSnapshots, || self.provider().commit_snapshots(set))
-    }
-
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult> {
-        self.around_action(Method::PostCommitSnapshots, || self.provider().post_commit_snapshots(set, snapshot_count))
-    }
-
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::PreFinalCommitSnapshots, || self.provider().pre_final_commit_snapshots(set))
-    }
-
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::PostFinalCommitSnapshots, || self.provider().post_final_commit_snapshots(set))
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.around_action(Method::AbortSnapshots, || self.provider().abort_snapshots(set))
     }
 
     fn get_provider_capabilities(&self) -> Result<u64, HResult> {

@@ -25,5 +25,5 @@ pub use lun_information::{
 };
 pub use method::{Method, is_legal, legal_codes, translate};
 pub use open_enums::{ObjectType, ProviderType, SnapshotState};
-pub use provider::{Async, AsyncStatus, HardwareProvider};
+pub use provider::{Async, AsyncStatus, CreateSnapshotSet, HardwareProvider};
 pub use slots::{Argument, Interface, Slot, SlotAnswer, Slots, Traces};

@@ -4,14 +4,58 @@ use std::time::Duration;
 
 use crate::{Context, DeviceName, HResult, LunInformation, LunStateChange, SnapshotId, SnapshotSetId};
 
-/// A hardware provider: `IVssHardwareSnapshotProviderEx` (with its base), `IVssProviderCreateSnapshotSet` and
-/// `IVssProviderNotifications`.
+/// How a set comes about once its volumes are known, in a provider of any kind: `IVssProviderCreateSnapshotSet`.
+pub trait CreateSnapshotSet: Send + Sync {
+    /// Waits for all preparation of the set.
+    ///
+    /// # Errors
+    /// Section 2.1.1.
+    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+
+    /// Gets the set to where the commit is one fast action.
+    ///
+    /// # Errors
+    /// Section 2.1.2.
+    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+
+    /// Fixes the point in time of the set.
+    ///
+    /// # Errors
+    /// Section 2.1.3.
+    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+
+    /// Cleans up after the commit; writes go on, writers are still frozen.
+    ///
+    /// # Errors
+    /// Section 2.1.4.
+    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult>;
+
+    /// The volumes of the set may become writable for auto-recovery.
+    ///
+    /// # Errors
+    /// Section 2.1.5.
+    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+
+    /// The volumes of the set are read-only from now on.
+    ///
+    /// # Errors
+    /// Section 2.1.6.
+    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+
+    /// Ends a set that is not complete. Harmless at any time, any number of times.
+    ///
+    /// # Errors
+    /// Section 2.1.7.
+    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
+}
+
+/// A hardware provider: `IVssHardwareSnapshotProviderEx` (with its base) and `IVssProviderNotifications`, besides what all providers have.
 ///
-/// Methods block, and may be called from any thread at any time: in particular [`abort_snapshots`](Self::abort_snapshots) while
-/// [`end_prepare_snapshots`](Self::end_prepare_snapshots) waits. `Err` carries the code that goes to VSS; which codes are legal for
+/// Methods block, and may be called from any thread at any time: in particular [`abort_snapshots`](CreateSnapshotSet::abort_snapshots) while
+/// [`end_prepare_snapshots`](CreateSnapshotSet::end_prepare_snapshots) waits. `Err` carries the code that goes to VSS; which codes are legal for
 /// which method is in `legal_codes` of this crate. In/out arrays are slices: they can be changed in place, never grown. Device
 /// names come in arrays that are as long as the LUN arrays, or empty where VSS passed NULL.
-pub trait HardwareProvider: Send + Sync {
+pub trait HardwareProvider: CreateSnapshotSet {
     /// Whether all `luns`, which make up one volume, can be shadow-copied in this context now. Leaves no trace. A foreign LUN and a
     /// transient inability are `Ok(false)`.
     ///
@@ -62,48 +106,6 @@ pub trait HardwareProvider: Send + Sync {
     /// # Errors
     /// Section 2.2.6.
     fn on_lun_empty(&self, device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult>;
-
-    /// Waits for all preparation of the set.
-    ///
-    /// # Errors
-    /// Section 2.1.1.
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// Gets the set to where the commit is one fast action.
-    ///
-    /// # Errors
-    /// Section 2.1.2.
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// Fixes the point in time of the set.
-    ///
-    /// # Errors
-    /// Section 2.1.3.
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// Cleans up after the commit; writes go on, writers are still frozen.
-    ///
-    /// # Errors
-    /// Section 2.1.4.
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult>;
-
-    /// The volumes of the set may become writable for auto-recovery.
-    ///
-    /// # Errors
-    /// Section 2.1.5.
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// The volumes of the set are read-only from now on.
-    ///
-    /// # Errors
-    /// Section 2.1.6.
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
-
-    /// Ends a set that is not complete. Harmless at any time, any number of times.
-    ///
-    /// # Errors
-    /// Section 2.1.7.
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult>;
 
     /// `GetProviderCapabilities`: the mask, for one original LUN. Reserved by Microsoft.
     ///

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Slots, SnapshotId,
-    SnapshotSetId,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, Slots,
+    SnapshotId, SnapshotSetId,
 };
 use parking_lot::Mutex;
 
@@ -142,6 +142,36 @@ impl BrokenProvider {
     }
 }
 
+impl CreateSnapshotSet for BrokenProvider {
+    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.end_prepare(set)
+    }
+
+    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.pre_commit(set)
+    }
+
+    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.commit(set)
+    }
+
+    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult> {
+        self.post_commit(set, snapshot_count)
+    }
+
+    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        if self.is(Fault::NoFinalCommit) { self.veto() } else { self.inner().pre_final_commit_snapshots(set) }
+    }
+
+    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.post_final_commit(set)
+    }
+
+    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
+        self.abort(set)
+    }
+}
+
 impl HardwareProvider for BrokenProvider {
     fn are_luns_supported(
         &self,
@@ -185,34 +215,6 @@ impl HardwareProvider for BrokenProvider {
     fn on_lun_empty(&self, device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
         let genuine = lun.map(|lun| self.genuine(std::slice::from_ref(lun)));
         self.empty(device, genuine.as_deref().and_then(<[_]>::first))
-    }
-
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.end_prepare(set)
-    }
-
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.pre_commit(set)
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.commit(set)
-    }
-
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> Result<(), HResult> {
-        self.post_commit(set, snapshot_count)
-    }
-
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        if self.is(Fault::NoFinalCommit) { self.veto() } else { self.inner().pre_final_commit_snapshots(set) }
-    }
-
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.post_final_commit(set)
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> Result<(), HResult> {
-        self.abort(set)
     }
 
     fn get_provider_capabilities(&self) -> Result<u64, HResult> {

@@ -4,7 +4,7 @@ use std::thread;
 
 use lunshadow_control::ProblemCode;
 use lunshadow_provider::EventId;
-use lunshadow_vss::{HResult, HardwareProvider, SnapshotSetId, SnapshotState};
+use lunshadow_vss::{CreateSnapshotSet, HResult, HardwareProvider, SnapshotSetId, SnapshotState};
 use uuid::Uuid;
 
 use crate::fake_array::{Fault, Moment, Stage};

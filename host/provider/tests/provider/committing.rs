@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lunshadow_control::{LunRole, ProblemCode, identity_of};
 use lunshadow_provider::{EventId, lun_information};
-use lunshadow_vss::{HResult, HardwareProvider, SnapshotState};
+use lunshadow_vss::{CreateSnapshotSet, HResult, SnapshotState};
 
 use crate::fake_array::{Fault, Stage};
 use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, shadow_set, view};

@@ -1,7 +1,7 @@
 //! P-12 to P-14: every problem of the array at every request, in every method.
 
 use lunshadow_control::ProblemCode;
-use lunshadow_vss::{Context, HResult, HardwareProvider, LunStateChange, Method, is_legal};
+use lunshadow_vss::{Context, CreateSnapshotSet, HResult, HardwareProvider, LunStateChange, Method, is_legal};
 
 use crate::fake_array::Fault;
 use crate::rig::{NEXT_SET, Rig, SET, Until, luns, view, views};

@@ -2,7 +2,7 @@
 
 use lunshadow_control::{ProblemCode, ShadowUse};
 use lunshadow_provider::EventId;
-use lunshadow_vss::{HResult, HardwareProvider, LunStateChange, SnapshotState};
+use lunshadow_vss::{CreateSnapshotSet, HResult, HardwareProvider, LunStateChange, SnapshotState};
 
 use crate::fake_array::Fault;
 use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, view, views};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lunshadow_control::ProblemCode;
 use lunshadow_provider::{EventId, ProviderConfig};
-use lunshadow_vss::{Context, HResult, HardwareProvider, Method, SnapshotState};
+use lunshadow_vss::{Context, CreateSnapshotSet, HResult, Method, SnapshotState};
 
 use crate::fake_array::{Fault, Stage};
 use crate::rig::{NEXT_SET, Rig, SET, Until, lun, luns, shadow_set};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use lunshadow_control::{LunId, ShadowSetId, identity_of};
 use lunshadow_provider::{Event, EventId, EventLog, Provider, ProviderConfig, Severity, lun_information};
 use lunshadow_vss::{
-    BusType, Context, DeviceName, DiskSignature, HResult, HardwareProvider, Interconnect, LunInformation, SnapshotId,
-    SnapshotSetId,
+    BusType, Context, CreateSnapshotSet, DeviceName, DiskSignature, HResult, HardwareProvider, Interconnect,
+    LunInformation, SnapshotId, SnapshotSetId,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lunshadow_control::ProblemCode;
 use lunshadow_provider::Severity;
-use lunshadow_vss::{HResult, HardwareProvider, Method, SnapshotSetId, SnapshotState, is_legal};
+use lunshadow_vss::{CreateSnapshotSet, HResult, HardwareProvider, Method, SnapshotSetId, SnapshotState, is_legal};
 use proptest::prelude::*;
 use uuid::Uuid;
 

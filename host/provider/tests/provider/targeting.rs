@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use lunshadow_provider::EventId;
-use lunshadow_vss::{BusType, DiskSignature, HResult, HardwareProvider, LUN_INFORMATION_VERSION, StorageIdentifier};
+use lunshadow_vss::{
+    BusType, CreateSnapshotSet, DiskSignature, HResult, HardwareProvider, LUN_INFORMATION_VERSION, StorageIdentifier,
+};
 
 use crate::rig::{NEXT_SET, Rig, SET, Until, foreign, lun, luns, views};
 

@@ -6,7 +6,8 @@ mod operation;
 use std::ptr::{null, null_mut};
 
 use lunshadow_vss::{
-    Async, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange, SnapshotId, SnapshotSetId,
+    Async, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange,
+    SnapshotId, SnapshotSetId,
 };
 use uuid::Uuid;
 use windows::Win32::Storage::Vss::{
@@ -80,6 +81,39 @@ fn outcome(answer: HRESULT) -> std::result::Result<(), HResult> {
 fn take_over(luns: &mut [LunInformation], array: &LunArray) -> std::result::Result<(), HResult> {
     luns.clone_from_slice(&array.read()?);
     Ok(())
+}
+
+impl CreateSnapshotSet for RemoteProvider {
+    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::EndPrepare)
+    }
+
+    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::PreCommit)
+    }
+
+    fn commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::Commit)
+    }
+
+    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> std::result::Result<(), HResult> {
+        // SAFETY: an id and a number are all that is passed.
+        outcome(unsafe {
+            (self.creation.vtable().PostCommitSnapshots)(self.creation.as_raw(), guid(set.0), snapshot_count)
+        })
+    }
+
+    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::PreFinal)
+    }
+
+    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::PostFinal)
+    }
+
+    fn abort_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
+        self.step(set, Step::Abort)
+    }
 }
 
 impl HardwareProvider for RemoteProvider {
@@ -201,37 +235,6 @@ impl HardwareProvider for RemoteProvider {
         outcome(unsafe {
             (self.hardware.vtable().base__.OnLunEmpty)(self.hardware.as_raw(), device, array.as_mut_ptr())
         })
-    }
-
-    fn end_prepare_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::EndPrepare)
-    }
-
-    fn pre_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::PreCommit)
-    }
-
-    fn commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::Commit)
-    }
-
-    fn post_commit_snapshots(&self, set: SnapshotSetId, snapshot_count: i32) -> std::result::Result<(), HResult> {
-        // SAFETY: an id and a number are all that is passed.
-        outcome(unsafe {
-            (self.creation.vtable().PostCommitSnapshots)(self.creation.as_raw(), guid(set.0), snapshot_count)
-        })
-    }
-
-    fn pre_final_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::PreFinal)
-    }
-
-    fn post_final_commit_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::PostFinal)
-    }
-
-    fn abort_snapshots(&self, set: SnapshotSetId) -> std::result::Result<(), HResult> {
-        self.step(set, Step::Abort)
     }
 
     fn get_provider_capabilities(&self) -> std::result::Result<u64, HResult> {

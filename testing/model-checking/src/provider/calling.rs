@@ -1,7 +1,9 @@
 //! A call of VSS, with what is wrong around it.
 
 use lunshadow_provider::Provider;
-use lunshadow_vss::{Context, DeviceName, HResult, HardwareProvider, LunInformation, SnapshotId, SnapshotSetId};
+use lunshadow_vss::{
+    Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation, SnapshotId, SnapshotSetId,
+};
 use uuid::Uuid;
 
 use super::planted::Fault;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lunshadow_control::{LunId, identity_of};
 use lunshadow_provider::lun_information;
 use lunshadow_provider_com::ids::{CLASS_ID, SERVICE_NAME};
-use lunshadow_vss::{Context, DeviceName, HResult, HardwareProvider, SnapshotSetId};
+use lunshadow_vss::{Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, SnapshotSetId};
 use lunshadow_vss_com::{RemoteProvider, apartment};
 use uuid::Uuid;
 use windows_registry::LOCAL_MACHINE;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lunshadow_coordinator::HostDisk;
 use lunshadow_vss::{
-    Async, AsyncStatus, BusType, Context, DeviceName, HResult, HardwareProvider, LunInformation, LunStateChange,
-    Method, SnapshotId, SnapshotSetId,
+    Async, AsyncStatus, BusType, Context, CreateSnapshotSet, DeviceName, HResult, HardwareProvider, LunInformation,
+    LunStateChange, Method, SnapshotId, SnapshotSetId,
 };
 
 use super::{FakeHost, Journal, device, lun};
@@ -160,6 +160,44 @@ impl ScriptedProvider {
     }
 }
 
+impl CreateSnapshotSet for ScriptedProvider {
+    fn end_prepare_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::EndPrepareSnapshots, "", |_| ())
+    }
+
+    fn pre_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PreCommitSnapshots, "", |_| ())
+    }
+
+    fn commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        let name = self.name;
+        self.perform(Method::CommitSnapshots, "", |state| {
+            state.shadows = state.members.iter().map(|member| format!("{name}-{member}")).collect();
+        })
+    }
+
+    fn post_commit_snapshots(&self, _set: SnapshotSetId, count: i32) -> Result<(), HResult> {
+        self.perform(Method::PostCommitSnapshots, &format!(" {count}"), |_| ())
+    }
+
+    fn pre_final_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PreFinalCommitSnapshots, "", |_| ())
+    }
+
+    fn post_final_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::PostFinalCommitSnapshots, "", |_| ())
+    }
+
+    fn abort_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
+        self.perform(Method::AbortSnapshots, "", |state| {
+            // What a host has seen is deleted by `OnLunEmpty` only.
+            let seen: BTreeSet<_> = self.host.state().disks.iter().map(|disk| disk.device.0.clone()).collect();
+            state.shadows.retain(|shadow| seen.contains(shadow));
+            state.members.clear();
+        })
+    }
+}
+
 impl HardwareProvider for ScriptedProvider {
     fn are_luns_supported(
         &self,
@@ -240,42 +278,6 @@ impl HardwareProvider for ScriptedProvider {
         self.perform(Method::OnLunEmpty, &subject, |state| {
             state.shadows.remove(&serial);
             self.host.state().disks.retain(|disk| disk.device.0 != serial);
-        })
-    }
-
-    fn end_prepare_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::EndPrepareSnapshots, "", |_| ())
-    }
-
-    fn pre_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreCommitSnapshots, "", |_| ())
-    }
-
-    fn commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        let name = self.name;
-        self.perform(Method::CommitSnapshots, "", |state| {
-            state.shadows = state.members.iter().map(|member| format!("{name}-{member}")).collect();
-        })
-    }
-
-    fn post_commit_snapshots(&self, _set: SnapshotSetId, count: i32) -> Result<(), HResult> {
-        self.perform(Method::PostCommitSnapshots, &format!(" {count}"), |_| ())
-    }
-
-    fn pre_final_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PreFinalCommitSnapshots, "", |_| ())
-    }
-
-    fn post_final_commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::PostFinalCommitSnapshots, "", |_| ())
-    }
-
-    fn abort_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
-        self.perform(Method::AbortSnapshots, "", |state| {
-            // What a host has seen is deleted by `OnLunEmpty` only.
-            let seen: BTreeSet<_> = self.host.state().disks.iter().map(|disk| disk.device.0.clone()).collect();
-            state.shadows.retain(|shadow| seen.contains(shadow));
-            state.members.clear();
         })
     }
 
