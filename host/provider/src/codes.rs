@@ -81,24 +81,6 @@ mod tests {
 
     use super::*;
 
-    const CODES: [ProblemCode; 15] = [
-        ProblemCode::UnknownLun,
-        ProblemCode::UnknownSet,
-        ProblemCode::SetAborted,
-        ProblemCode::WrongState,
-        ProblemCode::WrongRole,
-        ProblemCode::OutOfSpace,
-        ProblemCode::LimitReached,
-        ProblemCode::DeadlinePassed,
-        ProblemCode::NotAllowed,
-        ProblemCode::PoolReadOnly,
-        ProblemCode::InUse,
-        ProblemCode::NotAuthenticated,
-        ProblemCode::EnrolmentRefused,
-        ProblemCode::InvalidRequest,
-        ProblemCode::Internal,
-    ];
-
     /// The methods whose pages have the veto: the others never answer with an error of the array.
     fn methods() -> impl Iterator<Item = Method> {
         Method::ALL.iter().copied().filter(|&method| is_legal(method, HResult::VSS_E_PROVIDER_VETO))
@@ -109,7 +91,7 @@ mod tests {
         for method in methods() {
             let unreachable = ArrayError::Unreachable { detail: String::new() };
             assert_eq!(code_of(method, &unreachable), HResult::VSS_E_PROVIDER_VETO);
-            for code in CODES {
+            for &code in ProblemCode::ALL {
                 let answer = code_of(method, &ArrayError::Refused { code, detail: String::new() });
                 assert!(is_legal(method, answer), "{method}: {code:?} became {answer}");
                 assert!(answer.is_failure(), "{method}: {code:?} became {answer}");

@@ -4,10 +4,23 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The reason why the array refused or failed a request. Every code is something that the asker can act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProblemCode {
+macro_rules! problem_codes {
+    ($($(#[$documentation:meta])* $name:ident,)*) => {
+        /// The reason why the array refused or failed a request. Every code is something that the asker can act on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum ProblemCode {
+            $($(#[$documentation])* $name,)*
+        }
+
+        impl ProblemCode {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+problem_codes! {
     /// No such LUN, or none that the asking host may see: the array does not tell which.
     UnknownLun,
     /// No such shadow set, or one of another host.

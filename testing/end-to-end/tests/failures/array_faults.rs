@@ -1,16 +1,17 @@
 //! Every request to the array, refused in every way there is, or done with its answer lost.
 
 use lunshadow_array_client::ArrayError;
+use lunshadow_control::ProblemCode;
 use lunshadow_vss::SnapshotSetId;
 
-use crate::faulty_array::{CODES, Request, refused, unreachable};
+use crate::faulty_array::{Request, refused, unreachable};
 use crate::plan::Fault;
 use crate::rig::Rig;
 
 /// Each way in which `request` can be refused during a creation ends without a trace, and does happen.
 fn is_refused_without_a_trace(request: Request) {
     let rig = Rig::new();
-    for code in CODES {
+    for &code in ProblemCode::ALL {
         fails_without_a_trace(&rig, request, Fault::Refuse(refused(code)), &format!("{request:?}: {code:?}"));
     }
     let after = format!("{request:?}: unreachable");

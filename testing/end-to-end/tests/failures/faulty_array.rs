@@ -31,25 +31,6 @@ pub(crate) enum Request {
     Release,
 }
 
-/// Every way in which the array can refuse.
-pub(crate) const CODES: [ProblemCode; 15] = [
-    ProblemCode::UnknownLun,
-    ProblemCode::UnknownSet,
-    ProblemCode::SetAborted,
-    ProblemCode::WrongState,
-    ProblemCode::WrongRole,
-    ProblemCode::OutOfSpace,
-    ProblemCode::LimitReached,
-    ProblemCode::DeadlinePassed,
-    ProblemCode::NotAllowed,
-    ProblemCode::PoolReadOnly,
-    ProblemCode::InUse,
-    ProblemCode::NotAuthenticated,
-    ProblemCode::EnrolmentRefused,
-    ProblemCode::InvalidRequest,
-    ProblemCode::Internal,
-];
-
 pub(crate) fn refused(code: ProblemCode) -> ArrayError {
     ArrayError::Refused { code, detail: "told so".to_owned() }
 }
