@@ -38,7 +38,7 @@ pub(crate) struct TurnsArgs {
     /// How long each load runs
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// The length of the LUN in MiB. The disk needs twelve times that
+    /// The length of the LUN in MiB. The disk needs ten times that
     #[arg(long, default_value_t = 256)]
     lun_mib: u64,
     /// Where to measure: a folder on the disk in question. Below the target folder by default

@@ -156,8 +156,8 @@ fn page_of(statements: &Statements) -> String {
          administrators only, what defines words, what concerns that which this target does not offer (error recovery beyond level 0, more \
          connections in a session, FastAbort, redirection, SRP, Kerberos, IPsec, extension keys), and what a statement here includes.\n\n\
          Known to be otherwise: a reset does not wait for data that an R2T has asked for (4.2.3.3), since open-iscsi sends none after it unless \
-         `node.session.iscsi.FastAbort` is off, and libiscsi none at all; the answer to ABORT TASK SET and CLEAR TASK SET does not wait until \
-         all sessions have acknowledged earlier answers (11.6.1), since a host that clears up after a dead one is not to wait for that.\n\n\
+         `node.session.iscsi.FastAbort` is off; the answer to ABORT TASK SET and CLEAR TASK SET does not wait until all sessions have \
+         acknowledged earlier answers (11.6.1), since a host that clears up after a dead one is not to wait for that.\n\n\
          The page is made of the comments `// RFC 7143 §…` by `cargo xtask coverage`; `cargo xtask check` fails when it is stale, and when a \
          statement has no code or no test.\n\n\
          | Section | | What | Done in | Proved by |\n| --- | --- | --- | --- | --- |\n",
