@@ -34,6 +34,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let config = StoreConfig {
         cache_bytes: args.cache,
         read_cache_bytes,
+        write_behind_bytes: args.write_behind,
         background_percent: args.background,
         defragment_after: args.defragment_after.0,
         ..StoreConfig::default()

@@ -15,7 +15,7 @@ use crate::geometry::{Geometry, Places};
 use crate::log::LogPlace;
 use crate::lun_record::encode_page;
 use crate::lun_table::{FrozenTable, LunEntry};
-use crate::media::{self, WritePart};
+use crate::media::WritePart;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, CHILDREN, Entry, FANOUT, FANOUT_LEN, Page, PageRef, check_of, index};
 use crate::scrub::ScrubCursor;
 use crate::state::{Shared, State};
@@ -281,21 +281,13 @@ fn write_pages(shared: &Shared, writes: &BTreeMap<u64, Arc<Page>>) -> io::Result
 }
 
 fn write_parts(shared: &Shared, parts: &[WritePart<'_>]) -> io::Result<()> {
-    loop {
-        let Err(error) = shared.media.write_many(parts) else { return Ok(()) };
-        let mut state = shared.state.lock();
-        if !media::is_full(&error) || !state.running || state.poisoned {
+    let mut asked = 0;
+    while let Err(error) = shared.media.write_many(parts) {
+        if !shared.waits_for_room(&error, &mut asked) {
             return Err(error);
         }
-        // Who asked while this was tried is not refused for it: there may be space by now.
-        if std::mem::take(&mut state.checkpoint_asked) {
-            continue;
-        }
-        // Nothing is lost as long as the log holds it. Each request that is refused for lack of space asks again.
-        state.medium_full = true;
-        shared.publish(&state);
-        shared.house_wake.wait(&mut state);
     }
+    Ok(())
 }
 
 /// Everything is durable: memory learns the check values, and freed blocks come back.

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,6 +92,7 @@ pub(crate) struct Gatherer {
 pub(crate) struct Gatherers {
     count: Mutex<usize>,
     is_fewer: Condvar,
+    are_gone: AtomicBool,
 }
 
 impl Gatherers {
@@ -101,6 +103,7 @@ impl Gatherers {
             settle();
             let mut count = self.count.lock();
             if *count == 0 {
+                self.are_gone.store(true, Ordering::Relaxed);
                 return;
             }
             self.is_fewer.wait_for(&mut count, LOOK_EVERY);
@@ -115,6 +118,16 @@ impl Busy {
     pub(crate) fn new(gatherers: &Arc<Gatherers>) -> Self {
         *gatherers.count.lock() += 1;
         Self(Arc::clone(gatherers))
+    }
+
+    /// `None` if somebody has waited until all were gone.
+    pub(crate) fn unless_gone(gatherers: &Arc<Gatherers>) -> Option<Self> {
+        let mut count = gatherers.count.lock();
+        if gatherers.are_gone.load(Ordering::Relaxed) {
+            return None;
+        }
+        *count += 1;
+        Some(Self(Arc::clone(gatherers)))
     }
 }
 
@@ -271,6 +284,11 @@ impl Stored {
         Self { members, entries, claimed }
     }
 
+    /// How long all of it is on the medium.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.claimed.len() * BLOCK_BYTES
+    }
+
     /// What goes where.
     pub(crate) fn parts(&self) -> Vec<(u64, Bytes)> {
         blocks_of(&self.members, &self.claimed)
@@ -283,9 +301,32 @@ impl Stored {
     }
 
     /// Changes the maps as far as their pages are in memory, and answers. What is left takes somebody who may wait.
-    pub(crate) fn map_now(mut self, shared: &Shared) -> Left {
+    pub(crate) fn map_now(self, shared: &Shared) -> Left {
+        self.map_and(shared, |_, _| {})
+    }
+
+    /// The same of what is not on the medium, and is kept until it is.
+    pub(crate) fn map_behind(self, shared: &Shared) -> Left {
+        // Before a map refers to it, as if it were written.
+        shared.read_cache.written_blocks(&self.parts());
+        self.map_and(shared, |stored, mapped| shared.behind.enter(stored.parts_of_mapped(mapped)))
+    }
+
+    /// What goes where, of those members whose maps are changed.
+    fn parts_of_mapped(&self, mapped: &[Result<Mapped, LunError>]) -> Vec<(u64, Bytes)> {
+        let owners = self.members.iter().zip(0..).flat_map(|(member, at)| std::iter::repeat_n(at, member.want));
+        let is_mapped = |at: usize| matches!(mapped.get(at), Some(Ok(Mapped::Done)));
+        self.parts().into_iter().zip(owners).filter(|(_, at)| is_mapped(*at)).map(|(part, _)| part).collect()
+    }
+
+    /// Changes maps, and does something more under the same hold of the pool's lock.
+    fn map_and(mut self, shared: &Shared, and: impl FnOnce(&Self, &[Result<Mapped, LunError>])) -> Left {
         let mut mapped = Vec::with_capacity(self.members.len());
-        shared.with_pages_now(|state, faults| map_locked(&self.members, &self.entries, &mut mapped, state, faults));
+        shared.with_pages_now(|state, faults| {
+            map_locked(&self.members, &self.entries, &mut mapped, state, faults);
+            and(&self, &mapped);
+            Some(())
+        });
         let done: usize = self.members[..mapped.len()].iter().map(|member| member.want).sum();
         let rest = Self {
             members: self.members.split_off(mapped.len()),
@@ -306,6 +347,15 @@ pub(crate) struct Left {
 impl Left {
     pub(crate) fn is_nothing(&self) -> bool {
         self.alone.is_empty() && self.rest.members.is_empty()
+    }
+
+    /// Does it from the beginning, since nothing of it is on the medium, and waits for what it takes.
+    pub(crate) fn write(self, gatherer: &mut Gatherer) {
+        let members = self.rest.undo(&gatherer.shared);
+        if !members.is_empty() {
+            gatherer.run_batch(members);
+        }
+        self.alone.into_iter().for_each(alone);
     }
 
     /// Does it, and waits for what it takes.

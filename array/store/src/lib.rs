@@ -20,6 +20,7 @@
 //! * Errors of reading concern the blocks that were read. A failed sync, or a failed write of log or checkpoint, poisons the pool: it
 //!   reads, and refuses the rest until it is reopened.
 
+mod behind;
 mod bits;
 mod budget;
 mod cache;

@@ -202,7 +202,7 @@ impl StoreLun {
             }
             first += run.len();
         }
-        let is_read = self.shared.media.read_many(&mut parts).is_ok();
+        let is_read = self.shared.read_data(&mut parts).is_ok();
         for ((first, run), part) in runs.into_iter().zip(parts) {
             self.verify_run(run, part.buffer, is_read).map_err(|at| number(first + at))?;
         }
@@ -212,8 +212,11 @@ impl StoreLun {
     /// If not all could be read, blocks are tried one by one, to tell the bad one from the others.
     fn verify_run(&self, run: &[Entry], buffer: &mut [u8], is_read: bool) -> Result<(), usize> {
         for (at, (entry, block)) in run.iter().zip(buffer.chunks_exact_mut(BLOCK_BYTES)).enumerate() {
-            let read = if is_read { Ok(()) } else { self.shared.media.read_at(entry.block() * BLOCK_LEN, block) };
-            if read.is_err() || !entry.matches(block) {
+            let mut again = || {
+                let offset_bytes = entry.block() * BLOCK_LEN;
+                self.shared.read_data(&mut [ReadPart { offset_bytes, buffer: block }]).is_ok()
+            };
+            if !(is_read || again()) || !entry.matches(block) {
                 return Err(at);
             }
         }

@@ -77,6 +77,9 @@ pub trait Media: Send + Sync + 'static {
         None
     }
 
+    /// Takes to its end what the medium is done with, even if it is the caller's thread that would poll the driver.
+    fn look(&self) {}
+
     /// Waits until nothing is under way that was begun, even if it is the caller's thread that would poll the driver.
     fn settle(&self) {}
 
@@ -103,6 +106,11 @@ pub trait Media: Send + Sync + 'static {
     /// # Errors
     /// What the operating system answers. It is never retried: what was not yet durable may be lost.
     fn sync(&self) -> io::Result<()>;
+
+    /// Whether there is no doubt that the medium has room for what is written next, as far as that can be said without writing it.
+    fn has_room_to_spare(&self) -> bool {
+        true
+    }
 
     /// The length in bytes.
     ///

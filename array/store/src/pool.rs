@@ -42,6 +42,8 @@ pub struct StoreConfig {
     pub cache_bytes: u64,
     /// How much memory may be taken by blocks of data that were read or written lately. None by default.
     pub read_cache_bytes: u64,
+    /// How much of what is written may be answered before the medium has it: single small writes, until they are flushed. None by default.
+    pub write_behind_bytes: u64,
     /// The length of the log, fixed when the pool is made: 256 KiB to 4 GiB.
     pub log_bytes: u64,
     /// How much of the medium the pool may use in all, its own records included, fixed when the pool is made. The file is
@@ -65,6 +67,7 @@ impl Default for StoreConfig {
         Self {
             cache_bytes: 256 << 20,
             read_cache_bytes: 0,
+            write_behind_bytes: 0,
             log_bytes: 64 << 20,
             capacity_bytes: 1 << 40,
             preallocate: false,
@@ -215,6 +218,7 @@ impl StorePool {
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
         let (shared, roots) = recovery::open(Box::new(media), (config.cache_bytes, config.read_cache_bytes))?;
         shared.scattered.set_after(config.defragment_after);
+        shared.behind.set_limit(config.write_behind_bytes, &*shared.media);
         Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
     }
 

@@ -43,6 +43,9 @@ impl StoreLun {
             }
         }
         self.note_if_scattered(blocks.start, &entries);
+        if self.shared.behind.has_any_of(parts.iter().map(|(at, range)| (*at, range.len()))) {
+            return None;
+        }
         if !parts.is_empty() {
             let (tell, told) = oneshot::channel();
             // Whoever reads may have gone.

@@ -64,7 +64,7 @@ pub(crate) fn open(
         stuck: std::collections::BTreeSet::new(),
         medium_full: false,
         space_wanted: false,
-        checkpoint_asked: false,
+        room_asked: 0,
         running: false,
     };
     let shared = Shared::new(media, state);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::check::BlockSet;
 use crate::map::{PathStep, Tree, entry_span};
-use crate::media;
+use crate::media::{self, ReadPart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::state::Shared;
 use crate::table_scrub;
@@ -296,7 +296,8 @@ impl Scrub {
 
     fn verify(&mut self, shared: &Shared, run: &[Entry]) -> u64 {
         let bad = |block| self.bad.extend([block]);
-        self.report.data_blocks += verify_run(&*shared.media, run, &mut self.verified, bad);
+        let read_at = |offset_bytes, buffer: &mut _| shared.read_data(&mut [ReadPart { offset_bytes, buffer }]);
+        self.report.data_blocks += verify_run(read_at, run, &mut self.verified, bad);
         u64::try_from(run.len() * BLOCK_BYTES).expect("at most a leaf")
     }
 

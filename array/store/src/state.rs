@@ -13,6 +13,7 @@ use bytes::Bytes;
 use lunshadow_lun::SpaceLevel;
 use tokio::sync::watch;
 
+use crate::behind::Behind;
 use crate::budget::Requests;
 use crate::cache::{PageKind, pages_in};
 use crate::defragment::Scattered;
@@ -22,7 +23,7 @@ use crate::geometry::Geometry;
 use crate::log::Log;
 use crate::lun_table::LunTable;
 use crate::map::Pages;
-use crate::media::{self, Media, WritePart};
+use crate::media::{self, Media, ReadPart, WritePart};
 use crate::page::{Entry, Page};
 use crate::read_cache::ReadCache;
 use crate::record::LunSlot;
@@ -50,8 +51,8 @@ pub(crate) struct State {
     pub(crate) poisoned: bool,
     /// Deleted LUNs whose map cannot be read, so that what they have cannot be given back.
     pub(crate) stuck: BTreeSet<LunSlot>,
-    /// Somebody has asked for a checkpoint since the last attempt to write one's pages that failed.
-    pub(crate) checkpoint_asked: bool,
+    /// Counts those who have asked for a checkpoint, so that what waits for the medium to have room is tried again.
+    pub(crate) room_asked: u64,
     /// Somebody waits for what deleted LUNs have; said anew after each step of reclaiming.
     pub(crate) space_wanted: bool,
     /// Where the scrub is, or the last one was stopped.
@@ -115,7 +116,7 @@ pub(crate) struct Progress {
     pub(crate) durable_generation: u64,
     pub(crate) poisoned: bool,
     pub(crate) medium_full: bool,
-    /// The log waits for a checkpoint, and that for the medium to have space.
+    /// The log waits for a checkpoint or for data, and that for the medium to have space.
     log_stalled: bool,
     /// Counts all news, of these and of other kinds.
     pub(crate) tick: u64,
@@ -163,7 +164,7 @@ pub(crate) struct Shared {
     pub(crate) house_wake: Condvar,
     progress: watch::Sender<Progress>,
     /// One sync at a time, and none after one that failed: the operating system reports a failure to one caller only.
-    sync_failed: Mutex<bool>,
+    pub(crate) sync_failed: Mutex<bool>,
     /// Whether freed blocks wait for readers, which then wake the housekeeper.
     readers_awaited: AtomicBool,
     /// How many damaged copies of map pages were written again since the pool was opened.
@@ -176,6 +177,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     /// Small writes that go together.
     pub(crate) gathering: Gathering,
+    /// Writes that the medium does not have yet.
+    pub(crate) behind: Arc<Behind>,
     /// What is to be put in order.
     pub(crate) scattered: Scattered,
     epochs: Arc<Epochs>,
@@ -239,11 +242,17 @@ impl Shared {
             is_admitting: AtomicBool::new(false),
             requests: Requests::default(),
             gathering: Gathering::default(),
+            behind: Arc::default(),
             scattered: Scattered::default(),
             epochs,
             views,
             read_cache,
         }
+    }
+
+    /// Reads blocks of data.
+    pub(crate) fn read_data(&self, parts: &mut [ReadPart<'_>]) -> io::Result<()> {
+        self.behind.read(&*self.media, parts)
     }
 
     /// Writes blocks of data to places that nothing refers to yet.
@@ -284,7 +293,7 @@ impl Shared {
                 durable_generation: state.durable_generation,
                 poisoned: state.poisoned,
                 medium_full: state.medium_full,
-                log_stalled: state.medium_full && state.log.is_stalled(),
+                log_stalled: state.medium_full && (state.log.is_stalled() || self.behind.is_stuck()),
                 tick: progress.tick + 1,
             }
         });
@@ -292,6 +301,7 @@ impl Shared {
 
     /// What can be seen without the lock.
     fn note_space(&self, state: &State) {
+        self.behind.pause(state.medium_full || state.poisoned);
         self.space_level.store(state.space_level(self.space_level()) as u8, Ordering::Relaxed);
         self.is_admitting.store(!state.poisoned && !state.is_crowded() && !state.log.is_behind(), Ordering::Relaxed);
     }
@@ -310,15 +320,6 @@ impl Shared {
         self.progress.subscribe()
     }
 
-    /// Makes durable all writes that have ended.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        let mut failed = self.sync_failed.lock();
-        if *failed {
-            return Err(io::Error::other("an earlier sync failed"));
-        }
-        self.media.sync().inspect_err(|_| *failed = true)
-    }
-
     /// Refuses all changes from now on.
     pub(crate) fn poison(&self, why: &io::Error) {
         tracing::error!(error = %why, "the medium failed; the pool is read-only until it is reopened");
@@ -332,12 +333,17 @@ impl Shared {
     /// Asks for a checkpoint of everything up to now; its number. One that waits for the medium to have space tries again.
     pub(crate) fn want_checkpoint(&self, state: &mut State) -> u64 {
         state.wanted_generation = state.wanted_generation.max(state.generation);
-        state.checkpoint_asked = true;
+        self.has_room_again(state);
+        state.wanted_generation
+    }
+
+    /// The medium may have room again: whatever waits for that is tried again.
+    pub(crate) fn has_room_again(&self, state: &mut State) {
+        state.room_asked += 1;
         if std::mem::take(&mut state.medium_full) {
             self.publish(state);
         }
-        self.house_wake.notify_one();
-        state.wanted_generation
+        self.house_wake.notify_all();
     }
 
     /// Lets what deleted LUNs have be given back without pauses, until the next step has ended; false if there is nothing.

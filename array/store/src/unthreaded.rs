@@ -1,4 +1,5 @@
-//! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one.
+//! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one; or the maps are
+//! changed and all are answered before the batch has begun, where that is allowed: see [`Behind`](crate::behind::Behind).
 //!
 //! Many writes at once go to a thread, and so does what may have to wait: pages of maps or counts that are not in memory, and whatever does not go
 //! smoothly. Nobody has to wait for a batch, so that those who asked may go.
@@ -30,21 +31,38 @@ impl Unthreaded {
 
     /// Begins to write what waits, if anything does.
     pub(crate) fn go_on(mut self) {
-        let shared = &self.gatherer.shared;
-        if !shared.media.is_without_threads() || shared.requests.under_way() > REQUESTS_MAX {
-            return self.with_thread(Gatherer::run);
+        loop {
+            let shared = &self.gatherer.shared;
+            if !shared.media.is_without_threads() || shared.requests.under_way() > REQUESTS_MAX {
+                return self.with_thread(Gatherer::run);
+            }
+            let Some(members) = self.gatherer.next_members() else { return };
+            let Some(claimed) = self.gatherer.claim_now(&members) else {
+                return self.with_thread(move |mut gatherer| {
+                    gatherer.run_batch(members);
+                    gatherer.run();
+                });
+            };
+            let stored = Stored::to_be(members, claimed);
+            if !self.gatherer.shared.behind.takes(stored.len_bytes()) {
+                return self.begin(stored);
+            }
+            let left = stored.map_behind(&self.gatherer.shared);
+            self.begin_soon();
+            if !left.is_nothing() {
+                return self.with_thread(move |mut gatherer| {
+                    left.write(&mut gatherer);
+                    gatherer.run();
+                });
+            }
         }
-        let Some(members) = self.gatherer.next_members() else { return };
-        let Some(claimed) = self.gatherer.claim_now(&members) else {
-            return self.with_thread(move |mut gatherer| {
-                gatherer.run_batch(members);
-                gatherer.run();
-            });
-        };
+    }
+
+    /// Writes a batch, whose end is waited for by those who asked.
+    fn begin(self, stored: Stored) {
         // Outlives what it is about, which the batch may be the last to hold otherwise.
         let _busy = Busy::new(&self.gatherer.shared.gathering.gatherers);
         let shared = Arc::clone(&self.gatherer.shared);
-        let stored = Stored::to_be(members, claimed);
         let parts = stored.parts();
         let batch = Batch { stored, unthreaded: self };
         if parts.is_empty() {
@@ -54,6 +72,26 @@ impl Unthreaded {
         if let Err(Writing { done, .. }) = shared.media.begin_write(Writing { parts, done }) {
             done(Err(io::ErrorKind::WouldBlock.into()));
         }
+    }
+
+    /// Lets the medium begin with what was answered as soon as those who were answered have told their hosts: what that takes delays nobody then.
+    /// Whoever syncs does it if the runtime does not come to it.
+    fn begin_soon(&self) {
+        let gatherers = Arc::clone(&self.gatherer.shared.gathering.gatherers);
+        let shared = Arc::downgrade(&self.gatherer.shared);
+        self.runtime.spawn(async move {
+            // Outlives what it is about.
+            let Some(busy) = Busy::unless_gone(&gatherers) else { return };
+            let Some(shared) = shared.upgrade() else { return };
+            if !shared.behind.begin(&*shared.media) {
+                // What is refused again is tried by whoever syncs, who also says what is wrong.
+                let write = move || {
+                    let (_busy, shared) = (busy, shared);
+                    drop(shared.behind.write_refused(&*shared.media));
+                };
+                drop(tokio::task::spawn_blocking(write));
+            }
+        });
     }
 
     /// If the runtime has ended, those who wait hear that nobody answers.

@@ -195,7 +195,8 @@ impl Pass<'_> {
         let bad = |block| {
             self.damage.data.insert(block);
         };
-        self.so_far.verified_blocks += verify_run(self.media, run, &mut self.verified, bad);
+        let read_at = |offset_bytes, buffer: &mut _| self.media.read_at(offset_bytes, buffer);
+        self.so_far.verified_blocks += verify_run(read_at, run, &mut self.verified, bad);
         (self.progress)(*self.so_far);
     }
 

@@ -16,12 +16,13 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::thread;
 
 use super::*;
+use crate::gathering::{self, Stored};
 use crate::housekeeper::Budgets;
 use crate::lun::StoreLun;
 use crate::media::Media;
 use crate::pool::{StoreConfig, StorePool};
 use crate::writing::{LeafWrite, Written};
-use crate::{defragment, gathering, housekeeper, log_writer, recovery};
+use crate::{defragment, housekeeper, log_writer, recovery};
 
 const BLOCK: usize = 4096;
 const WRITERS: u64 = 2;
@@ -110,6 +111,7 @@ impl Explored {
     fn open(medium: &Medium) -> Self {
         let (shared, roots) = recovery::open(Box::new(medium.clone()), (64, 0)).expect("a pool");
         let shared = Arc::new(shared);
+        shared.behind.set_limit(2 * BLOCK as u64, &*shared.media);
         shared.state.lock().running = true;
         let (for_log, for_house) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
@@ -154,6 +156,28 @@ fn write_of(block: u64, number: u64) -> LeafWrite {
 
 fn write(lun: &StoreLun, writer: u64, number: u64) {
     assert!(matches!(write_of(place(writer), number).run(lun), Ok(Written::Done)), "there is space");
+}
+
+/// Writes as a connection does where no thread is needed: the answer may come before the medium has it.
+fn write_early(lun: &StoreLun, writer: u64, number: u64) {
+    let shared = &lun.shared;
+    let (answer, gatherer) = gathering::begin(lun.clone(), write_of(place(writer), number));
+    if let Some(mut gatherer) = gatherer {
+        while let Some(members) = gatherer.next_members() {
+            let claimed = gatherer.claim_now(&members).filter(|claimed| shared.behind.takes(claimed.len() * BLOCK));
+            let Some(claimed) = claimed else {
+                gatherer.run_batch(members);
+                continue;
+            };
+            let left = Stored::to_be(members, claimed).map_behind(shared);
+            left.write(&mut gatherer);
+        }
+    }
+    assert!(matches!(block_on(answer), Ok(Ok(Written::Done))), "there is space");
+    // The medium hears of every other write at once. Who makes something durable sees to the rest.
+    if number.is_multiple_of(2) && !shared.behind.begin(&*shared.media) {
+        shared.behind.write_refused(&*shared.media).expect("nothing fails");
+    }
 }
 
 fn read(lun: &StoreLun, writer: u64) -> u64 {
@@ -231,6 +255,7 @@ fn write_chains(shared: &Arc<Shared>, luns: &[LunId]) -> Vec<thread::JoinHandle<
         let luns: Vec<StoreLun> = luns.iter().map(|id| lun(shared, *id)).collect();
         thread::spawn(move || {
             for number in 1..=NUMBERS {
+                let write = if writer == 0 { write } else { write_early };
                 write(&luns[usize::try_from(number % LUNS).expect("a small number")], writer, number);
             }
         })

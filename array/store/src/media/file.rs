@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lunshadow_lun::{AlignedBuffer, DATA_ALIGNMENT_BYTES, is_aligned};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, OFlags, StatVfs, StatxFlags};
 
 use super::in_flight::InFlight;
 use super::ring::Rings;
@@ -69,6 +69,8 @@ pub enum FileMediaError {
 
 /// How much is copied at a time for a request that cannot go to the medium as it is.
 const BOUNCE_BYTES: u64 = 256 << 10;
+/// A file system with less room than that may be full before anybody looks again.
+const SPARE_BYTES: u64 = 1 << 30;
 /// More runs of neighbours go through a ring; with fewer, one call for each run is less work.
 const RUNS_MAX: usize = 2;
 /// What the measurement reads in each round: so many blocks at once, so many times.
@@ -377,6 +379,12 @@ impl Media for FileMedia {
         self.in_flight.as_ref().map(InFlight::driver)
     }
 
+    fn look(&self) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.look();
+        }
+    }
+
     fn settle(&self) {
         if let Some(in_flight) = &self.in_flight {
             in_flight.settle();
@@ -415,6 +423,12 @@ impl Media for FileMedia {
             wiping::forget(&self.file, &parts);
         }
         Ok(())
+    }
+
+    /// A file may be sparse, and then needs room from its file system, which others take, too.
+    fn has_room_to_spare(&self) -> bool {
+        let is_enough = |file_system: StatVfs| file_system.f_bavail.saturating_mul(file_system.f_frsize) >= SPARE_BYTES;
+        self.is_device || rustix::fs::fstatvfs(&self.file).is_ok_and(is_enough)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -114,6 +114,12 @@ impl InFlight {
         Box::pin(drive(Arc::clone(&self.inner)))
     }
 
+    /// Takes to its end what has ended, whoever watches.
+    pub(super) fn look(&self) {
+        self.inner.submit();
+        self.inner.conclude_ended(Wait::No);
+    }
+
     /// Waits until nothing is under way, whoever watches.
     pub(super) fn settle(&self) {
         self.inner.settle();

@@ -63,8 +63,9 @@ fn random_action(random: &mut SmallRng) -> Action {
     }
 }
 
-async fn live(seed: u64, cache_pages: u64) -> History {
+async fn live(seed: u64, cache_pages: u64, is_lazy: bool) -> History {
     let (media, pool) = small_pool(cache_pages);
+    media.be_lazy(is_lazy);
     pool.wait_reclaimed().await.unwrap();
     let start = media.image();
     media.clear_trace();
@@ -141,10 +142,10 @@ impl History {
     }
 }
 
-async fn cut_everywhere(first_seed: u64, cache_pages: u64) {
+async fn cut_everywhere(first_seed: u64, cache_pages: u64, is_lazy: bool) {
     let first_seed = from_environment("LUNSHADOW_STORE_SEED", first_seed);
     for seed in first_seed..first_seed + from_environment("LUNSHADOW_STORE_SEEDS", 1) {
-        let history = live(seed, cache_pages).await;
+        let history = live(seed, cache_pages, is_lazy).await;
         for cut in 0..=history.trace.len() {
             history.check(cut, Loss::Nothing).await;
             history.check(cut, Loss::Everything).await;
@@ -158,10 +159,16 @@ async fn cut_everywhere(first_seed: u64, cache_pages: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_lose_nothing_that_was_durable() {
-    cut_everywhere(1, 4096).await;
+    cut_everywhere(1, 4096, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_lose_nothing_with_a_small_cache() {
-    cut_everywhere(2, 64).await;
+    cut_everywhere(2, 64, false).await;
+}
+
+/// What was answered gets to the medium as late as possible, behind the records of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_nothing_that_was_answered_early() {
+    cut_everywhere(3, 4096, true).await;
 }

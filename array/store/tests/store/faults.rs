@@ -9,7 +9,7 @@ use lunshadow_lun::{
 };
 use lunshadow_store::{OpenError, StoreConfig, StorePool};
 
-use crate::model::{small_config, small_pool};
+use crate::model::{patient_pool, small_config, small_pool};
 use crate::sim_media::{Attempt, Operation, SimMedia};
 
 const LENGTH: BlockCount = BlockCount(8 * 1024);
@@ -116,7 +116,7 @@ async fn an_unreadable_block_concerns_nothing_but_its_readers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_that_cannot_be_written_leaves_everything_as_it_was() {
-    let (media, pool) = small_pool(4096);
+    let (media, pool) = patient_pool(4096);
     let lun = lun_with(&pool, 1, 4).await;
     pool.wait_reclaimed().await.unwrap();
     let used_bytes = pool.usage().used_bytes;
@@ -139,7 +139,7 @@ async fn data_that_cannot_be_written_leaves_everything_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_waits_for_a_full_medium() {
-    let (media, pool) = small_pool(4096);
+    let (media, pool) = patient_pool(4096);
     let lun = lun_with(&pool, 1, 4).await;
     lun.write(Lba(0), filled(2, 4)).await.unwrap();
     let not_log = |attempt| matches!(attempt, Attempt::Write { offset_bytes } if !LOG_BYTES.contains(&offset_bytes));

@@ -88,8 +88,11 @@ async fn contents_without(pool: &StorePool, filler: LunId) -> Contents {
 
 /// A medium that takes a part of the pool's capacity only. Whatever is refused, the pool comes back when there is room, with everything
 /// that was answered.
-async fn run_on_full_medium(history: &[Deed], room_blocks: usize) {
+async fn run_on_full_medium(history: &[Deed], room_blocks: usize, hides_room: bool) {
     let media = SimMedia::default();
+    if hides_room {
+        media.hide_room();
+    }
     let pool = StorePool::create_on(media.clone(), &small_config(4096)).unwrap();
     media.limit_room(Some(room_blocks));
     let mut world = Tolerant::new(pool, Contents::new(), 0);
@@ -131,8 +134,9 @@ proptest! {
     fn a_full_medium_loses_nothing_that_was_answered(
         history in proptest::collection::vec(deed(), 20..70),
         room_blocks in 20..2000_usize,
+        hides_room: bool,
     ) {
-        runtime().block_on(run_on_full_medium(&history, room_blocks));
+        runtime().block_on(run_on_full_medium(&history, room_blocks, hides_room));
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::check::assert_clean;
-use crate::model::{small_config, small_pool};
+use crate::model::{patient_pool, small_config, small_pool};
 use crate::sim_media::{Attempt, Loss, SimMedia, after_power_cut};
 
 const BLOCKS: u64 = 1200;
@@ -99,7 +99,7 @@ fn is_data(attempt: Attempt) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_failed_together_with_others_is_tried_alone() {
     let mut random = SmallRng::seed_from_u64(2);
-    let (media, pool) = small_pool(4096);
+    let (media, pool) = patient_pool(4096);
     let lun = pool.create(LunId::random(), LENGTH).await.unwrap();
     pool.wait_reclaimed().await.unwrap();
     let available = lun.usage().unwrap().available_bytes;

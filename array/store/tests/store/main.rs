@@ -1,6 +1,8 @@
 //! The pool as a whole: the conformance suite, random histories against a model, power cuts, faults, and foreign bytes.
 
 #[cfg(test)]
+mod behind;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod conformance;

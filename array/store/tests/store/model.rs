@@ -439,6 +439,7 @@ pub(crate) fn small_config(cache_pages: u64) -> StoreConfig {
         cache_bytes: cache_pages * 4096,
         log_bytes: 64 * 4096,
         capacity_bytes: 28 << 20,
+        write_behind_bytes: 1 << 20,
         // Only when a history says so.
         defragment_after: Some(Duration::from_secs(3600)),
         ..StoreConfig::default()
@@ -449,5 +450,13 @@ pub(crate) fn small_config(cache_pages: u64) -> StoreConfig {
 pub(crate) fn small_pool(cache_pages: u64) -> (SimMedia, StorePool) {
     let media = SimMedia::default();
     let pool = StorePool::create_on(media.clone(), &small_config(cache_pages)).unwrap();
+    (media, pool)
+}
+
+/// The same, which answers a write when the medium has it, so that who writes hears what is wrong with that.
+pub(crate) fn patient_pool(cache_pages: u64) -> (SimMedia, StorePool) {
+    let media = SimMedia::default();
+    let config = StoreConfig { write_behind_bytes: 0, ..small_config(cache_pages) };
+    let pool = StorePool::create_on(media.clone(), &config).unwrap();
     (media, pool)
 }

@@ -70,10 +70,11 @@ fn history() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Runs a history, and checks after each end that the pool holds what some step since the last durable one left.
-fn run(history: &[Step], config: &StoreConfig) -> Result<(), TestCaseError> {
+fn run(history: &[Step], config: &StoreConfig, is_lazy: bool) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut media = SimMedia::default();
+        media.be_lazy(is_lazy);
         let pool = StorePool::create_on(media.clone(), config).unwrap();
         pool.wait_reclaimed().await.unwrap();
         media.clear_trace();
@@ -108,6 +109,7 @@ fn run(history: &[Step], config: &StoreConfig) -> Result<(), TestCaseError> {
             };
             base = image.clone();
             media = SimMedia::with(image);
+            media.be_lazy(is_lazy);
             let pool = StorePool::open_on(media.clone(), config).unwrap();
             let found = observe(&pool).await;
             assert!(possible.contains(&found), "after {step:?} the pool holds {found:?}, possible were {possible:?}");
@@ -125,18 +127,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(24), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_pool_is_its_model(history in history()) {
-        run(&history, &small_config(4096))?;
+    fn a_pool_is_its_model(history in history(), is_lazy: bool) {
+        run(&history, &small_config(4096), is_lazy)?;
     }
 
     #[test]
     fn a_pool_with_a_cache_of_64_pages_is_its_model(history in history()) {
-        run(&history, &small_config(64))?;
+        run(&history, &small_config(64), false)?;
     }
 
     /// Of some blocks what is read comes from memory, of others from the medium.
     #[test]
-    fn a_pool_that_keeps_data_in_memory_is_its_model(history in history()) {
-        run(&history, &StoreConfig { read_cache_bytes: 1 << 20, ..small_config(4096) })?;
+    fn a_pool_that_keeps_data_in_memory_is_its_model(history in history(), is_lazy: bool) {
+        run(&history, &StoreConfig { read_cache_bytes: 1 << 20, ..small_config(4096) }, is_lazy)?;
     }
 }

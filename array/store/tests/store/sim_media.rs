@@ -10,6 +10,8 @@ use rand::{RngExt as _, SeedableRng as _};
 
 pub(crate) const BLOCK: usize = 4096;
 const SECTOR: usize = 512;
+/// With so many blocks a lazy medium begins: fewer than a pool keeps until they are written, so that nobody waits for ever.
+const LAZY_BLOCKS_MAX: usize = 32;
 
 /// The content of a medium. Cloning it is cheap.
 #[derive(Clone, Default)]
@@ -48,6 +50,11 @@ struct Inner {
     read: HangingRead,
     /// How many more blocks the medium takes that it does not have yet.
     room: Option<usize>,
+    /// It does not say beforehand that it lacks room.
+    hides_room: bool,
+    /// Writes that are begun wait until somebody looks, or there are many.
+    is_lazy: bool,
+    begun: Vec<Writing>,
 }
 
 /// A single read that is made to hang.
@@ -221,6 +228,26 @@ impl SimMedia {
         self.lock().room = blocks;
     }
 
+    /// Lets the medium not say beforehand that it lacks room.
+    pub(crate) fn hide_room(&self) {
+        self.lock().hides_room = true;
+    }
+
+    /// Lets writes that are begun wait until somebody looks, or there are many, or this is called again.
+    pub(crate) fn be_lazy(&self, is_lazy: bool) {
+        self.lock().is_lazy = is_lazy;
+        self.finish();
+    }
+
+    /// Does what was begun.
+    fn finish(&self) {
+        let begun = std::mem::take(&mut self.lock().begun);
+        for writing in begun {
+            let written = writing.parts.iter().try_for_each(|(offset_bytes, data)| self.write_at(*offset_bytes, data));
+            (writing.done)(written);
+        }
+    }
+
     /// Lets syncs hang, or lets them go on.
     pub(crate) fn hang_syncs(&self, hanging: bool) {
         self.lock().hanging = hanging;
@@ -276,9 +303,29 @@ impl Media for SimMedia {
 
     /// What fails here comes again in the ordinary way.
     fn begin_write(&self, writing: Writing) -> Result<(), Writing> {
-        let written = writing.parts.iter().try_for_each(|(offset_bytes, data)| self.write_at(*offset_bytes, data));
-        (writing.done)(written);
+        let waits = {
+            let mut inner = self.lock();
+            inner.begun.push(writing);
+            let blocks: usize = inner.begun.iter().map(|writing| writing.parts.len()).sum();
+            inner.is_lazy && blocks < LAZY_BLOCKS_MAX
+        };
+        if !waits {
+            self.finish();
+        }
         Ok(())
+    }
+
+    fn look(&self) {
+        self.finish();
+    }
+
+    fn settle(&self) {
+        self.finish();
+    }
+
+    fn has_room_to_spare(&self) -> bool {
+        let inner = self.lock();
+        inner.room.is_none() || inner.hides_room
     }
 
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {

@@ -22,7 +22,7 @@ pub(super) enum Kind {
     TgtdReadWrite,
     TgtdAio,
     Lunshadow,
-    /// Without memory for data, as tgtd is with direct I/O.
+    /// Without memory for data, and answering when the disk has it, as tgtd is with direct I/O.
     LunshadowDirect,
     /// Through the page cache, as tgtd is by default.
     LunshadowBuffered,
@@ -37,7 +37,7 @@ impl Kind {
             Self::TgtdReadWrite => "tgtd, rdwr",
             Self::TgtdAio => "tgtd, aio",
             Self::Lunshadow => "Lunshadow",
-            Self::LunshadowDirect => "Lunshadow, no read cache",
+            Self::LunshadowDirect => "Lunshadow, disk only",
             Self::LunshadowBuffered => "Lunshadow, page cache",
         }
     }
@@ -48,7 +48,9 @@ impl Kind {
             Self::TgtdReadWrite => Process::Tgtd(Tgtd::start(folder, &under, Backing::ReadWrite, place.lun_bytes)?),
             Self::TgtdAio => Process::Tgtd(Tgtd::start(folder, &under, Backing::Aio, place.lun_bytes)?),
             Self::Lunshadow => Process::Lunshadow(ours(place, folder, under, &[])?),
-            Self::LunshadowDirect => Process::Lunshadow(ours(place, folder, under, &["--read-cache", "0"])?),
+            Self::LunshadowDirect => {
+                Process::Lunshadow(ours(place, folder, under, &["--read-cache", "0", "--write-behind", "0"])?)
+            }
             Self::LunshadowBuffered => Process::Lunshadow(ours(place, folder, under, &["--io", "buffered"])?),
         };
         Ok(Served { process, fio: place.fio.clone(), lun_bytes: place.lun_bytes })
