@@ -2,6 +2,7 @@
 
 mod attention;
 mod command;
+mod fence;
 mod full_feature;
 mod intake;
 mod jobs;

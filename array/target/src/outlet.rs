@@ -128,6 +128,11 @@ impl<W: AsyncWrite + Unpin> Outlet<W> {
         self.queue.0.push_back((pdu.encode(self.digests), room));
     }
 
+    /// The number of the next answer.
+    pub(crate) const fn next_stat_sn(&self) -> SerialNumber {
+        self.stat_sn
+    }
+
     /// Whether there is nothing to be written.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.0.is_empty()

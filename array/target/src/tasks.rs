@@ -402,6 +402,13 @@ impl TaskTable {
         self.end_with(matches, true)
     }
 
+    /// Waits no longer for the data of commands that were aborted, which are over then.
+    pub(crate) fn give_up_data(&self, matches: impl Fn(&Accepted) -> bool) {
+        let is_awaited = |stage: &Stage| matches!(stage, Stage::Draining(draining) if matches!(draining.end, DrainedEnd::Aborted(_)));
+        self.entries.lock().retain(|_, entry| !(is_awaited(&entry.stage) && matches(&entry.accepted)));
+        self.freed.notify_one();
+    }
+
     /// Resolves once commands were ended that had not begun to run.
     pub(crate) async fn places_freed(&self) {
         self.freed.notified().await;

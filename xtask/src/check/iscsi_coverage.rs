@@ -155,9 +155,8 @@ fn page_of(statements: &Statements) -> String {
          where they are done, and the tests that prove them. All of sections 4 to 13 was gone through. Left out is what binds initiators or \
          administrators only, what defines words, what concerns that which this target does not offer (error recovery beyond level 0, more \
          connections in a session, FastAbort, redirection, SRP, Kerberos, IPsec, extension keys), and what a statement here includes.\n\n\
-         Known to be otherwise: a reset does not wait for data that an R2T has asked for (4.2.3.3), since open-iscsi sends none after it unless \
-         `node.session.iscsi.FastAbort` is off; the answer to ABORT TASK SET and CLEAR TASK SET does not wait until all sessions have \
-         acknowledged earlier answers (11.6.1), since a host that clears up after a dead one is not to wait for that.\n\n\
+         A reset waits for a second for data that an R2T has asked for (4.2.3.3), and then no longer: some initiators send none after it, open-iscsi \
+         among them unless its `node.session.iscsi.FastAbort` is off.\n\n\
          The page is made of the comments `// RFC 7143 §…` by `cargo xtask coverage`; `cargo xtask check` fails when it is stale, and when a \
          statement has no code or no test.\n\n\
          | Section | | What | Done in | Proved by |\n| --- | --- | --- | --- | --- |\n",

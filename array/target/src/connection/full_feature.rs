@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::ConnectionError;
 use super::attention::Attention;
 use super::command::TURNS;
+use super::fence::Fence;
 use super::intake;
 use super::jobs::Jobs;
 use super::pulse::{Due, Pulse};
@@ -66,6 +67,7 @@ pub(super) struct FullFeature<'a> {
     pulse: Pulse,
     /// Task management that is not answered yet.
     pub(super) managing: HashSet<Tag>,
+    pub(super) fence: Fence,
     pub(super) ttts: Ttts,
     pub(super) text: Option<TextNegotiation>,
 }
@@ -77,7 +79,7 @@ pub(super) enum Event {
     /// There is room for a command's data now.
     Room { itt: Tag, room: Claim },
     /// A task management function is done. After a cold reset nothing more comes.
-    Managed { itt: Tag, response: TaskResponse, slot: Option<Slot>, is_cold_reset: bool },
+    Managed { itt: Tag, function: TaskFunction, response: TaskResponse, slot: Option<Slot> },
     /// The connection's budget has become smaller.
     Shrunk,
 }
@@ -128,6 +130,7 @@ impl<'a> FullFeature<'a> {
             share_bytes,
             pulse: Pulse::new(limits, Instant::now()),
             managing: HashSet::new(),
+            fence: Fence::new(negotiated.next_stat_sn),
             ttts: Ttts::default(),
             text: None,
         }
@@ -238,14 +241,25 @@ impl<'a> FullFeature<'a> {
             Due::Burial => Err(ConnectionError::Silent),
             // In a discovery session there is nothing but text and logout (RFC 7143 4.3).
             Due::Question if self.session.is_none() => Ok(()),
-            // RFC 7143 §11.19 MUST: a NOP-In that answers no NOP-Out has the reserved Initiator Task Tag.
-            // RFC 7143 §11.19 MUST NOT: a NOP-In that answers no NOP-Out has data.
             Due::Question => {
-                let header = NopIn { itt: RESERVED_TAG, ttt: self.ttts.take(), ..NopIn::default() };
-                self.outlet.send(Pdu::bare(header), None);
+                self.question();
                 Ok(())
             }
         }
+    }
+
+    /// Has the initiator say what it expects next, at once.
+    pub(super) fn hurry(&mut self) {
+        if self.pulse.ask(Instant::now()) {
+            self.question();
+        }
+    }
+
+    // RFC 7143 §11.19 MUST: a NOP-In that answers no NOP-Out has the reserved Initiator Task Tag.
+    // RFC 7143 §11.19 MUST NOT: a NOP-In that answers no NOP-Out has data.
+    fn question(&mut self) {
+        let header = NopIn { itt: RESERVED_TAG, ttt: self.ttts.take(), ..NopIn::default() };
+        self.outlet.send(Pdu::bare(header), None);
     }
 
     /// Keeps to what the connection may hold now.
@@ -313,6 +327,7 @@ impl<'a> FullFeature<'a> {
                 self.outlet.write().await?;
             }
         }
+        self.lift_fence();
         Ok(())
     }
 
@@ -331,9 +346,9 @@ impl<'a> FullFeature<'a> {
                 }
                 self.advance(itt);
             }
-            Event::Managed { itt, response, slot, is_cold_reset } => {
-                self.managed(itt, response, slot);
-                return is_cold_reset.then_some(Ending::Reset);
+            Event::Managed { itt, function, response, slot } => {
+                self.managed(itt, function, response, slot);
+                return (function == TaskFunction::TARGET_COLD_RESET).then_some(Ending::Reset);
             }
         }
         None
@@ -341,6 +356,7 @@ impl<'a> FullFeature<'a> {
 
     /// Takes a PDU as it comes.
     fn receive(&mut self, pdu: Pdu) -> Option<Ending> {
+        self.acknowledged(pdu.bhs.expected_sn.into());
         if let Request::DataOut(header) = pdu.bhs.request() {
             let header = *header;
             self.data_out(&header, pdu.data);

@@ -58,6 +58,11 @@ impl Pulse {
         }
     }
 
+    /// The initiator is to be asked something, silent or not. False if it has not answered the last question.
+    pub(super) fn ask(&mut self, now: Instant) -> bool {
+        self.asked.replace(self.asked.unwrap_or(now)).is_none()
+    }
+
     /// Whether it is time to look at commands that wait for data; so it is twice within the time that the data may take.
     pub(super) fn looks_at_data(&mut self, now: Instant) -> bool {
         let looks = now >= self.look_at_data;
@@ -90,6 +95,12 @@ mod tests {
         tokio::time::advance(seconds(10)).await;
         assert_eq!(pulse.due(Instant::now()), Due::Question);
         tokio::time::advance(seconds(30)).await;
+        assert_eq!(pulse.due(Instant::now()), Due::Burial);
+        pulse.heard(Instant::now());
+        assert!(pulse.ask(Instant::now()));
+        tokio::time::advance(seconds(20)).await;
+        assert!(!pulse.ask(Instant::now()), "the first question counts");
+        tokio::time::advance(seconds(10)).await;
         assert_eq!(pulse.due(Instant::now()), Due::Burial);
     }
 

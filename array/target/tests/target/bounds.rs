@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_iscsi::login::{InitiatorLoginConfig, LoginError, LoginStatus};
 use lunshadow_iscsi::negotiation::Preferences;
-use lunshadow_iscsi::pdu::{Isid, NopIn, NopOut, Pdu, RESERVED_TAG, Response, ScsiCommand, TaskFunction, TaskResponse};
+use lunshadow_iscsi::pdu::{Isid, NopIn, Pdu, RESERVED_TAG, Response, ScsiCommand, TaskFunction, TaskResponse};
 use lunshadow_scsi::{AdditionalSense, Command, Status};
 use lunshadow_target::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,10 +110,8 @@ async fn a_silent_initiator_is_asked_whether_it_is_there() {
     let mut peer = Peer::log_in(array.address(), login("one", Preferences::default())).await.expect("a login");
     for _ in 0..3 {
         let question = expect_question(&mut peer).await;
-        let mut answer = NopOut { itt: RESERVED_TAG, ttt: question.ttt, lun: question.lun, ..NopOut::default() };
-        answer.operation = answer.operation.immediate();
         // It has no answer of its own, or the next PDU would be that one.
-        peer.send(Pdu::bare(answer)).await;
+        peer.answer(question).await;
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_iscsi::negotiation::Preferences;
 use lunshadow_iscsi::pdu::{
-    AsyncEvent, FINAL, LogoutReason, LogoutRequest, Pdu, RejectReason, Response, ScsiCommand, Tag, TaskAttribute,
-    TaskFunction, TaskManagementRequest, TaskResponse,
+    AsyncEvent, FINAL, LogoutReason, LogoutRequest, NopOut, Pdu, RESERVED_TAG, RejectReason, Response, ScsiCommand,
+    Tag, TaskAttribute, TaskFunction, TaskManagementRequest, TaskResponse,
 };
 use lunshadow_iscsi::serial::SerialNumber;
 use lunshadow_scsi::{AdditionalSense, BlockRange, Command, Status};
@@ -142,6 +142,7 @@ async fn functions_that_are_not_there_are_refused() {
     }
 }
 
+// RFC 7143 §4.2.3.3 MUST: the functions that end more than one task wait for the data that the session which asks for them was asked for.
 // RFC 7143 §4.2.3.3 MUST NOT: the response to a multi-task abort comes before the tasks that it affects are over.
 // RFC 7143 §11.5.1 MUST: the function that ends a task set waits for the data that this session was asked for.
 // RFC 7143 §11.5.1 MUST: a task management function is answered.
@@ -182,13 +183,11 @@ async fn task_sets_and_resets_reach_the_sessions_that_they_are_about() {
             }
             array.controls.writes.add_permits(1);
         }
-        if [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET].contains(&function) {
-            while array.controls.writes_done.load(Ordering::Relaxed) < u64::from(reaches_other) {
-                assert_eq!(own.ping(b"").await, "");
-            }
-            assert_eq!(own.ping(b"").await, "", "it waits for the data that was asked for");
-            own.send_data_out(waiting, ttt, sequence, &data).await;
+        while array.controls.writes_done.load(Ordering::Relaxed) < u64::from(reaches_other) {
+            assert_eq!(own.ping(b"").await, "");
         }
+        assert_eq!(own.ping(b"").await, "", "it waits for the data that was asked for");
+        own.send_data_out(waiting, ttt, sequence, &data).await;
         assert_eq!(own.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE, "{function:?}");
         if !reaches_other {
             array.controls.writes.add_permits(1);
@@ -221,11 +220,51 @@ async fn a_task_set_that_is_ended_twice_is_over_for_both_at_once() {
     peer.send_data_out(waiting, ttt, sequence, &data).await;
     let mut answered = Vec::new();
     for _ in functions {
-        answered.push(peer.expect().await.bhs.itt);
+        answered.push(peer.expect_answering().await.bhs.itt);
     }
     answered.sort_unstable_by_key(|itt| itt.get());
     assert_eq!(answered, itts);
     assert_eq!(peer.read_blocks(0, 1).await, [0; 512], "the write was not done");
+}
+
+/// Some initiators send no data after a reset.
+#[tokio::test]
+async fn a_reset_does_not_wait_for_ever_for_data() {
+    for function in [TaskFunction::LOGICAL_UNIT_RESET, TaskFunction::TARGET_WARM_RESET] {
+        let array = Array::new(Limits::default()).await;
+        let mut peer = array.peer_with("one", solicited()).await;
+        let data = pattern(1, 1);
+        let waiting = peer.send_write(write(0, 1), &data).await;
+        let (ttt, sequence) = expect_r2t(&mut peer, waiting).await;
+        let itt = peer.send_management(function, Tag::default()).await;
+        let (later, at_once) = (peer.send_write(write(1, 1), &data).await, peer.expect().await);
+        assert!(at_once.bhs.itt == later, "commands go on meanwhile: {:?}", at_once.bhs);
+        assert_eq!(peer.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE);
+        // What comes late is none of anybody's business.
+        peer.send_data_out(waiting, ttt, sequence, &data).await;
+        assert_eq!(peer.read_blocks(0, 1).await, [0; 512]);
+    }
+}
+
+// RFC 7143 §11.6.1 MUST: the end of a task set is answered when the initiator has acknowledged all answers before.
+#[tokio::test]
+async fn the_end_of_a_task_set_waits_until_all_before_it_is_acknowledged() {
+    let array = Array::new(Limits::default()).await;
+    for function in [TaskFunction::ABORT_TASK_SET, TaskFunction::CLEAR_TASK_SET] {
+        let mut peer = array.peer("one").await;
+        let itt = peer.send_management(function, Tag::default()).await;
+        assert_eq!(peer.expect().await.bhs.itt, itt, "all is acknowledged by the request itself");
+        // Two requests at once, of which the second cannot acknowledge the answer to the first.
+        let header = NopOut { itt: peer.new_itt(), ttt: RESERVED_TAG, ..NopOut::default() };
+        peer.send(Pdu::bare(header)).await;
+        let itt = peer.send_management(function, Tag::default()).await;
+        assert_eq!(peer.expect().await.bhs.itt, header.itt);
+        let question = peer.expect().await;
+        let Response::NopIn(&question) = question.bhs.response() else { panic!("{:?} came too soon", question.bhs) };
+        assert!(!question.ttt.is_reserved(), "{question:?} wants no answer");
+        peer.answer(question).await;
+        assert_eq!(peer.expect_managed(itt).await, TaskResponse::FUNCTION_COMPLETE);
+    }
 }
 
 // RFC 7143 §11.4.11 MUST: a NOP-In tells of a new MaxCmdSN if no other PDU does.

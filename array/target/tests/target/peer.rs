@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use lunshadow_iscsi::login::{InitiatorLogin, InitiatorLoginConfig, InitiatorStep, LoginError, LoginPath};
 use lunshadow_iscsi::negotiation::{Preferences, SessionParameters};
 use lunshadow_iscsi::pdu::{
-    DataOut, DigestConfig, FINAL, Header, Isid, NopOut, Pdu, PduDecoder, RESERVED_TAG, Response, ScsiCommand,
+    DataOut, DigestConfig, FINAL, Header, Isid, NopIn, NopOut, Pdu, PduDecoder, RESERVED_TAG, Response, ScsiCommand,
     ScsiResponse, Tag, TaskFunction, TaskManagementRequest, TaskResponse,
 };
 use lunshadow_iscsi::sequence::StatSnTracker;
@@ -368,8 +368,27 @@ impl Peer {
         header.itt
     }
 
-    pub(crate) async fn expect_managed(&mut self, itt: Tag) -> TaskResponse {
+    /// Answers a NOP-In that wants an answer.
+    pub(crate) async fn answer(&mut self, question: NopIn) {
+        let mut answer = NopOut { itt: RESERVED_TAG, ttt: question.ttt, lun: question.lun, ..NopOut::default() };
+        answer.operation = answer.operation.immediate();
+        self.send(Pdu::bare(answer)).await;
+    }
+
+    /// The target's next PDU, once it has its answer if it wants to know what this initiator expects.
+    pub(crate) async fn expect_answering(&mut self) -> Pdu {
         let pdu = self.expect().await;
+        match pdu.bhs.response() {
+            Response::NopIn(&question) if !question.ttt.is_reserved() => {
+                self.answer(question).await;
+                self.expect().await
+            }
+            _ => pdu,
+        }
+    }
+
+    pub(crate) async fn expect_managed(&mut self, itt: Tag) -> TaskResponse {
+        let pdu = self.expect_answering().await;
         match pdu.bhs.response() {
             Response::TaskManagement(header) if header.itt == itt => header.response,
             other => panic!("{other:?} is no answer to task management"),
