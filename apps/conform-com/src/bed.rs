@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lunshadow_conform::{BedError, BelowVss, ComClass, Condition, EventSink, Ledger, TestBed, TestHost};
+use lunshadow_coordinator::Clock;
 use lunshadow_coordinator::disk::DiskIo;
-use lunshadow_coordinator::{Clock, SystemClock};
 use lunshadow_vss::{HardwareProvider, LunInformation};
 use tokio::runtime::Runtime;
 
@@ -14,6 +14,7 @@ use crate::announced::Announced;
 use crate::array::ArrayView;
 use crate::description::Description;
 use crate::disks::Disks;
+use crate::heard::{EventLog, StandingClock};
 use crate::machine::{Machine, Role};
 use crate::trouble::Trouble;
 
@@ -36,6 +37,8 @@ pub struct ComBed {
     crowded: Option<Arc<Host>>,
     importer: Option<Arc<Host>>,
     trouble: Trouble,
+    /// What the provider logs, if somebody tells.
+    events: Option<Arc<EventLog>>,
     /// The file that the provider's process runs.
     program: Option<String>,
     clock: Arc<dyn Clock>,
@@ -47,6 +50,7 @@ struct Host {
     disks: Disks,
     array: Option<Arc<ArrayView>>,
     announced: Announced,
+    events: Option<Arc<EventLog>>,
     machine: Arc<Machine>,
     role: Role,
     /// What the array calls the second host.
@@ -61,7 +65,11 @@ impl ComBed {
     /// # Errors
     /// If the LUNs or the control service cannot be reached.
     pub fn set_up(class: Arc<dyn Class>, description: &Description, runtime: &Runtime) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let standing = Arc::new(StandingClock::new());
+        let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&standing);
+        let command = &description.provider.events;
+        let log = (!command.is_empty()).then(|| EventLog::open(command, standing));
+        let events = log.transpose()?.map(Arc::new);
         let disks = Disks::open(description, runtime, &clock)?;
         let crowd = disks.crowd(description)?;
         let disks_there = Disks::of_importer(description, runtime, &clock)?;
@@ -75,6 +83,7 @@ impl ComBed {
                 disks,
                 array: array.clone(),
                 announced: announced.clone(),
+                events: events.clone(),
                 machine: Arc::clone(&machine),
                 role,
                 name: name.clone().filter(|_| role == Role::Importer),
@@ -85,7 +94,8 @@ impl ComBed {
         let importer = disks_there.map(|disks| host(Role::Importer, disks));
         let host = host(Role::Creator, disks);
         let trouble = Trouble::new(description.trouble.clone());
-        Ok(Self { class, host, crowded, importer, trouble, program: description.provider.program.clone(), clock })
+        let program = description.provider.program.clone();
+        Ok(Self { class, host, crowded, importer, trouble, events, program, clock })
     }
 
     /// Leaves the array as it was.
@@ -117,7 +127,7 @@ impl TestBed for ComBed {
     }
 
     fn hears_events(&self) -> bool {
-        false
+        self.events.is_some()
     }
 
     fn com_class(&self) -> Option<Arc<dyn ComClass>> {
@@ -143,24 +153,26 @@ impl TestBed for ComBed {
         self.trouble.end().map_err(failed)?;
         self.host.machine.play(Role::Creator).map_err(failed)?;
         match &self.host.array {
-            Some(array) => array.clean_up().map_err(failed),
-            None if self.host.announced.are_none() => Ok(()),
-            None => {
-                self.host.announced.delete(&*self.class.create()?);
-                Ok(())
-            }
+            Some(array) => array.clean_up().map_err(failed)?,
+            None if self.host.announced.are_none() => {}
+            None => self.host.announced.delete(&*self.class.create()?),
         }
+        self.events.as_ref().map_or(Ok(()), |events| events.pass()).map_err(failed)
     }
 }
 
 impl TestHost for Host {
     /// The first process of a check may be the last one of the check before: VSS starts no other one either. Nor does it for other LUNs.
-    fn start_provider(&self, _events: Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError> {
+    fn start_provider(&self, events: Arc<dyn EventSink>) -> Result<Arc<dyn HardwareProvider>, BedError> {
         let is_new = self.machine.play(self.role).map_err(failed)?;
         if self.is_started.swap(true, Ordering::SeqCst) && !is_new {
             self.machine.end_process().map_err(failed)?;
         }
-        Ok(self.announced.by(self.class.create()?))
+        let provider = self.announced.by(self.class.create()?);
+        Ok(match &self.events {
+            Some(log) => log.by(provider, events),
+            None => provider,
+        })
     }
 
     fn sources(&self) -> Result<Vec<LunInformation>, BedError> {
@@ -340,6 +352,46 @@ mod tests {
             assert_eq!(with(&judged, Verdict::Broken), [breaks], "{}: {judged:#?}", fault.name());
         }
         assert!(!file.exists(), "the array is sound again");
+    }
+
+    /// A provider with a log, and the file in which a program is named that tells what is in it.
+    #[cfg(not(windows))]
+    fn with_a_log(folder: &std::path::Path) -> (Arc<Fake>, String) {
+        let log = folder.join("log");
+        std::fs::write(&log, "").unwrap();
+        let newer = r#"$1 > after { sub(/^[0-9]+ /, ""); print }"#;
+        let path = log.display();
+        let bed =
+            format!("{BED}\n[provider]\nevents = [\"awk\", \"-v\", \"after={{after}}\", '{newer}', \"{path}\"]\n");
+        (Arc::new(Fake { log: Some(log), ..Fake::default() }), bed)
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn events_are_judged_where_a_program_tells_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (class, bed) = with_a_log(folder.path());
+        let about_events = [14, 15, 19];
+        let judged = judged_of(&class, None, &bed, &about_events);
+        assert_eq!(with(&judged, Verdict::Held), about_events, "{judged:#?}");
+        // What its provider does not tell is what is missing. Other faults add events.
+        let judged = judged_of(&class, Some(Fault::SilentVeto), &bed, &about_events);
+        assert_eq!(with(&judged, Verdict::Broken), [14], "{judged:#?}");
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn a_log_that_cannot_be_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (class, bed) = with_a_log(folder.path());
+        let runtime = Runtime::new().unwrap();
+        let bed = set_up(&class, &bed, &runtime);
+        let provider = bed.host().start_provider(Arc::new(Deaf)).unwrap();
+        std::fs::write(class.log.as_ref().unwrap(), "7 no event\n").unwrap();
+        assert!(provider.get_target_luns(&[], &bed.host().sources().unwrap()).is_ok(), "the call is what it was");
+        let failure = bed.clean_up().unwrap_err().to_string();
+        assert!(failure.contains("awk does not print events as wevtutil does"), "{failure}");
+        bed.tear_down(&runtime).unwrap();
     }
 
     /// The file with a second host, and what notes in another one what the machine is told.

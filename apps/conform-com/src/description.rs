@@ -17,6 +17,8 @@
 //! [provider]
 //! end = ["taskkill", "/f", "/im", "provider.exe"]    # what ends the provider's process, for COM to start another one
 //! program = "provider.exe"                           # its name, by which the process's memory is looked at
+//! events = ["wevtutil", "query-events", "Application", "/format:RenderedXml", "/unicode:true",     # tells the provider's events behind a number
+//!     "/query:*[System[Provider[@Name='ACME VSS Provider'] and EventRecordID > {after}]]"]
 //!
 //! [trouble]                                          # programs that make the array be in trouble, each where there is one
 //! unreachable = ["array", "cut-off"]
@@ -158,6 +160,9 @@ pub struct Provider {
     pub end: Vec<String>,
     /// The name of the program's file.
     pub program: Option<String>,
+    /// A program with its arguments that prints the provider's events, those whose number is above the one that `{after}` stands for.
+    #[serde(default)]
+    pub events: Vec<String>,
 }
 
 /// Programs with their arguments that make the array be in trouble; what has none cannot be had.

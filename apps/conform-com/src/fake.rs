@@ -31,6 +31,8 @@ pub(crate) struct Fake {
     pub(crate) memory_bytes: AtomicU64,
     /// As long as there is this file, its array has no room.
     pub(crate) shortage: Option<PathBuf>,
+    /// Where it tells of each veto: a line with the number of the event before it.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Default for Fake {
@@ -43,6 +45,7 @@ impl Default for Fake {
             growth_bytes: 0,
             memory_bytes: AtomicU64::new(1 << 20),
             shortage: None,
+            log: None,
         }
     }
 }
@@ -50,8 +53,8 @@ impl Default for Fake {
 impl Class for Fake {
     fn create(&self) -> Result<Arc<dyn HardwareProvider>, BedError> {
         self.made.fetch_add(1, Ordering::SeqCst);
-        let (provider, shortage) = (Arc::clone(&self.provider), self.shortage.clone());
-        Ok(Arc::new(Roomless { provider, shortage }))
+        let (provider, shortage, log) = (Arc::clone(&self.provider), self.shortage.clone(), self.log.clone());
+        Ok(Arc::new(Roomless { provider, shortage, log }))
     }
 
     fn memory_bytes_of(&self, program: &str) -> Option<u64> {
@@ -81,6 +84,20 @@ impl ComClass for Fake {
 struct Roomless {
     provider: Arc<StandInProvider>,
     shortage: Option<PathBuf>,
+    log: Option<PathBuf>,
+}
+
+impl Roomless {
+    fn tell(&self) {
+        let Some(log) = &self.log else { return };
+        let before = std::fs::read_to_string(log).unwrap();
+        let number = before.lines().count() + 1;
+        let event = format!(
+            "{number} <Event><System><Level>2</Level><EventRecordID>{number}</EventRecordID></System>\
+             <RenderingInfo><Message>It is not possible. Choose another provider.</Message></RenderingInfo></Event>\n"
+        );
+        std::fs::write(log, before + &event).unwrap();
+    }
 }
 
 impl Interceptor for Roomless {
@@ -95,7 +112,14 @@ impl Interceptor for Roomless {
         if needs_room && self.shortage.as_ref().is_some_and(|file| file.exists()) {
             return Err(HResult::VSS_E_INSUFFICIENT_STORAGE);
         }
-        call()
+        // One that logs refuses to delete anything.
+        let refuses = method == Method::OnLunEmpty && self.log.is_some();
+        let answer = if refuses { Err(HResult::VSS_E_PROVIDER_VETO) } else { call() };
+        answer.inspect_err(|code| {
+            if *code == HResult::VSS_E_PROVIDER_VETO {
+                self.tell();
+            }
+        })
     }
 }
 

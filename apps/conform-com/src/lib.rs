@@ -6,8 +6,8 @@
 //!        └──▶ Ledger: Lunshadow's control service, as an administrator ══════════════════════════════════▶ ┘
 //! ```
 //!
-//! What COM and the file do not give is not tested, and the report says so: the event log, another host if there is none, trouble of the array
-//! without a command for it. Only [`Class`] knows COM, so that all else is tested on Linux too.
+//! What COM and the file do not give is not tested, and the report says so: events, another host or trouble of the array, each without a command for
+//! it. Only [`Class`] knows COM, so that all else is tested on Linux too.
 
 mod announced;
 pub mod arguments;
@@ -20,6 +20,7 @@ pub mod description;
 mod disks;
 #[cfg(test)]
 mod fake;
+mod heard;
 mod machine;
 mod run;
 mod trouble;

@@ -222,9 +222,10 @@ fn an_abandoned_resync_is_noted(lab: &mut Lab<'_>) -> Checked {
     let resync = begun(lab, &made)?;
     let before = lab.recorder.sequence().events.len();
     drop(resync);
+    // Where the log is asked after each call, this is the one with which it is heard.
+    let alive = lab.supports(Context::CTX_BACKUP, &made.sources);
     let after = lab.recorder.sequence().events.len();
     demand!(after > before, "nothing was logged when the last reference to a resync that ran went away");
-    let alive = lab.supports(Context::CTX_BACKUP, &made.sources);
     demand!(alive.is_ok(), "afterwards the provider answers {alive:?}");
     held("an event was logged, and the provider went on")
 }
