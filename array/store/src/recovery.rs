@@ -39,11 +39,7 @@ pub(crate) fn open(
     };
     let used_count = superblock.used_blocks.get();
     let map_count = superblock.map_blocks.get();
-    if used_count > geometry.usable_blocks()
-        || map_count > used_count
-        || place.sequence == 0
-        || place.position > u64::MAX / 2
-    {
+    if used_count > geometry.usable_blocks() || map_count > used_count || place.sequence == 0 {
         return Err(OpenError::DamagedSuperblocks);
     }
     let limits = Limits::new(cache_bytes, &geometry);
@@ -131,7 +127,7 @@ pub(crate) fn newest_superblock(media: &dyn Media) -> Result<Newest, OpenError> 
     }
     let geometry = Geometry::new(superblock.total_blocks.get(), superblock.log_blocks.get());
     let geometry = geometry.filter(|geometry| geometry.total_blocks() * BLOCK_LEN <= len_bytes);
-    let geometry = geometry.ok_or(OpenError::DamagedSuperblocks)?;
+    let geometry = geometry.filter(|_| superblock.can_count_on()).ok_or(OpenError::DamagedSuperblocks)?;
     if valid_slots != [true; 2] {
         refuse_if_older(media, &superblock, &geometry)?;
     }

@@ -82,6 +82,12 @@ impl Superblock {
         superblock
     }
 
+    /// Whether what grows with each opening, checkpoint or batch is far from its end, where no pool comes in its life.
+    pub(crate) fn can_count_on(&self) -> bool {
+        let counts = [self.generation, self.epoch, self.log_sequence, self.log_position];
+        counts.iter().all(|count| count.get() <= u64::MAX / 2)
+    }
+
     /// Where the scrub goes on.
     pub(crate) fn scrub_cursor(&self) -> Option<ScrubCursor> {
         let (lun, block) = (self.scrub_lun.get(), self.scrub_block.get());
@@ -122,6 +128,23 @@ impl Superblock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_come_to_their_end_are_not_believed() {
+        let sound = Superblock::empty(&Geometry::new(100_000, 64).unwrap(), 7);
+        assert!(sound.can_count_on());
+        let fields: [fn(&mut Superblock) -> &mut U64; 4] = [
+            |superblock| &mut superblock.generation,
+            |superblock| &mut superblock.epoch,
+            |superblock| &mut superblock.log_sequence,
+            |superblock| &mut superblock.log_position,
+        ];
+        for field in fields {
+            let mut forged = sound.clone();
+            *field(&mut forged) = u64::MAX.into();
+            assert!(!forged.can_count_on());
+        }
+    }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
