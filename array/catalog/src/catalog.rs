@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome, ScrubPhase};
 use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, PresentationCell, UnitStore};
 use parking_lot::{Mutex, RwLock};
@@ -55,8 +56,8 @@ pub(crate) struct Inner<P> {
     pub(crate) changes: tokio::sync::Mutex<()>,
     /// One creation or deletion of a source LUN at a time; these wait for the pool.
     pub(crate) source_luns: tokio::sync::Mutex<()>,
-    /// What each known initiator sees. Taken after `state`, if both are.
-    inventories: RwLock<HashMap<InitiatorName, Arc<Inventory>>>,
+    /// What each known initiator sees. Changed while `state` is held, and looked at without any lock: every command does.
+    inventories: ArcSwap<HashMap<InitiatorName, Arc<Inventory>>>,
     /// Whose credential has which digest. Taken after `state`, if both are; read on its own by every request over the channel.
     pub(crate) credentials: RwLock<HashMap<SecretDigest, HostId>>,
     pub(crate) unit_records: UnitRecords,
@@ -105,7 +106,7 @@ impl<P: Pool> Catalog<P> {
             state: Mutex::new(state),
             changes: tokio::sync::Mutex::new(()),
             source_luns: tokio::sync::Mutex::new(()),
-            inventories: RwLock::new(HashMap::new()),
+            inventories: ArcSwap::default(),
             credentials: RwLock::new(HashMap::new()),
             unit_records,
             resyncs: Mutex::default(),
@@ -161,7 +162,7 @@ impl<P: Pool> Catalog<P> {
 
 impl<P: Pool> LunMap for Catalog<P> {
     fn inventory(&self, initiator: &InitiatorName) -> Option<Arc<Inventory>> {
-        self.inner.inventories.read().get(initiator).cloned()
+        self.inner.inventories.load().get(initiator).cloned()
     }
 
     fn chap(&self, initiator: &InitiatorName) -> Option<ChapAccounts> {
@@ -183,6 +184,7 @@ impl<P: Pool> Inner<P> {
 
     /// Lets the initiators of `hosts` see what is mapped to them now.
     pub(crate) fn publish(&self, state: &mut State, hosts: impl IntoIterator<Item = HostId>) {
+        let mut inventories = HashMap::clone(&self.inventories.load());
         for host in hosts {
             let State { hosts, luns, handles, presentations, generation, .. } = &mut *state;
             let Some(entry) = hosts.get(&host) else { continue };
@@ -195,19 +197,17 @@ impl<P: Pool> Inner<P> {
             let luns = entry.mappings.iter().filter_map(handle).collect();
             *generation += 1;
             let inventory = Arc::new(Inventory { generation: *generation, luns });
-            let mut inventories = self.inventories.write();
-            for initiator in &entry.doc.initiators {
-                inventories.insert(initiator.clone(), Arc::clone(&inventory));
-            }
+            let initiators = entry.doc.initiators.iter();
+            inventories.extend(initiators.map(|initiator| (initiator.clone(), Arc::clone(&inventory))));
         }
+        self.inventories.store(Arc::new(inventories));
     }
 
-    /// Lets nobody see by these names what a host sees.
-    pub(crate) fn unpublish(&self, initiators: &[InitiatorName]) {
-        let mut inventories = self.inventories.write();
-        for initiator in initiators {
-            inventories.remove(initiator);
-        }
+    /// Lets nobody see by these names what a host sees. The state is held.
+    pub(crate) fn unpublish(&self, _: &mut State, initiators: &[InitiatorName]) {
+        let mut inventories = HashMap::clone(&self.inventories.load());
+        inventories.retain(|initiator, _| !initiators.contains(initiator));
+        self.inventories.store(Arc::new(inventories));
     }
 
     /// What a failure of the pool means to the asker; remembers whether the pool takes changes.

@@ -144,7 +144,7 @@ impl<P: Pool> Inner<P> {
         };
         self.put_host(host, doc).await?;
         let mut state = self.state.lock();
-        self.unpublish(&before);
+        self.unpublish(&mut state, &before);
         self.publish(&mut state, [host]);
         Ok(Outcome::Done)
     }
@@ -162,7 +162,7 @@ impl<P: Pool> Inner<P> {
         self.write(vec![Change::DropHost(host)]).await?;
         let mut state = self.state.lock();
         state.hosts.remove(&host);
-        self.unpublish(&initiators);
+        self.unpublish(&mut state, &initiators);
         self.publish_credentials(&state);
         Ok(Outcome::Done)
     }
