@@ -6,7 +6,7 @@
 //! * [`Copier`]: copies the content of one LUN to another; [`copy_blocks`]: ranges of them, without moving data where storage can.
 //! * [`Presentation`]: how initiators see a LUN, beside its data.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
-//! * [`together`]: requests that go to storage with one call.
+//! * [`together`]: requests that go to storage with one call; [`finish_up`]: what storage does when those are told who wait for it.
 //! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
 //! * [`UnitStore`]: keeps what the target has to remember of LUNs over restarts, such as persistent reservations.
 //!
@@ -38,5 +38,5 @@ pub use lunshadow_control::{
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
 pub use presentation::{Presentation, PresentationCell};
-pub use together::{Submit, submit_later, together};
+pub use together::{Submit, finish_up, leave_undone, submit_later, together};
 pub use unit_store::{UnitRecord, UnitStore, UnitStoreError};

@@ -100,8 +100,26 @@ pub trait Lun: Send + Sync + 'static {
         self.read(at, count)
     }
 
+    /// As [`read`](Self::read), if that takes nobody else and no waiting, as for what storage has in memory. `None` if not, or if anything is not as it
+    /// should be, which [`read`](Self::read) tells then.
+    fn read_now(&self, _at: Lba, _count: BlockCount) -> Option<Bytes> {
+        None
+    }
+
     /// Writes whole blocks.
     fn write(&self, at: Lba, data: Bytes) -> impl Future<Output = Result<(), LunError>> + Send;
+
+    /// As [`write`](Self::write), if that takes nobody else and no waiting. The data again if not, or if anything is not as it should be: nothing was
+    /// written then.
+    ///
+    /// What has to be done afterwards may be [left](crate::leave_undone) to whoever calls this, who does it by [`finish_up`](crate::finish_up) once those are told who wait for the
+    /// write. What was written is there for all who look, and is flushed like everything else, whenever that is.
+    ///
+    /// # Errors
+    /// The data.
+    fn write_now(&self, _at: Lba, data: Bytes) -> Result<(), Bytes> {
+        Err(data)
+    }
 
     /// Makes durable all that was answered before this call.
     fn flush(&self) -> impl Future<Output = Result<(), LunError>> + Send;
@@ -206,7 +224,9 @@ trait DynLun: Send + Sync {
     fn extent(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Extent>;
     fn read(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
     fn read_medium(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes>;
+    fn read_now(&self, at: Lba, count: BlockCount) -> Option<Bytes>;
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()>;
+    fn write_now(&self, at: Lba, data: Bytes) -> Result<(), Bytes>;
     fn flush(&self) -> LunFuture<'_, ()>;
     fn discard(&self, at: Lba, count: BlockCount) -> LunFuture<'_, ()>;
     fn wipe_unused(&self) -> LunFuture<'_, ()>;
@@ -241,8 +261,14 @@ impl<L: Lun> DynLun for L {
     fn read_medium(&self, at: Lba, count: BlockCount) -> LunFuture<'_, Bytes> {
         Box::pin(Lun::read_medium(self, at, count))
     }
+    fn read_now(&self, at: Lba, count: BlockCount) -> Option<Bytes> {
+        Lun::read_now(self, at, count)
+    }
     fn write(&self, at: Lba, data: Bytes) -> LunFuture<'_, ()> {
         Box::pin(Lun::write(self, at, data))
+    }
+    fn write_now(&self, at: Lba, data: Bytes) -> Result<(), Bytes> {
+        Lun::write_now(self, at, data)
     }
     fn flush(&self) -> LunFuture<'_, ()> {
         Box::pin(Lun::flush(self))
@@ -350,6 +376,20 @@ impl LunHandle {
     /// Any [`LunError`] but the ones of writing.
     pub async fn read_medium(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
         self.lun.read_medium(at, count).await
+    }
+
+    /// See [`Lun::read_now`].
+    #[must_use]
+    pub fn read_now(&self, at: Lba, count: BlockCount) -> Option<Bytes> {
+        self.lun.read_now(at, count)
+    }
+
+    /// See [`Lun::write_now`].
+    ///
+    /// # Errors
+    /// The data.
+    pub fn write_now(&self, at: Lba, data: Bytes) -> Result<(), Bytes> {
+        self.lun.write_now(at, data)
     }
 
     /// See [`Lun::write`].

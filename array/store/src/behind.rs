@@ -9,6 +9,9 @@
 //! What is kept here is bounded, and none is taken while the medium may be short of room, so that who writes hears of it. A block that the medium
 //! refuses nevertheless is tried again by whoever syncs. If it has no room the sync waits for that, as a checkpoint does; if it fails, that is a
 //! sync that fails, and the pool is poisoned.
+//!
+//! The medium is told when those have been answered who wait: what that takes delays nobody then. While it is at some already, the rest waits, and goes
+//! together: [`Starter`](crate::at_once::Starter) sees to both. Whoever syncs does it if nobody else comes to it.
 
 use std::io;
 use std::sync::Arc;
@@ -17,11 +20,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::media::{self, Media, ReadPart, Writing};
+use crate::at_once::Starter;
+use crate::media::{self, Listener, Media, OnWritten, Parts, ReadPart, Writing};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 use crate::state::Shared;
 use crate::sync::{Condvar, Mutex};
 
+/// With so many transfers under way, what comes waits for one of them to end: the fewer there are, the more goes with each.
+const FLIGHTS_MAX: usize = 2;
 /// How often to look for transfers whose ends nobody else looks for.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -45,13 +51,17 @@ struct Kept {
     batches: Vec<Batch>,
     /// The number of the next batch. They are counted.
     next: u64,
+    /// The number of the next flight.
+    next_flight: u64,
+    /// How many there are.
+    flights: usize,
     bytes: usize,
 }
 
 struct Batch {
     number: u64,
     /// Single blocks at their offsets.
-    blocks: Vec<(u64, Bytes)>,
+    blocks: Parts,
     phase: Phase,
 }
 
@@ -59,16 +69,16 @@ struct Batch {
 enum Phase {
     /// Nobody has told the medium.
     Queued,
-    /// The medium is at it.
-    UnderWay,
+    /// The medium is at it, together with all others of the flight.
+    UnderWay { flight: u64 },
     /// The medium did not take it. Somebody who may wait has to try.
     Refused,
 }
 
 /// Batches that somebody is to bring to the medium.
 struct Taken {
-    numbers: Vec<u64>,
-    blocks: Vec<(u64, Bytes)>,
+    flight: u64,
+    blocks: Parts,
 }
 
 impl Behind {
@@ -104,7 +114,7 @@ impl Behind {
     }
 
     /// Keeps blocks, to which maps refer from now on: the pool's lock is held.
-    pub(crate) fn enter(&self, blocks: Vec<(u64, Bytes)>) {
+    pub(crate) fn enter(&self, blocks: Parts) {
         if blocks.is_empty() {
             return;
         }
@@ -116,15 +126,19 @@ impl Behind {
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets the medium begin with what it was not told of yet. False if that takes somebody who may wait: [`write_refused`](Self::write_refused).
-    pub(crate) fn begin(self: &Arc<Self>, media: &dyn Media) -> bool {
-        let Some(Taken { numbers, blocks }) = self.take(Phase::Queued) else { return true };
-        let this = Arc::clone(self);
-        let done = Box::new(move |result: io::Result<()>| this.ended(&numbers, result.is_ok()));
+    /// Lets the medium begin with what it was not told of yet, unless it has enough to do. False if that takes somebody who may wait:
+    /// [`write_refused`](Self::write_refused). The listener is told of the end, and [tells this](Self::landed).
+    pub(crate) fn begin(&self, media: &dyn Media, listener: Arc<dyn Listener>) -> bool {
+        self.begin_with(media, listener, FLIGHTS_MAX)
+    }
+
+    fn begin_with(&self, media: &dyn Media, listener: Arc<dyn Listener>, flights_max: usize) -> bool {
+        let Some(Taken { flight, blocks }) = self.take(Phase::Queued, flights_max) else { return true };
+        let done = OnWritten::Tell(listener, flight);
         match media.begin_write(Writing { parts: blocks, done }) {
             Ok(()) => true,
             Err(Writing { done, .. }) => {
-                done(Err(io::ErrorKind::WouldBlock.into()));
+                done.tell(Err(io::ErrorKind::WouldBlock.into()));
                 false
             }
         }
@@ -135,9 +149,9 @@ impl Behind {
     /// # Errors
     /// What the medium answers. It is kept then, to be tried again.
     pub(crate) fn write_refused(&self, media: &dyn Media) -> io::Result<()> {
-        let Some(Taken { numbers, blocks }) = self.take(Phase::Refused) else { return Ok(()) };
+        let Some(Taken { flight, blocks }) = self.take(Phase::Refused, usize::MAX) else { return Ok(()) };
         let written = media.write_many(&media::parts_of(&blocks));
-        self.ended(&numbers, written.is_ok());
+        self.landed(flight, written.is_ok());
         written
     }
 
@@ -145,14 +159,14 @@ impl Behind {
     ///
     /// # Errors
     /// As [`write_refused`](Self::write_refused).
-    fn settle(self: &Arc<Self>, media: &dyn Media) -> io::Result<()> {
+    fn settle(&self, media: &dyn Media, listener: &Arc<dyn Listener>) -> io::Result<()> {
         self.look_for_room(media);
         if self.count.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
         let until = self.kept.lock().next;
         loop {
-            self.begin(media);
+            self.begin_with(media, Arc::clone(listener), usize::MAX);
             self.write_refused(media)?;
             {
                 let mut kept = self.kept.lock();
@@ -173,29 +187,41 @@ impl Behind {
         self.count.load(Ordering::Acquire) > 0 && self.kept.lock().has(Phase::Refused)
     }
 
-    fn take(&self, phase: Phase) -> Option<Taken> {
-        let mut taken = Taken { numbers: Vec::new(), blocks: Vec::new() };
+    fn take(&self, phase: Phase, flights_max: usize) -> Option<Taken> {
         let mut kept = self.kept.lock();
-        for batch in kept.batches.iter_mut().filter(|batch| batch.phase == phase) {
-            batch.phase = Phase::UnderWay;
-            taken.numbers.push(batch.number);
-            taken.blocks.extend(batch.blocks.iter().cloned());
+        if kept.flights >= flights_max {
+            return None;
         }
-        (!taken.numbers.is_empty()).then_some(taken)
+        let flight = kept.next_flight;
+        let mut blocks = Parts::new();
+        for batch in kept.batches.iter_mut().filter(|batch| batch.phase == phase) {
+            batch.phase = Phase::UnderWay { flight };
+            blocks.extend(batch.blocks.iter().cloned());
+        }
+        // No batch is empty.
+        if blocks.is_empty() {
+            return None;
+        }
+        kept.next_flight += 1;
+        kept.flights += 1;
+        Some(Taken { flight, blocks })
     }
 
-    fn ended(&self, numbers: &[u64], is_written: bool) {
+    /// A flight has got to the medium, or has not.
+    pub(crate) fn landed(&self, flight: u64, is_written: bool) {
         let mut kept = self.kept.lock();
+        kept.flights -= 1;
         let Kept { batches, bytes, .. } = &mut *kept;
+        let before = batches.len();
         if is_written {
             batches.retain(|batch| {
-                let has_ended = numbers.contains(&batch.number);
+                let has_ended = batch.phase == Phase::UnderWay { flight };
                 *bytes -= if has_ended { bytes_of(&batch.blocks) } else { 0 };
                 !has_ended
             });
-            self.count.fetch_sub(numbers.len(), Ordering::Release);
+            self.count.fetch_sub(before - batches.len(), Ordering::Release);
         } else {
-            let refused = batches.iter_mut().filter(|batch| numbers.contains(&batch.number));
+            let refused = batches.iter_mut().filter(|batch| batch.phase == Phase::UnderWay { flight });
             refused.for_each(|batch| batch.phase = Phase::Refused);
         }
         self.is_news.notify_all();
@@ -262,7 +288,10 @@ impl Shared {
 
     fn settle_behind(&self) -> io::Result<()> {
         let (mut asked, mut has_waited) = (0, false);
-        while let Err(error) = self.behind.settle(&*self.media) {
+        // Whoever keeps anything has one before.
+        let Some(starter) = self.starter.get() else { return Ok(()) };
+        let listener: Arc<dyn Listener> = Arc::<Starter>::clone(starter);
+        while let Err(error) = self.behind.settle(&*self.media, &listener) {
             has_waited = true;
             if !self.waits_for_room(&error, &mut asked) {
                 return Err(error);
@@ -296,6 +325,8 @@ impl Shared {
 mod tests {
     use std::sync::Mutex as Untold;
 
+    use smallvec::smallvec;
+
     use super::*;
 
     /// A medium that remembers what it was given to write, and tells of its end when it is told to.
@@ -312,7 +343,7 @@ mod tests {
         fn finish(&self) {
             for Writing { parts, done } in std::mem::take(&mut *self.begun.lock().unwrap()) {
                 self.content.lock().unwrap().extend(parts);
-                done(Ok(()));
+                done.tell(Ok(()));
             }
         }
     }
@@ -378,6 +409,24 @@ mod tests {
         buffers.iter().map(|buffer| buffer[17]).collect()
     }
 
+    /// Tells, and nothing else.
+    struct Teller(Arc<Behind>);
+
+    impl Listener for Teller {
+        fn ended(&self, flight: u64, result: io::Result<()>) {
+            self.0.landed(flight, result.is_ok());
+        }
+    }
+
+    fn begin(behind: &Arc<Behind>, media: &Slow) -> bool {
+        behind.begin(media, Arc::new(Teller(Arc::clone(behind))))
+    }
+
+    fn settle(behind: &Arc<Behind>, media: &Slow) -> io::Result<()> {
+        let teller: Arc<dyn Listener> = Arc::new(Teller(Arc::clone(behind)));
+        behind.settle(media, &teller)
+    }
+
     fn behind() -> Arc<Behind> {
         let behind = Behind::default();
         behind.set_limit(4 * BLOCK_LEN, &Slow::default());
@@ -388,9 +437,9 @@ mod tests {
     fn what_is_kept_is_read_until_the_medium_has_it() {
         let (behind, media) = (behind(), Slow::default());
         media.write_at(7 * BLOCK_LEN, &[9; BLOCK_BYTES]).unwrap();
-        behind.enter(vec![block(5, 1), block(8, 2)]);
+        behind.enter(smallvec![block(5, 1), block(8, 2)]);
         assert_eq!(tags(&behind, &media, &[5, 6, 7, 8]), [1, 0, 9, 2], "it is not even begun");
-        assert!(behind.begin(&media) && behind.begin(&media));
+        assert!(begin(&behind, &media) && begin(&behind, &media));
         assert_eq!(media.begun.lock().unwrap().len(), 1, "once");
         assert_eq!(tags(&behind, &media, &[8, 5]), [2, 1]);
         assert!(behind.has_any_of([(5 * BLOCK_LEN, BLOCK_BYTES)].into_iter()));
@@ -403,17 +452,17 @@ mod tests {
     fn no_more_is_kept_than_there_is_room_for() {
         let (behind, media) = (behind(), Slow::default());
         assert!(behind.takes(4 * BLOCK_BYTES) && !behind.takes(5 * BLOCK_BYTES));
-        behind.enter(vec![block(1, 1), block(2, 2), block(3, 3)]);
+        behind.enter(smallvec![block(1, 1), block(2, 2), block(3, 3)]);
         assert!(behind.takes(BLOCK_BYTES) && !behind.takes(2 * BLOCK_BYTES));
         behind.pause(true);
         assert!(!behind.takes(1));
         behind.pause(false);
-        behind.settle(&media).unwrap();
+        settle(&behind, &media).unwrap();
         assert!(behind.takes(4 * BLOCK_BYTES));
         assert!(!Behind::default().takes(1), "nobody said how much");
         for is_short in [true, false] {
             media.is_short.store(is_short, Ordering::Relaxed);
-            behind.settle(&media).unwrap();
+            settle(&behind, &media).unwrap();
             assert_eq!(behind.takes(BLOCK_BYTES), !is_short, "who syncs looks");
         }
     }
@@ -421,27 +470,27 @@ mod tests {
     #[test]
     fn settling_waits_for_all_and_begins_what_is_not_begun() {
         let (behind, media) = (behind(), Slow::default());
-        behind.settle(&media).unwrap();
-        behind.enter(vec![block(1, 1)]);
-        assert!(behind.begin(&media));
-        behind.enter(vec![block(2, 2)]);
-        behind.settle(&media).unwrap();
+        settle(&behind, &media).unwrap();
+        behind.enter(smallvec![block(1, 1)]);
+        assert!(begin(&behind, &media));
+        behind.enter(smallvec![block(2, 2)]);
+        settle(&behind, &media).unwrap();
         assert_eq!(media.content.lock().unwrap().len(), 2);
     }
 
     #[test]
     fn what_is_refused_is_kept_and_tried_again_by_who_settles() {
         let (behind, media) = (behind(), Slow { takes_none: true, ..Slow::default() });
-        behind.enter(vec![block(1, 1)]);
-        assert!(!behind.begin(&media), "it takes somebody who may wait");
+        behind.enter(smallvec![block(1, 1)]);
+        assert!(!begin(&behind, &media), "it takes somebody who may wait");
         assert!(behind.is_stuck() && !behind.takes(BLOCK_BYTES), "who writes now is to hear what is wrong");
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
             *media.error.lock().unwrap() = Some(kind);
-            assert_eq!(behind.settle(&media).unwrap_err().kind(), kind);
+            assert_eq!(settle(&behind, &media).unwrap_err().kind(), kind);
             assert_eq!(tags(&behind, &media, &[1]), [1], "it is kept");
         }
         *media.error.lock().unwrap() = None;
-        behind.settle(&media).unwrap();
+        settle(&behind, &media).unwrap();
         assert!(!behind.is_stuck() && behind.takes(BLOCK_BYTES));
         assert_eq!(*media.content.lock().unwrap(), [block(1, 1)]);
     }

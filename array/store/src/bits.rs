@@ -30,6 +30,8 @@ impl RegionBits {
 pub(crate) struct RegionSet {
     regions: BlockMap<RegionBits>,
     count: u64,
+    /// Of a region that has none any more, for the next one that gets some: what is taken one by one comes and goes all the time.
+    spare: Option<RegionBits>,
 }
 
 impl RegionSet {
@@ -49,7 +51,8 @@ impl RegionSet {
 
     /// False if the block was there.
     pub(crate) fn insert(&mut self, region: u64, at: usize) -> bool {
-        let bits = self.regions.entry(region).or_insert_with(RegionBits::empty);
+        let spare = || self.spare.take().unwrap_or_else(RegionBits::empty);
+        let bits = self.regions.entry(region).or_insert_with(spare);
         let is_fresh = bits.0[at / 64] & (1 << (at % 64)) == 0;
         bits.0[at / 64] |= 1 << (at % 64);
         self.count += u64::from(is_fresh);
@@ -65,7 +68,7 @@ impl RegionSet {
         bits.0[at / 64] &= !(1 << (at % 64));
         self.count -= 1;
         if bits.is_empty() {
-            self.regions.remove(&region);
+            self.spare = self.regions.remove(&region);
         }
         true
     }

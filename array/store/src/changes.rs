@@ -9,7 +9,7 @@ use crate::lun_record::tree_for;
 use crate::lun_table::{Life, LunEntry};
 use crate::map::{Leaf, OtherOwners, Tree};
 use crate::page::{Entry, FANOUT, FANOUT_LEN, index};
-use crate::record::{LunSlot, Record, RevertedPair, SnapshotMember};
+use crate::record::{Checks, LunSlot, Record, RevertedPair, SnapshotMember};
 use crate::space::Faults;
 use crate::state::State;
 use crate::views::LeafOf;
@@ -147,7 +147,7 @@ impl State {
         &mut self,
         place: LeafPlace,
         entries: &[Entry],
-        mapped: impl Fn(u64, u64, Vec<u32>) -> Record,
+        mapped: impl Fn(u64, u64, Checks) -> Record,
         slot: LunSlot,
     ) {
         let mut rest = entries;

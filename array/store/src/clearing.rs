@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::lun::StoreLun;
 use crate::moving::{Row, movable, move_rows, rows_of, with_lun};
 use crate::page::Entry;
-use crate::space::Purpose;
+use crate::space::{Claimed, Purpose};
 use crate::state::{PageError, Shared};
 use crate::views::LeafOf;
 
@@ -54,7 +54,7 @@ fn take_away(lun: &StoreLun, leaf: u64) -> Result<usize, PageError> {
     }
     let claimed = lun.shared.with_pages(|state, faults| {
         if !state.has_room_for_order(blocks) {
-            return Some(Vec::new());
+            return Some(Claimed::new());
         }
         let pages = &mut state.pages;
         pages.space.claim(&mut pages.cache, Purpose::Data, blocks, faults)

@@ -20,8 +20,9 @@ use lunshadow_lun::LunError;
 use tokio::sync::oneshot;
 
 use crate::lun::StoreLun;
+use crate::media::Parts;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, check_of};
-use crate::space::{Faults, Purpose};
+use crate::space::{Claimed, Faults, Purpose};
 use crate::state::{Shared, State};
 use crate::sync::{Condvar, Mutex};
 use crate::unthreaded::Unthreaded;
@@ -205,7 +206,7 @@ impl Gatherer {
     }
 
     /// Takes blocks for all members of a batch. `None` if there are not so many now, or anything is wrong.
-    fn claim(&mut self, members: &[Member], claim: fn(&Shared, usize, bool) -> Option<Vec<u64>>) -> Option<Vec<u64>> {
+    fn claim(&mut self, members: &[Member], claim: fn(&Shared, usize, bool) -> Option<Claimed>) -> Option<Vec<u64>> {
         let want = members.iter().map(|member| member.want).sum();
         if self.advance.len() < want {
             let missing = want - self.advance.len();
@@ -284,13 +285,8 @@ impl Stored {
         Self { members, entries, claimed }
     }
 
-    /// How long all of it is on the medium.
-    pub(crate) fn len_bytes(&self) -> usize {
-        self.claimed.len() * BLOCK_BYTES
-    }
-
     /// What goes where.
-    pub(crate) fn parts(&self) -> Vec<(u64, Bytes)> {
+    pub(crate) fn parts(&self) -> Parts {
         blocks_of(&self.members, &self.claimed)
     }
 
@@ -301,30 +297,10 @@ impl Stored {
     }
 
     /// Changes the maps as far as their pages are in memory, and answers. What is left takes somebody who may wait.
-    pub(crate) fn map_now(self, shared: &Shared) -> Left {
-        self.map_and(shared, |_, _| {})
-    }
-
-    /// The same of what is not on the medium, and is kept until it is.
-    pub(crate) fn map_behind(self, shared: &Shared) -> Left {
-        // Before a map refers to it, as if it were written.
-        shared.read_cache.written_blocks(&self.parts());
-        self.map_and(shared, |stored, mapped| shared.behind.enter(stored.parts_of_mapped(mapped)))
-    }
-
-    /// What goes where, of those members whose maps are changed.
-    fn parts_of_mapped(&self, mapped: &[Result<Mapped, LunError>]) -> Vec<(u64, Bytes)> {
-        let owners = self.members.iter().zip(0..).flat_map(|(member, at)| std::iter::repeat_n(at, member.want));
-        let is_mapped = |at: usize| matches!(mapped.get(at), Some(Ok(Mapped::Done)));
-        self.parts().into_iter().zip(owners).filter(|(_, at)| is_mapped(*at)).map(|(part, _)| part).collect()
-    }
-
-    /// Changes maps, and does something more under the same hold of the pool's lock.
-    fn map_and(mut self, shared: &Shared, and: impl FnOnce(&Self, &[Result<Mapped, LunError>])) -> Left {
+    pub(crate) fn map_now(mut self, shared: &Shared) -> Left {
         let mut mapped = Vec::with_capacity(self.members.len());
         shared.with_pages_now(|state, faults| {
             map_locked(&self.members, &self.entries, &mut mapped, state, faults);
-            and(&self, &mapped);
             Some(())
         });
         let done: usize = self.members[..mapped.len()].iter().map(|member| member.want).sum();
@@ -347,15 +323,6 @@ pub(crate) struct Left {
 impl Left {
     pub(crate) fn is_nothing(&self) -> bool {
         self.alone.is_empty() && self.rest.members.is_empty()
-    }
-
-    /// Does it from the beginning, since nothing of it is on the medium, and waits for what it takes.
-    pub(crate) fn write(self, gatherer: &mut Gatherer) {
-        let members = self.rest.undo(&gatherer.shared);
-        if !members.is_empty() {
-            gatherer.run_batch(members);
-        }
-        self.alone.into_iter().for_each(alone);
     }
 
     /// Does it, and waits for what it takes.
@@ -456,16 +423,22 @@ fn answer(done: oneshot::Sender<Result<Written, LunError>>, written: Result<Writ
 }
 
 /// Takes blocks. `None` if there are not so many now, or not plenty if that is asked for, or anything is wrong.
-fn claim(shared: &Shared, want: usize, is_plenty: bool) -> Option<Vec<u64>> {
+fn claim(shared: &Shared, want: usize, is_plenty: bool) -> Option<Claimed> {
     shared.with_pages(|state, faults| claim_locked(state, faults, want, is_plenty)).ok().flatten()
 }
 
 /// [`claim`], and also `None` if that takes a page that is not in memory.
-fn claim_now(shared: &Shared, want: usize, is_plenty: bool) -> Option<Vec<u64>> {
+fn claim_now(shared: &Shared, want: usize, is_plenty: bool) -> Option<Claimed> {
     shared.with_pages_now(|state, faults| claim_locked(state, faults, want, is_plenty)).flatten()
 }
 
-fn claim_locked(state: &mut State, faults: &mut Faults, want: usize, is_plenty: bool) -> Option<Option<Vec<u64>>> {
+/// `None` if pages are missing.
+pub(crate) fn claim_locked(
+    state: &mut State,
+    faults: &mut Faults,
+    want: usize,
+    is_plenty: bool,
+) -> Option<Option<Claimed>> {
     let floor = if is_plenty { state.limits.low_blocks.max(PLENTY_BLOCKS_MIN) } else { 0 };
     let needed = state.limits.reserve_blocks + floor + u64::try_from(want).unwrap_or(u64::MAX);
     if state.poisoned || (want > 0 && state.pages.space.free_count() < needed) {
@@ -484,7 +457,7 @@ fn store(shared: &Shared, members: &[Member], claimed: &[u64]) -> Option<Vec<Vec
 }
 
 /// What goes to the medium: the content of each claimed block at its offset.
-fn blocks_of(members: &[Member], claimed: &[u64]) -> Vec<(u64, Bytes)> {
+fn blocks_of(members: &[Member], claimed: &[u64]) -> Parts {
     let offsets = claimed.iter().map(|block| block * BLOCK_LEN);
     offsets.zip(members.iter().flat_map(Member::contents)).collect()
 }

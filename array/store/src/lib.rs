@@ -20,6 +20,7 @@
 //! * Errors of reading concern the blocks that were read. A failed sync, or a failed write of log or checkpoint, poisons the pool: it
 //!   reads, and refuses the rest until it is reopened.
 
+mod at_once;
 mod behind;
 mod bits;
 mod budget;
@@ -75,5 +76,7 @@ mod writing;
 pub use check::{CheckOptions, CheckProgress, CheckReport, MetadataDamage, Repair, check, check_on};
 pub use location::{device_bytes, pool_id};
 pub use lunshadow_lun::{EnlargeError, LunDamage, ScrubError, ScrubOptions, ScrubReport};
-pub use media::{Driver, FileMedia, FileMediaError, IoMode, Media, ReadPart, Reading, WritePart, Writing};
+pub use media::{
+    Driver, FileMedia, FileMediaError, IoMode, Listener, Media, OnWritten, Parts, ReadPart, Reading, WritePart, Writing,
+};
 pub use pool::{OpenError, POOL_FILE, StoreConfig, StorePool};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use lunshadow_lun::{
     AlignedBuffer, BlockCount, Comparison, Extent, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId, LunUsage,
-    SpaceLevel,
+    SpaceLevel, Submit as _, leave_undone,
 };
 
 use crate::changes::{LeafPlace, Updated};
@@ -424,6 +424,11 @@ impl Lun for StoreLun {
         blocking(move || this.read_blocking(&bytes)).await
     }
 
+    fn read_now(&self, at: Lba, count: BlockCount) -> Option<Bytes> {
+        let _request = self.shared.requests.begin();
+        self.read_in_memory(&self.checked(at, count).ok()?)
+    }
+
     async fn read_medium(&self, at: Lba, count: BlockCount) -> Result<Bytes, LunError> {
         let _request = self.shared.requests.begin();
         let bytes = self.checked(at, count)?;
@@ -435,7 +440,24 @@ impl Lun for StoreLun {
         let _request = self.shared.requests.begin();
         let count = BlockCount::from_bytes(number(data.len()));
         let count = count.ok_or(LunError::NotWholeBlocks { byte_len: data.len() })?;
-        self.write_bytes(self.checked(at, count)?, data).await
+        let bytes = self.checked(at, count)?;
+        if self.write_at_once(&bytes, &data) {
+            let starter = Arc::clone(self.shared.starter());
+            tokio::spawn(async move { starter.submit() });
+            return Ok(());
+        }
+        self.write_bytes(bytes, data).await
+    }
+
+    fn write_now(&self, at: Lba, data: Bytes) -> Result<(), Bytes> {
+        let _request = self.shared.requests.begin();
+        let bytes = BlockCount::from_bytes(number(data.len())).and_then(|count| self.checked(at, count).ok());
+        let is_written = bytes.is_some_and(|bytes| self.write_at_once(&bytes, &data));
+        if !is_written {
+            return Err(data);
+        }
+        leave_undone(self.shared.starter());
+        Ok(())
     }
 
     async fn flush(&self) -> Result<(), LunError> {

@@ -14,9 +14,11 @@ pub(crate) use glance::Glance;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::AlignedBuffer;
+use smallvec::SmallVec;
 
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page, index};
 
@@ -148,9 +150,36 @@ pub struct Reading {
 /// What [`Media::begin_write`] is given.
 pub struct Writing {
     /// Where parts belong on the medium, and what is to be there.
-    pub parts: Vec<(u64, Bytes)>,
+    pub parts: Parts,
     /// Is told what became of it, by somebody who is not to be held up.
-    pub done: Box<dyn FnOnce(io::Result<()>) + Send>,
+    pub done: OnWritten,
+}
+
+/// Parts of the medium, each with what is to be there. One needs no memory besides.
+pub type Parts = SmallVec<[(u64, Bytes); 1]>;
+
+/// Who is told what became of a [`Writing`].
+pub enum OnWritten {
+    /// Something that is done then.
+    Call(Box<dyn FnOnce(io::Result<()>) + Send>),
+    /// Somebody who is always there, and knows the writing by its number.
+    Tell(Arc<dyn Listener>, u64),
+}
+
+/// Somebody who is told of many writings.
+pub trait Listener: Send + Sync {
+    /// The writing with that number has come to its end.
+    fn ended(&self, number: u64, result: io::Result<()>);
+}
+
+impl OnWritten {
+    /// Tells.
+    pub fn tell(self, result: io::Result<()>) {
+        match self {
+            Self::Call(call) => call(result),
+            Self::Tell(listener, number) => listener.ended(number, result),
+        }
+    }
 }
 
 /// See [`Media::driver`].

@@ -56,22 +56,28 @@ impl ReadCache {
 
     /// The content of consecutive blocks of a LUN, if all of it is here.
     pub(crate) fn read(&self, entries: &[Entry]) -> Option<Bytes> {
-        if self.shards.is_empty() {
-            return None;
-        }
+        self.find(entries).or_else(|| {
+            let last = entries.iter().rfind(|entry| !entry.is_unmapped())?;
+            self.shard(last.block())?.lock().misses += 1;
+            None
+        })
+    }
+
+    /// As [`read`](Self::read), for those who ask again if it is not here, which does not count as a miss.
+    pub(crate) fn find(&self, entries: &[Entry]) -> Option<Bytes> {
         if let [entry] = entries
             && !entry.is_unmapped()
         {
             let mut shard = self.shard(entry.block())?.lock();
-            let content = shard.get(entry.block()).cloned();
-            shard.count(content.is_some());
-            return content;
+            let content = shard.get(entry.block()).cloned()?;
+            shard.hits += 1;
+            return Some(content);
         }
         // Where the last block is missing, the others need not be gathered.
         let last = entries.iter().rfind(|entry| !entry.is_unmapped())?.block();
-        let content = self.gather(entries, last);
-        self.shard(last)?.lock().count(content.is_some());
-        content
+        let content = self.gather(entries, last)?;
+        self.shard(last)?.lock().hits += 1;
+        Some(content)
     }
 
     fn gather(&self, entries: &[Entry], last: u64) -> Option<Bytes> {
@@ -130,6 +136,12 @@ impl ReadCache {
         if !self.shards.is_empty() {
             self.put_all(blocks.iter().map(|(offset_bytes, data)| (offset_bytes / BLOCK_LEN, of_its_own(data))));
         }
+    }
+
+    /// A block's content as this keeps it, so that whoever keeps it, too, keeps nothing else alive: a copy, if anything is kept here at all and the
+    /// block has no memory of its own.
+    pub(crate) fn to_keep(&self, content: &Bytes) -> Bytes {
+        if self.shards.is_empty() { content.clone() } else { of_its_own(content) }
     }
 
     /// What is here of blocks stays, for those that hold the same now. Not of others: nobody has asked for it. The caller is a reader of the old

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lunshadow_lun::AlignedBuffer;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::changes::LeafPlace;
@@ -15,6 +16,9 @@ use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, FANOUT_LEN, Page, index};
 use crate::space::Faults;
 use crate::state::State;
 
+/// What consecutive blocks refer to. A few need no memory besides.
+pub(crate) type Entries = SmallVec<[Entry; 4]>;
+
 impl StoreLun {
     /// Reads without a thread that waits. `None` if that is not possible, or if anything is not as it should be: reading in the
     /// ordinary way then tells what it is.
@@ -23,8 +27,7 @@ impl StoreLun {
         // From before the look-up until the end, so that what was looked up stays what it is.
         let _reader = self.shared.reader(self.slot);
         let entries = self.entries_now(bytes, &blocks)?;
-        let start = index(bytes.start - blocks.start * BLOCK_LEN);
-        let part = start..start + index(bytes.end - bytes.start);
+        let part = part_of(&blocks, bytes);
         if let Some(content) = self.shared.read_cache.read(&entries) {
             return Some(content.slice(part));
         }
@@ -62,8 +65,17 @@ impl StoreLun {
         Some(content.slice(part))
     }
 
+    /// Reads what is in memory. Takes no memory for that.
+    pub(crate) fn read_in_memory(&self, bytes: &Range<u64>) -> Option<Bytes> {
+        let blocks = bytes.start / BLOCK_LEN..bytes.end.div_ceil(BLOCK_LEN);
+        let _reader = self.shared.reader(self.slot);
+        let entries = self.entries_now(bytes, &blocks)?;
+        let content = self.shared.read_cache.find(&entries)?;
+        Some(content.slice(part_of(&blocks, bytes)))
+    }
+
     /// What blocks refer to, if all their leaves are in memory. The caller is a reader since before.
-    pub(crate) fn entries_now(&self, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Vec<Entry>> {
+    pub(crate) fn entries_now(&self, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Entries> {
         self.entries_in_view(blocks).or_else(|| {
             let mut state = self.shared.state.lock();
             self.entries_in_memory(&mut state, bytes, blocks)
@@ -71,13 +83,14 @@ impl StoreLun {
     }
 
     /// What blocks refer to, if that can be said without the pool's lock.
-    fn entries_in_view(&self, blocks: &Range<u64>) -> Option<Vec<Entry>> {
-        let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
+    fn entries_in_view(&self, blocks: &Range<u64>) -> Option<Entries> {
+        let whole = index(blocks.end - blocks.start);
+        let mut entries = Entries::with_capacity(whole);
         let mut before = Vec::new();
         for (place, count) in leaves_of(blocks) {
             let page = self.shared.views.get(self.leaf_of(place.leaf))?;
             entries.extend((place.at..place.at + count).map(|at| page.entry(at)));
-            if entries.len() < entries.capacity() {
+            if entries.len() < whole {
                 before.push((place.leaf, page));
             }
         }
@@ -90,9 +103,9 @@ impl StoreLun {
     }
 
     /// What blocks refer to, if all their leaves are in memory and the LUN still reaches that far.
-    fn entries_in_memory(&self, state: &mut State, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Vec<Entry>> {
+    fn entries_in_memory(&self, state: &mut State, bytes: &Range<u64>, blocks: &Range<u64>) -> Option<Entries> {
         let tree = self.entry_until(state, bytes).ok()?.tree;
-        let mut entries = Vec::with_capacity(index(blocks.end - blocks.start));
+        let mut entries = Entries::with_capacity(index(blocks.end - blocks.start));
         for (place, count) in leaves_of(blocks) {
             match state.pages.leaf(&tree, place.leaf, &mut Faults::new())? {
                 Leaf::HoleUntil(_) => entries.resize(entries.len() + count, Entry::UNMAPPED),
@@ -104,6 +117,12 @@ impl StoreLun {
         }
         Some(entries)
     }
+}
+
+/// Where a request lies within its blocks.
+fn part_of(blocks: &Range<u64>, bytes: &Range<u64>) -> Range<usize> {
+    let start = index(bytes.start - blocks.start * BLOCK_LEN);
+    start..start + index(bytes.end - bytes.start)
 }
 
 /// The parts of consecutive blocks that lie in one leaf each, and how many blocks these are.

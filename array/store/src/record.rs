@@ -1,6 +1,7 @@
 //! Log records: what changed, in terms of LUNs and blocks. Replaying them in order leads to the same maps.
 
 use lunshadow_lun::{LunId, ShadowSetId};
+use smallvec::SmallVec;
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -9,11 +10,14 @@ use crate::page::{BLOCK_NUMBER_END, FANOUT};
 /// The number of a LUN in the table of LUNs.
 pub(crate) type LunSlot = u32;
 
+/// The check values of blocks. Those of a small write need no memory besides.
+pub(crate) type Checks = SmallVec<[u32; 4]>;
+
 /// A change. All but [`Record::Write`] and [`Record::Share`] are as small as their fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// Blocks of a LUN, from `first` on, are those of the medium from `block` on; the check value of each.
-    Write { lun: LunSlot, first: u64, block: u64, checks: Vec<u32> },
+    Write { lun: LunSlot, first: u64, block: u64, checks: Checks },
     /// Blocks of a LUN are not mapped any more.
     Discard { lun: LunSlot, first: u64, count: u32 },
     /// A LUN exists. Its length is in logical blocks of 512 bytes.
@@ -31,7 +35,7 @@ pub(crate) enum Record {
     /// The content of a LUN is kept in a slot of its own, until that is deleted or the pool is opened anew.
     Pin { lun: LunSlot, pin: LunSlot },
     /// Blocks of a LUN, from `first` on, are those of the medium from `block` on, which something refers to already; the check value of each.
-    Share { lun: LunSlot, first: u64, block: u64, checks: Vec<u32> },
+    Share { lun: LunSlot, first: u64, block: u64, checks: Checks },
 }
 
 /// One LUN of a captured set.
@@ -207,13 +211,14 @@ fn split<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, proptest};
+    use smallvec::smallvec;
 
     use super::*;
 
     fn all_kinds() -> Vec<Record> {
         let member = SnapshotMember { source: 1, shadow: 2, shadow_id: LunId::from_u128(99) };
         vec![
-            Record::Write { lun: 3, first: 77, block: 1234, checks: vec![1, 2, 3] },
+            Record::Write { lun: 3, first: 77, block: 1234, checks: smallvec![1, 2, 3] },
             Record::Discard { lun: 3, first: 512, count: 512 },
             Record::Create { lun: 4, id: LunId::from_u128(u128::MAX - 5), length: 1 << 30 },
             Record::Delete { lun: 4 },
@@ -222,7 +227,7 @@ mod tests {
             Record::Grow { lun: 4, length: 1 << 31 },
             Record::Promote { lun: 5 },
             Record::Pin { lun: 5, pin: 6 },
-            Record::Share { lun: 3, first: 77, block: 1234, checks: vec![1, 2, 3] },
+            Record::Share { lun: 3, first: 77, block: 1234, checks: smallvec![1, 2, 3] },
         ]
     }
 

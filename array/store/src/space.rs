@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::bits::{RegionBits, RegionSet, count_of};
 use crate::cache::{Cache, PageKind};
 use crate::epochs::{Epochs, ReadEpoch};
@@ -34,6 +36,9 @@ pub(crate) struct Fault {
 
 /// The pages that an operation needs and did not find. Operations look for all of them before they change anything.
 pub(crate) type Faults = Vec<Fault>;
+
+/// Blocks that were taken. A few need no memory besides.
+pub(crate) type Claimed = SmallVec<[u64; 4]>;
 
 /// What blocks are taken for. Data and map pages are taken from opposite ends, so that runs of data stay contiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,7 +331,7 @@ impl Space {
         purpose: Purpose,
         want: usize,
         faults: &mut Faults,
-    ) -> Option<Vec<u64>> {
+    ) -> Option<Claimed> {
         let claimed = self.claim_elsewhere(cache, purpose, want, faults)?;
         if claimed.len() == want || self.clear.is_empty() {
             return Some(claimed);
@@ -343,11 +348,11 @@ impl Space {
         purpose: Purpose,
         want: usize,
         faults: &mut Faults,
-    ) -> Option<Vec<u64>> {
+    ) -> Option<Claimed> {
         if want == 0 {
-            return Some(Vec::new());
+            return Some(Claimed::new());
         }
-        let mut claimed = Vec::with_capacity(want);
+        let mut claimed = Claimed::with_capacity(want);
         let (mut region, mut from) = *self.cursor(purpose);
         // One step more than there are regions: the first is entered in its middle, and its beginning comes last.
         for _ in 0..=self.regions.len() {
@@ -368,7 +373,7 @@ impl Space {
             };
         }
         claimed.iter().for_each(|block| self.unhold(*block));
-        Some(Vec::new())
+        Some(Claimed::new())
     }
 
     /// Takes free blocks that follow each other, and holds them: `want` of them, or the most that a region has, if these are `least`. `None` if a
@@ -514,7 +519,7 @@ impl Space {
         region: u64,
         from: usize,
         want: usize,
-        claimed: &mut Vec<u64>,
+        claimed: &mut Claimed,
     ) -> Option<usize> {
         let page = Arc::clone(cache.get(self.geometry.count_key(region)).expect("touched before"));
         let begin = from.max(index(Geometry::region_overhead(region)));

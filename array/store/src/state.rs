@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use lunshadow_lun::SpaceLevel;
 use tokio::sync::watch;
 
+use crate::at_once::Starter;
 use crate::behind::Behind;
 use crate::budget::Requests;
 use crate::cache::{PageKind, pages_in};
@@ -179,6 +180,7 @@ pub(crate) struct Shared {
     pub(crate) gathering: Gathering,
     /// Writes that the medium does not have yet.
     pub(crate) behind: Arc<Behind>,
+    pub(crate) starter: OnceLock<Arc<Starter>>,
     /// What is to be put in order.
     pub(crate) scattered: Scattered,
     epochs: Arc<Epochs>,
@@ -243,6 +245,7 @@ impl Shared {
             requests: Requests::default(),
             gathering: Gathering::default(),
             behind: Arc::default(),
+            starter: OnceLock::new(),
             scattered: Scattered::default(),
             epochs,
             views,
@@ -304,6 +307,11 @@ impl Shared {
         self.behind.pause(state.medium_full || state.poisoned);
         self.space_level.store(state.space_level(self.space_level()) as u8, Ordering::Relaxed);
         self.is_admitting.store(!state.poisoned && !state.is_crowded() && !state.log.is_behind(), Ordering::Relaxed);
+    }
+
+    /// Whether changes are taken without waiting, as of the last change.
+    pub(crate) fn is_admitting(&self) -> bool {
+        self.is_admitting.load(Ordering::Relaxed)
     }
 
     /// How much room there is, as of the last change.
@@ -401,7 +409,7 @@ impl Shared {
     /// Waits until the pool takes changes: not too much of it waits to be written already.
     pub(crate) async fn admitted(&self) -> Result<(), Refusal> {
         // What has become crowded a moment ago may get a little more so; a poisoned pool is seen again when the map is changed.
-        if self.is_admitting.load(Ordering::Relaxed) {
+        if self.is_admitting() {
             return Ok(());
         }
         let mut watch = None;

@@ -3,7 +3,7 @@
 use lunshadow_lun::PoolError;
 
 use crate::record::LunSlot;
-use crate::space::{Faults, Purpose};
+use crate::space::{Claimed, Faults, Purpose};
 use crate::state::State;
 use crate::table_index::{LUNS_MAX, Site};
 
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// Takes blocks whose counts are in memory then. None at all if there are not so many.
-    fn claim_for_table(&mut self, purpose: Purpose, count: usize, faults: &mut Faults) -> Option<Vec<u64>> {
+    fn claim_for_table(&mut self, purpose: Purpose, count: usize, faults: &mut Faults) -> Option<Claimed> {
         let space = &mut self.pages.space;
         let blocks = space.claim(&mut self.pages.cache, purpose, count, faults)?;
         let before = faults.len();

@@ -1,5 +1,4 @@
-//! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one; or the maps are
-//! changed and all are answered before the batch has begun, where that is allowed: see [`Behind`](crate::behind::Behind).
+//! Gathered writes without threads: whoever asks begins a batch, and whoever sees its end changes the maps and begins the next one.
 //!
 //! Many writes at once go to a thread, and so does what may have to wait: pages of maps or counts that are not in memory, and whatever does not go
 //! smoothly. Nobody has to wait for a batch, so that those who asked may go.
@@ -7,14 +6,15 @@
 use std::io;
 use std::sync::Arc;
 
+use lunshadow_lun::Submit as _;
 use tokio::runtime::Handle;
 
 use crate::gathering::{Busy, Gatherer, Stored};
-use crate::media::{self, Writing};
+use crate::media::{self, OnWritten, Writing};
 
 /// With more requests than this under way, threads are the better way: sums are made and maps are changed beside the connections, and what it takes to
 /// wake a thread is shared by many writes.
-const REQUESTS_MAX: u64 = 2;
+pub(crate) const REQUESTS_MAX: u64 = 2;
 
 /// A gatherer that has a thread only where it needs one.
 pub(crate) struct Unthreaded {
@@ -31,30 +31,17 @@ impl Unthreaded {
 
     /// Begins to write what waits, if anything does.
     pub(crate) fn go_on(mut self) {
-        loop {
-            let shared = &self.gatherer.shared;
-            if !shared.media.is_without_threads() || shared.requests.under_way() > REQUESTS_MAX {
-                return self.with_thread(Gatherer::run);
-            }
-            let Some(members) = self.gatherer.next_members() else { return };
-            let Some(claimed) = self.gatherer.claim_now(&members) else {
-                return self.with_thread(move |mut gatherer| {
-                    gatherer.run_batch(members);
-                    gatherer.run();
-                });
-            };
-            let stored = Stored::to_be(members, claimed);
-            if !self.gatherer.shared.behind.takes(stored.len_bytes()) {
-                return self.begin(stored);
-            }
-            let left = stored.map_behind(&self.gatherer.shared);
-            self.begin_soon();
-            if !left.is_nothing() {
-                return self.with_thread(move |mut gatherer| {
-                    left.write(&mut gatherer);
-                    gatherer.run();
-                });
-            }
+        let shared = &self.gatherer.shared;
+        if !shared.media.is_without_threads() || shared.requests.under_way() > REQUESTS_MAX {
+            return self.with_thread(Gatherer::run);
+        }
+        let Some(members) = self.gatherer.next_members() else { return };
+        match self.gatherer.claim_now(&members) {
+            Some(claimed) => self.begin(Stored::to_be(members, claimed)),
+            None => self.with_thread(move |mut gatherer| {
+                gatherer.run_batch(members);
+                gatherer.run();
+            }),
         }
     }
 
@@ -63,35 +50,17 @@ impl Unthreaded {
         // Outlives what it is about, which the batch may be the last to hold otherwise.
         let _busy = Busy::new(&self.gatherer.shared.gathering.gatherers);
         let shared = Arc::clone(&self.gatherer.shared);
+        // It may be that nobody has come to what was answered, so that there is no room for more of that.
+        shared.starter().submit();
         let parts = stored.parts();
         let batch = Batch { stored, unthreaded: self };
         if parts.is_empty() {
             return batch.written(Ok(()));
         }
-        let done = Box::new(move |result| batch.written(result));
+        let done = OnWritten::Call(Box::new(move |result| batch.written(result)));
         if let Err(Writing { done, .. }) = shared.media.begin_write(Writing { parts, done }) {
-            done(Err(io::ErrorKind::WouldBlock.into()));
+            done.tell(Err(io::ErrorKind::WouldBlock.into()));
         }
-    }
-
-    /// Lets the medium begin with what was answered as soon as those who were answered have told their hosts: what that takes delays nobody then.
-    /// Whoever syncs does it if the runtime does not come to it.
-    fn begin_soon(&self) {
-        let gatherers = Arc::clone(&self.gatherer.shared.gathering.gatherers);
-        let shared = Arc::downgrade(&self.gatherer.shared);
-        self.runtime.spawn(async move {
-            // Outlives what it is about.
-            let Some(busy) = Busy::unless_gone(&gatherers) else { return };
-            let Some(shared) = shared.upgrade() else { return };
-            if !shared.behind.begin(&*shared.media) {
-                // What is refused again is tried by whoever syncs, who also says what is wrong.
-                let write = move || {
-                    let (_busy, shared) = (busy, shared);
-                    drop(shared.behind.write_refused(&*shared.media));
-                };
-                drop(tokio::task::spawn_blocking(write));
-            }
-        });
     }
 
     /// If the runtime has ended, those who wait hear that nobody answers.

@@ -9,10 +9,10 @@ use crate::changes::{LeafPlace, Updated};
 use crate::lun::{LookUpError, StoreLun};
 use crate::media::{self, WritePart};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, Entry, check_of, index};
-use crate::space::{Faults, Purpose};
+use crate::space::{Claimed, Faults, Purpose};
 use crate::state::State;
 
-const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+pub(crate) const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Data for consecutive bytes of a LUN, all in one leaf of its map.
 #[derive(Debug, Clone)]
@@ -148,7 +148,7 @@ impl LeafWrite {
     }
 
     /// Takes blocks for data, but none of those that map pages may need. `None` if there are not so many.
-    pub(crate) fn claim(&self, lun: &StoreLun, want: usize) -> Result<Option<Vec<u64>>, LunError> {
+    pub(crate) fn claim(&self, lun: &StoreLun, want: usize) -> Result<Option<Claimed>, LunError> {
         let claimed = lun.shared.with_pages(|state, faults| {
             if let Err(gone) = lun.entry(state) {
                 return Some(Err(gone));

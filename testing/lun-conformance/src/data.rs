@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Extent, Lba, LunError, LunHandle};
+use lunshadow_lun::{BlockCount, Extent, Lba, LunError, LunHandle, finish_up};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -21,8 +21,10 @@ pub async fn requests_outside_a_lun_are_refused(subject: &impl Subject) -> Resul
         ensure!(matches!(lun.read(at, count).await, Err(LunError::OutOfRange { .. })), "read of {count} at {at}");
         ensure!(matches!(lun.discard(at, count).await, Err(LunError::OutOfRange { .. })), "discard of {count} at {at}");
         ensure!(matches!(lun.extent(at, count).await, Err(LunError::OutOfRange { .. })), "extent of {count} at {at}");
+        ensure!(lun.read_now(at, count).is_none(), "read of {count} at {at}, at once");
         if count.0 <= 2 {
             let data = blocks(1, 0, count.0);
+            ensure!(lun.write_now(at, data.clone()).is_err(), "write of {count} at {at}, at once");
             ensure!(matches!(lun.write(at, data).await, Err(LunError::OutOfRange { .. })), "write of {count} at {at}");
         }
     }
@@ -35,7 +37,7 @@ pub async fn requests_outside_a_lun_are_refused(subject: &impl Subject) -> Resul
 
 const SMALL_END: Lba = Lba(SMALL.0);
 
-/// Writes of all alignments and lengths are read as they were written, and nothing else changes.
+/// Writes of all alignments and lengths are read as they were written, and nothing else changes, whether they are waited for or not.
 ///
 /// # Errors
 /// The promise that was broken.
@@ -47,7 +49,15 @@ pub async fn data_is_read_as_it_was_written(subject: &impl Subject) -> Result<()
     for round in 0..200_u8 {
         let at = random.random_range(0..SMALL.0);
         let count = random.random_range(1..=(SMALL.0 - at).min(if round % 10 == 0 { 1024 } else { 24 }));
-        write(&lun, &mut model, at, &blocks(round, at, count)).await?;
+        let data = blocks(round, at, count);
+        if lun.write_now(Lba(at), data.clone()).is_ok() {
+            model[range(at, count)?].copy_from_slice(&data);
+        } else {
+            write(&lun, &mut model, at, &data).await?;
+        }
+        if round % 3 == 0 {
+            finish_up();
+        }
         if round % 50 == 0 {
             lun.flush().await?;
         }
@@ -55,6 +65,9 @@ pub async fn data_is_read_as_it_was_written(subject: &impl Subject) -> Result<()
         let len = random.random_range(1..=(SMALL.0 - from).min(64));
         let found = lun.read(Lba(from), BlockCount(len)).await?;
         ensure!(found[..] == model[range(from, len)?], "{len} blocks at {from} differ in round {round}");
+        if let Some(found) = lun.read_now(Lba(from), BlockCount(len)) {
+            ensure!(found[..] == model[range(from, len)?], "{len} blocks at {from} differ in round {round}, at once");
+        }
     }
     let zeros = Bytes::from(vec![0; 64 * 512]);
     write(&lun, &mut model, 100, &zeros).await?;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex as Untold, PoisonError};
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::thread;
 
 use super::*;
-use crate::gathering::{self, Stored};
+use crate::at_once::Starter;
+use crate::gathering;
 use crate::housekeeper::Budgets;
 use crate::lun::StoreLun;
 use crate::media::Media;
@@ -83,6 +85,11 @@ impl Media for Medium {
             }
         });
         Ok(())
+    }
+
+    /// It takes no writes that nobody waits for, but those that are answered before it has them.
+    fn is_without_threads(&self) -> bool {
+        true
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -158,24 +165,18 @@ fn write(lun: &StoreLun, writer: u64, number: u64) {
     assert!(matches!(write_of(place(writer), number).run(lun), Ok(Written::Done)), "there is space");
 }
 
+/// How many writes were answered before the medium had them.
+static EARLY: AtomicU64 = AtomicU64::new(0);
+
 /// Writes as a connection does where no thread is needed: the answer may come before the medium has it.
 fn write_early(lun: &StoreLun, writer: u64, number: u64) {
-    let shared = &lun.shared;
-    let (answer, gatherer) = gathering::begin(lun.clone(), write_of(place(writer), number));
-    if let Some(mut gatherer) = gatherer {
-        while let Some(members) = gatherer.next_members() {
-            let claimed = gatherer.claim_now(&members).filter(|claimed| shared.behind.takes(claimed.len() * BLOCK));
-            let Some(claimed) = claimed else {
-                gatherer.run_batch(members);
-                continue;
-            };
-            let left = Stored::to_be(members, claimed).map_behind(shared);
-            left.write(&mut gatherer);
-        }
+    let (shared, LeafWrite { bytes, data }) = (&lun.shared, write_of(place(writer), number));
+    if !lun.write_at_once(&bytes, &data) {
+        return write(lun, writer, number);
     }
-    assert!(matches!(block_on(answer), Ok(Ok(Written::Done))), "there is space");
+    EARLY.fetch_add(1, Ordering::Relaxed);
     // The medium hears of every other write at once. Who makes something durable sees to the rest.
-    if number.is_multiple_of(2) && !shared.behind.begin(&*shared.media) {
+    if number.is_multiple_of(2) && !shared.behind.begin(&*shared.media, Arc::<Starter>::clone(shared.starter())) {
         shared.behind.write_refused(&*shared.media).expect("nothing fails");
     }
 }
@@ -288,6 +289,7 @@ fn a_snapshot_is_a_moment_in_every_order() {
         assert_eq!(expect_moment(&pool.shared, &luns), vec![NUMBERS; usize::try_from(WRITERS).expect("few")]);
         pool.stop();
     });
+    assert!(EARLY.load(Ordering::Relaxed) > 0, "no write was answered early");
 }
 
 #[test]
@@ -319,6 +321,7 @@ fn what_was_flushed_is_durable_in_every_order() {
         expect_moment(&pool.shared, &luns);
         pool.stop();
     });
+    assert!(EARLY.load(Ordering::Relaxed) > 0, "no write was answered early");
 }
 
 /// Reads a block as requests do whose map pages are in memory: without the pool's lock if that can be.

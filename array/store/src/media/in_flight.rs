@@ -331,6 +331,7 @@ mod tests {
 
     use super::super::{Reading, Writing};
     use super::*;
+    use crate::media::OnWritten;
 
     /// A ring on a file, unless this machine has none.
     #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what they did not prove")]
@@ -404,8 +405,8 @@ mod tests {
 
     fn writing(parts: Vec<(u64, Bytes)>) -> (Writing, mpsc::Receiver<io::Result<()>>) {
         let (tell, told) = mpsc::channel();
-        let done = Box::new(move |result| drop(tell.send(result)));
-        (Writing { parts, done }, told)
+        let done = OnWritten::Call(Box::new(move |result| drop(tell.send(result))));
+        (Writing { parts: parts.into(), done }, told)
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd as _;
 
 use io_uring::{opcode, squeue, types};
 use rustix::io::Errno;
+use smallvec::SmallVec;
 
 use super::{Reading, Writing, transfer};
 
@@ -42,12 +43,17 @@ enum Content {
     Reading(Reading),
     Writing {
         /// Of neighbours, each written by one request.
-        runs: Vec<Range<usize>>,
-        /// One for each part. They refer to the parts' data, and go before it.
+        runs: Runs,
+        /// One for each part, unless no part has a neighbour. They refer to the parts' data, and go before it.
         slices: Vec<IoSlice<'static>>,
         writing: Writing,
     },
 }
+
+type Runs = SmallVec<[Range<usize>; 1]>;
+
+/// The requests of a transfer.
+pub(super) type Requests = SmallVec<[squeue::Entry; 1]>;
 
 impl UnderWay {
     pub(super) fn new(file: File) -> Self {
@@ -85,7 +91,7 @@ impl UnderWay {
     }
 
     /// Gives a transfer a slot; its requests.
-    pub(super) fn enter(&mut self, transfer: Transfer) -> Result<Vec<squeue::Entry>, Transfer> {
+    pub(super) fn enter(&mut self, transfer: Transfer) -> Result<Requests, Transfer> {
         let most = usize::try_from(ENTRIES).unwrap_or(usize::MAX) - 1;
         let Some(file) = &self.file else { return Err(transfer) };
         let mut content = Content::of(transfer);
@@ -114,7 +120,7 @@ impl Slot {
                 // What refers to the data goes before it, and the data before whoever is told, who may count on having the last of it.
                 drop(slices);
                 drop(parts);
-                done(result);
+                done.tell(result);
             }
         }
     }
@@ -126,7 +132,7 @@ impl Content {
             Transfer::Reading(reading) => return Self::Reading(reading),
             Transfer::Writing(writing) => writing,
         };
-        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut runs = Runs::new();
         for at in 0..writing.parts.len() {
             let is_neighbour = |before: usize| {
                 let (offset_bytes, data) = &writing.parts[before];
@@ -141,7 +147,8 @@ impl Content {
             // SAFETY: the data belongs to the parts, which are kept with the slices, never change, and go after them.
             IoSlice::new(unsafe { std::slice::from_raw_parts(data.as_ptr(), data.len()) })
         };
-        let slices = writing.parts.iter().map(|(_, data)| slice(data)).collect();
+        let has_neighbours = runs.len() < writing.parts.len();
+        let slices = writing.parts.iter().filter(|_| has_neighbours).map(|(_, data)| slice(data)).collect();
         Self::Writing { runs, slices, writing }
     }
 
@@ -159,8 +166,8 @@ impl Content {
         }
     }
 
-    /// The requests, which refer to memory of this.
-    fn requests(&mut self, fd: types::Fd, slot: usize) -> Vec<squeue::Entry> {
+    /// The requests, which refer to memory that this holds wherever it is itself.
+    fn requests(&mut self, fd: types::Fd, slot: usize) -> Requests {
         match self {
             Self::Reading(reading) => (0..)
                 .zip(&reading.parts)
@@ -174,6 +181,11 @@ impl Content {
             Self::Writing { runs, slices, writing } => (0..)
                 .zip(&*runs)
                 .map(|(number, run)| {
+                    if let Some((offset_bytes, data)) = writing.parts.get(run.start).filter(|_| run.len() == 1) {
+                        let len = u32::try_from(data.len()).unwrap_or(1 << 30);
+                        let request = opcode::Write::new(fd, data.as_ptr(), len).offset(*offset_bytes).build();
+                        return request.user_data(user_data_of(slot, number));
+                    }
                     let slices = &slices[run.clone()];
                     let count = u32::try_from(slices.len()).expect("a run is not long");
                     let offset_bytes = writing.parts[run.start].0;
@@ -222,13 +234,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::media::OnWritten;
 
     #[test]
     fn neighbours_are_written_by_one_request_and_others_by_their_own() {
         let runs_of = |offsets: &[u64]| {
             let parts = offsets.iter().map(|offset| (*offset, Bytes::from_static(&[1; 512]))).collect();
-            match Content::of(Transfer::Writing(Writing { parts, done: Box::new(drop) })) {
-                Content::Writing { runs, .. } => runs,
+            let done = OnWritten::Call(Box::new(drop));
+            match Content::of(Transfer::Writing(Writing { parts, done })) {
+                Content::Writing { runs, .. } => runs.to_vec(),
                 Content::Reading(_) => panic!("it is a writing"),
             }
         };

@@ -79,12 +79,6 @@ impl Shard {
         self.held * MEMORY_BYTES + u64::try_from(self.slots.len()).unwrap_or(u64::MAX) * GROUP_BYTES
     }
 
-    /// A read has found everything, or not.
-    pub(super) fn count(&mut self, is_hit: bool) {
-        self.hits += u64::from(is_hit);
-        self.misses += u64::from(!is_hit);
-    }
-
     /// A group, if anything of it is here.
     pub(super) fn group(&mut self, number: u64) -> Option<&mut Group> {
         let place = *self.places.get(&number)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId};
+use lunshadow_lun::{BlockCount, Lba, LunError, LunHandle, LunId, Pool as _, ShadowMember, ShadowSetId, finish_up};
 use lunshadow_store::{ScrubOptions, StoreConfig, StorePool};
 
 use crate::check::assert_clean;
@@ -153,6 +153,27 @@ async fn a_flush_says_that_the_medium_is_full_and_goes_on_when_it_has_room() {
     let pool = StorePool::open_on(SimMedia::with(image), &small_config(4096)).unwrap();
     let lun = pool.open(id).unwrap();
     assert_eq!([tag_of(&lun, 0).await, tag_of(&lun, 1).await], [2, 4]);
+}
+
+/// What a connection leaves undone is begun when it finishes up, or by whoever syncs.
+#[tokio::test]
+async fn the_medium_hears_of_a_write_when_those_are_told_who_wait() {
+    let (media, pool, lun) = late().await;
+    media.be_lazy(false);
+    let now = |block: u64, tag| lun.write_now(Lba(block * 8), filled(tag)).is_ok();
+    assert!(now(0, 2) && now(1, 3));
+    assert_eq!([tag_of(&lun, 0).await, tag_of(&lun, 1).await], [2, 3]);
+    finish_up();
+    assert!(has_got(&media, 2) && has_got(&media, 3));
+    assert!(now(2, 4));
+    lun.flush().await.unwrap();
+    assert!(has_got(&media, 4), "a flush waits for nobody else");
+    assert!(lun.write_now(Lba(1), Bytes::from(vec![5; 4096])).is_err(), "a part of a block needs the rest of it");
+    assert!(now(3, 0) && tag_of(&lun, 3).await == 0, "zeros take no block");
+    assert!(now(4, 6));
+    drop((lun, pool));
+    // There is nothing left to do it with.
+    finish_up();
 }
 
 /// Who asks for it, and who has a medium that may be short of room, hears of a write when the medium has it.
