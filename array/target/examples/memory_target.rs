@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mib: u64 = argument("the size of the LUN in MiB")?.parse()?;
     let initiators = arguments.map(|name| name.parse()).collect::<Result<Vec<InitiatorName>, _>>()?;
 
-    let lun = LunHandle::new(MemoryLun::new(0x6c75_6e73_6861_646f_7700_0000_0000_0001, mib * 2048));
+    let lun = LunHandle::new(MemoryLun::new(0x6c75_6e73_6861_646f_7700_0000_0000_0001, mib * 2048).at_once(|_| true));
     let map = Arc::new(Map::default());
     for initiator in &initiators {
         map.show(initiator, [(0, lun.clone())]);

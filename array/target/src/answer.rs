@@ -5,12 +5,13 @@ use lunshadow_iscsi::negotiation::SessionParameters;
 use lunshadow_iscsi::pdu::{DataIn, FINAL, Pdu, ScsiResponse};
 use lunshadow_iscsi::transfer::data_in_slices;
 use lunshadow_scsi::{Sense, SenseFormat, Status};
+use smallvec::SmallVec;
 
 use crate::Completion;
 use crate::tasks::Accepted;
 
 /// The PDUs that end a command. A status of GOOD rides on the last Data-In (RFC 7143 4.2.4.4, phase collapse).
-pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completion: Completion) -> Vec<Pdu> {
+pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completion: Completion) -> SmallVec<[Pdu; 1]> {
     let command = &accepted.command;
     let expected_len = command.expected_data_transfer_length.get();
     let Completion { status, sense, data_in } = completion;
@@ -18,7 +19,7 @@ pub(crate) fn pdus(parameters: &SessionParameters, accepted: &Accepted, completi
     let sent_len = if command.is_read() { whole_len.min(expected_len) } else { 0 };
     let residual = Residual::of(accepted, whole_len);
 
-    let mut pdus: Vec<Pdu> = data_in_slices(parameters, sent_len)
+    let mut pdus: SmallVec<[Pdu; 1]> = data_in_slices(parameters, sent_len)
         .map(|slice| {
             let header = DataIn {
                 // RFC 7143 §11.7.2 MUST NOT: a Data-In asks for an acknowledgment.

@@ -46,6 +46,11 @@ impl Claim {
         }
     }
 
+    /// What it was served with, if it was. To be kept as long as it is needed.
+    pub(crate) fn granted(self) -> Option<OwnedSemaphorePermit> {
+        if let Self::Granted(permit) = self { Some(permit) } else { None }
+    }
+
     /// Whether there is nothing to wait for.
     pub(crate) const fn is_served(&self) -> bool {
         matches!(self, Self::Nothing | Self::Granted(_))

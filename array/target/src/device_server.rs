@@ -218,6 +218,22 @@ impl Task {
         }
     }
 
+    /// As [`run`](Self::run), if that takes nobody else and no waiting. The task and the data again, if not. Whoever calls this
+    /// [finishes up](lunshadow_lun::finish_up) once the answer is on its way.
+    ///
+    /// # Errors
+    /// What is to be run.
+    #[expect(clippy::result_large_err, reason = "no command is to need an allocation for this")]
+    pub fn run_now(self, mut data_out: Bytes) -> Result<Completion, (Self, Bytes)> {
+        data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
+        let done = match &self.work {
+            // As in `run`, which tells what is in the way.
+            Work::Medium(operation, permit) if permit.refusal(&operation.disk).is_none() => operation.run_now(data_out),
+            _ => Err(data_out),
+        };
+        done.map_err(|data_out| (self, data_out))
+    }
+
     /// Does the command. `data_out` may be shorter than [`data_out_len`](Self::data_out_len) if the initiator had less to
     /// give; then only whole blocks of it count. What is beyond it does not count.
     pub async fn run(self, mut data_out: Bytes) -> Completion {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`DeviceServer`] knows SCSI and no transport; [`Target`] puts iSCSI around it with the machines of `wire/iscsi`. A connection is
-//! one task that reads, one that writes, and one for each command that touches storage. What an initiator can make the target
+//! one task: it reads, does at once what takes no waiting, goes on with the commands that wait for storage, and writes. What an initiator can make the target
 //! hold is bounded by [`Limits`]: an initiator that does not read, or sends more than it may, stops nobody but itself.
 //!
 //! Errors end where they arise: a failed command is sense data, a broken connection is its own end and a line in the log.

@@ -1,6 +1,7 @@
 //! A whole array in this process: the embedded pool in a temporary folder, the catalog, and the iSCSI target on a loopback port.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +61,19 @@ impl TestArray {
     /// # Errors
     /// If a part of it does not start.
     pub async fn start_on(listen: Vec<NetworkPortal>) -> anyhow::Result<Self> {
+        Self::start_with(listen, |folder| Ok(StorePool::create(folder, &StoreConfig::default())?)).await
+    }
+
+    /// The same with a pool that is made in a folder like this.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub async fn start_with(
+        listen: Vec<NetworkPortal>,
+        make: impl FnOnce(&Path) -> anyhow::Result<StorePool>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let pool = Arc::new(StorePool::create(folder.path(), &StoreConfig::default())?);
+        let pool = Arc::new(make(folder.path())?);
         let catalog = Catalog::open(pool, &folder.path().join("catalog.redb"), Settings::default()).await?;
         let catalog = Arc::new(catalog);
         let initiators = [INITIATOR, QEMU_INITIATOR].map(str::parse);

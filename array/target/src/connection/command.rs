@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::full_feature::{Event, FullFeature};
+use super::intake::settled;
 use crate::claim::Claim;
 use crate::session::Session;
 use crate::tasks::{Accepted, Claims, Ready, Receiving, Slot, Step};
@@ -44,11 +45,24 @@ impl FullFeature<'_> {
             Ok(completion) => self.respond(accepted, completion, None),
             Err(task) => {
                 let claims = self.claim(&accepted, task.data_in_len_max());
-                let ready = session.tasks.enter_ready(accepted, task, claims, Bytes::new());
-                self.run_command(ready);
+                self.begin_command(session, accepted, task, claims, Bytes::new());
             }
         }
         Ok(())
+    }
+
+    /// Runs a command that has its data: here and now if that can be, so that nobody sees it run, or as soon as it can.
+    fn begin_command(&mut self, session: &Session, accepted: Accepted, task: Task, claims: Claims, data_out: Bytes) {
+        let (task, data_out) = if claims.room.is_served() && claims.turn.is_served() {
+            match task.run_now(data_out) {
+                Ok(completion) => return self.respond(accepted, completion, claims.room.granted()),
+                Err(again) => again,
+            }
+        } else {
+            (task, data_out)
+        };
+        let ready = session.tasks.enter_ready(accepted, task, claims, data_out);
+        self.run_command(ready);
     }
 
     /// A command with data-out: what came with it may be all, more may come unasked, and the rest is asked for.
@@ -71,8 +85,11 @@ impl FullFeature<'_> {
             if limited.is_final() { transfer.received() } else { total_len.min(self.parameters.first_burst_length) };
         let is_asked_for = accepted.data_out_len > 0 && total_len > unasked_len;
         let claims = self.claim(&accepted, if is_asked_for { total_len } else { 0 });
-        let itt = accepted.command.itt;
         let unsolicited = transfer.received() < unasked_len;
+        if transfer.is_complete() && !unsolicited {
+            return self.begin_command(session, accepted, task, claims, settled(immediate));
+        }
+        let itt = accepted.command.itt;
         let mut receiving = Receiving::new(task, claims, transfer, immediate, total_len);
         receiving.unsolicited = unsolicited;
         session.tasks.enter_receiving(accepted, receiving);

@@ -14,7 +14,7 @@ use lunshadow_iscsi::pdu::{
     TaskResponse,
 };
 use lunshadow_iscsi::sequence::CmdSnVerdict;
-use lunshadow_lun::InitiatorName;
+use lunshadow_lun::{InitiatorName, finish_up};
 use lunshadow_scsi::{AdditionalSense, Sense, SenseKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -179,7 +179,11 @@ impl<'a> FullFeature<'a> {
                         return Ok(ending);
                     }
                 }
-                written = self.outlet.write(), if !self.outlet.is_empty() => written?,
+                written = self.outlet.write(), if !self.outlet.is_empty() => {
+                    written?;
+                    // Nobody waits for that.
+                    finish_up();
+                }
                 read = reader.read_buf(&mut buffer), if !self.outlet.is_full() => {
                     if read? == 0 {
                         return Ok(Ending::Hangup);
@@ -284,6 +288,7 @@ impl<'a> FullFeature<'a> {
 
     /// Ends the connection. No command touches storage any more when this returns.
     pub(super) async fn end(mut self, ending: Result<Ending, ConnectionError>) -> Result<(), ConnectionError> {
+        finish_up();
         let ended = match ending {
             Ok(Ending::Logout(request)) => self.log_out(&request).await.map(|()| true),
             Ok(Ending::Drained) => self.finish_commands().await.map(|()| true),

@@ -17,11 +17,14 @@ pub(super) fn make_room(buffer: &mut BytesMut, data_offset_bytes: usize, missing
         return;
     }
     let begun = buffer.split();
-    buffer.reserve(DATA_ALIGNMENT_BYTES + begun.len() + room_bytes);
+    let begun_len = begun.len();
+    // Whoever holds a part of it keeps its memory from being used again.
+    let begun = Some(begun).filter(|begun| !begun.is_empty());
+    buffer.reserve(DATA_ALIGNMENT_BYTES + begun_len + room_bytes);
     let padding_bytes = padding_of(buffer, data_offset_bytes);
     buffer.resize(padding_bytes, 0);
     buffer.advance(padding_bytes);
-    buffer.extend_from_slice(&begun);
+    buffer.extend_from_slice(begun.as_deref().unwrap_or(&[]));
 }
 
 /// How far on a PDU would have to begin for its data to be aligned.

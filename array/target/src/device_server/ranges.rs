@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// The claims on one LUN.
@@ -43,29 +43,46 @@ impl Ranges {
         self.claim(blocks, false).await
     }
 
+    /// As [`shared`](Self::shared), if nobody has to be waited for.
+    pub(super) fn shared_now(self: &Arc<Self>, blocks: Range<u64>) -> Option<Held> {
+        self.try_claim(blocks, false).ok()
+    }
+
     /// Claims blocks alone.
     pub(super) async fn exclusive(self: &Arc<Self>, blocks: Range<u64>) -> Held {
         self.claim(blocks, true).await
     }
 
     async fn claim(self: &Arc<Self>, blocks: Range<u64>, exclusive: bool) -> Held {
-        let served = {
-            let mut table = self.0.lock();
-            let id = table.next_id;
-            table.next_id += 1;
-            let claim = Claim { id, blocks, exclusive };
-            let collides = table.collides(&claim, table.waiting.len());
-            table.exclusive_count += usize::from(exclusive);
-            if !collides {
-                table.held.push(claim);
-                return Held { ranges: self.clone(), id };
+        let served = match self.try_claim(blocks, exclusive) {
+            Ok(held) => return held,
+            Err((mut table, claim)) => {
+                table.exclusive_count += usize::from(exclusive);
+                let (serve, served) = oneshot::channel();
+                table.waiting.push_back((claim, serve));
+                served
             }
-            let (serve, served) = oneshot::channel();
-            table.waiting.push_back((claim, serve));
-            served
         };
         // Whoever holds what is waited for serves the claim when it is dropped.
         served.await.expect("claims are served before they are forgotten")
+    }
+
+    /// The claim and the table that it may be put into, if it has to wait.
+    fn try_claim(
+        self: &Arc<Self>,
+        blocks: Range<u64>,
+        exclusive: bool,
+    ) -> Result<Held, (MutexGuard<'_, Table>, Claim)> {
+        let mut table = self.0.lock();
+        let id = table.next_id;
+        table.next_id += 1;
+        let claim = Claim { id, blocks, exclusive };
+        if table.collides(&claim, table.waiting.len()) {
+            return Err((table, claim));
+        }
+        table.exclusive_count += usize::from(exclusive);
+        table.held.push(claim);
+        Ok(Held { ranges: self.clone(), id })
     }
 
     fn release(self: &Arc<Self>, id: u64) {

@@ -57,12 +57,37 @@ pub(super) async fn read(disk: &Disk, at: Lba, count: u32, fua: bool) -> Result<
     read.map_err(|error| report(&disk.lun, &error))
 }
 
-pub(super) async fn write(disk: &Disk, at: Lba, mut data: Bytes, fua: bool) -> Result<(), Sense> {
-    // The initiator may have had less to give than the CDB says; a part of a block cannot be written.
+/// [`read`] without FUA, if that takes no waiting.
+pub(super) fn read_now(disk: &Disk, at: Lba, count: u32) -> Option<Bytes> {
+    if count > 0 { disk.lun.read_now(at, blocks(count)) } else { None }
+}
+
+/// [`write`] without FUA, if that takes no waiting; the data again, if not.
+pub(super) fn write_now(disk: &Disk, at: Lba, data: Bytes) -> Result<(), Bytes> {
+    let data = whole_blocks(data);
+    if data.is_empty() || disk.writes_through(false) {
+        return Err(data);
+    }
+    match disk.state.ranges.shared_now(range_of(at, block_count(&data))) {
+        Some(_held) => disk.lun.write_now(at, data),
+        None => Err(data),
+    }
+}
+
+/// The initiator may have had less to give than the CDB says; a part of a block cannot be written.
+fn whole_blocks(mut data: Bytes) -> Bytes {
     data.truncate(data.len() - data.len() % BLOCK_BYTES);
+    data
+}
+
+fn block_count(data: &Bytes) -> u32 {
+    u32::try_from(data.len() / BLOCK_BYTES).expect("at most what the CDB says")
+}
+
+pub(super) async fn write(disk: &Disk, at: Lba, data: Bytes, fua: bool) -> Result<(), Sense> {
+    let data = whole_blocks(data);
     if !data.is_empty() {
-        let count = u32::try_from(data.len() / BLOCK_BYTES).expect("at most what the CDB says");
-        let _held = disk.state.ranges.shared(range_of(at, count)).await;
+        let _held = disk.state.ranges.shared(range_of(at, block_count(&data))).await;
         disk.lun.write(at, data).await.map_err(|error| report(&disk.lun, &error))?;
     }
     written(disk, fua).await

@@ -176,11 +176,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let map = Arc::new(Map::default());
-        let disk = LunHandle::new(MemoryLun::new(1, BLOCKS));
+        let memory = |id| LunHandle::new(MemoryLun::new(id, BLOCKS).at_once(|number| number.is_multiple_of(2)));
+        let disk = memory(1);
         let names = ["careful", "careless"]
             .map(|name| -> InitiatorName { format!("iqn.2026-11.org.example:{name}").parse().expect("a name") });
         map.show(&names[0], [(1, disk.clone())]);
-        map.show(&names[1], [(1, LunHandle::new(MemoryLun::new(2, BLOCKS)))]);
+        map.show(&names[1], [(1, memory(2))]);
         // So that SET TARGET PORT GROUPS is there.
         let groups = [PortalGroup::FIRST, PortalGroup(NonZeroU16::MAX)];
         let ports = TargetPorts {
@@ -201,7 +202,10 @@ impl Bench {
         let offered = u32::try_from(data_out.len()).expect("short");
         let task = self.server.accept(nexus, LunAddress::peripheral(lun), cdb).offered(offered);
         let most = task.data_in_len_max();
-        let completion = task.run(data_out.into()).await;
+        let completion = match task.run_now(data_out.into()) {
+            Ok(completion) => completion,
+            Err((task, data_out)) => task.run(data_out).await,
+        };
         assert!(completion.data_in.len() <= usize::try_from(most).expect("it fits"), "{cdb:02x?}");
         assert_eq!(completion.status == Status::CHECK_CONDITION, completion.sense.is_some(), "{cdb:02x?}");
         completion

@@ -1,6 +1,8 @@
 //! The device server and the iSCSI target against LUNs in memory.
 
 #[cfg(test)]
+mod at_once;
+#[cfg(test)]
 mod atomicity;
 #[cfg(test)]
 mod block_commands;

@@ -18,12 +18,25 @@ pub(crate) struct MemoryLun {
     bytes: Mutex<Vec<u8>>,
     /// All contents that are kept of the LUN have one of these.
     kept: Arc<()>,
+    /// Which requests are done at once, if that is asked for, by their number.
+    is_at_once: fn(u64) -> bool,
+    asked_for_that: AtomicU64,
 }
 
 impl MemoryLun {
     pub(crate) fn new(id: u128, block_count: u64) -> Self {
         let len = usize::try_from(BlockCount(block_count).bytes()).expect("it fits into memory");
-        Self { id: LunId::from_u128(id), bytes: Mutex::new(vec![0; len]), kept: Arc::default() }
+        let (bytes, kept) = (Mutex::new(vec![0; len]), Arc::default());
+        Self { id: LunId::from_u128(id), bytes, kept, is_at_once: |_| false, asked_for_that: AtomicU64::default() }
+    }
+
+    /// The same that does some requests at once.
+    pub(crate) fn at_once(self, is_at_once: fn(u64) -> bool) -> Self {
+        Self { is_at_once, ..self }
+    }
+
+    fn is_done_at_once(&self) -> bool {
+        (self.is_at_once)(self.asked_for_that.fetch_add(1, Ordering::Relaxed))
     }
 
     /// How many contents of it are kept.
@@ -56,6 +69,17 @@ impl Lun for MemoryLun {
         self.at(at, count, |bytes| Bytes::copy_from_slice(bytes))
     }
 
+    fn read_now(&self, at: Lba, count: BlockCount) -> Option<Bytes> {
+        let read = || self.at(at, count, |bytes| Bytes::copy_from_slice(bytes)).ok();
+        self.is_done_at_once().then(read).flatten()
+    }
+
+    fn write_now(&self, at: Lba, data: Bytes) -> Result<(), Bytes> {
+        let count = BlockCount::from_bytes(data.len() as u64).filter(|_| self.is_done_at_once());
+        let written = count.and_then(|count| self.at(at, count, |bytes| bytes.copy_from_slice(&data)).ok());
+        written.ok_or(data)
+    }
+
     async fn write(&self, at: Lba, data: Bytes) -> Result<(), LunError> {
         let count =
             BlockCount::from_bytes(data.len() as u64).ok_or(LunError::NotWholeBlocks { byte_len: data.len() })?;
@@ -72,7 +96,8 @@ impl Lun for MemoryLun {
 
     async fn pin(&self) -> Result<Option<LunHandle>, LunError> {
         let (bytes, kept) = (Mutex::new(self.bytes.lock().clone()), self.kept.clone());
-        Ok(Some(LunHandle::new(Self { id: self.id, bytes, kept })))
+        let asked_for_that = AtomicU64::default();
+        Ok(Some(LunHandle::new(Self { id: self.id, bytes, kept, is_at_once: self.is_at_once, asked_for_that })))
     }
 }
 
