@@ -23,8 +23,9 @@ fn begun(provider: &RawProvider, numbers: &[u128]) -> Operation {
     operation.expect("a success has an object")
 }
 
-fn end(server: &PlantedServer, end: ResyncEnd) {
-    server.ask(&Command::EndResync(end)).expect("the process runs");
+/// The events until then: that of the end may be among them.
+fn end(server: &PlantedServer, end: ResyncEnd) -> Vec<u16> {
+    server.ask(&Command::EndResync(end)).expect("the process runs").events
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn p_111_letting_go_of_the_object_is_told_and_stops_nothing() {
         events.extend(server.state().events);
     }
     assert_eq!(provider.on_unload(false), HResult::S_FALSE, "it still runs");
-    end(&server, ResyncEnd::Finished);
+    events.extend(end(&server, ResyncEnd::Finished));
     while !events.contains(&RESYNC_FINISHED) {
         assert!(Instant::now() < deadline, "its end was not noticed: {events:?}");
         events.extend(server.state().events);
