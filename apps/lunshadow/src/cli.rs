@@ -129,7 +129,7 @@ pub struct ServeArgs {
     /// How much memory may hold data that was read or written lately, 0 for none; by default an eighth of the machine's memory
     #[arg(long, value_name = "SIZE", value_parser = size_or_none_bytes)]
     pub read_cache: Option<u64>,
-    /// How much of what is written may be answered before the medium has it: small writes that come one at a time, to LUNs with a write cache, until
+    /// How much of what is written may be answered before the medium has it: small writes to LUNs with a write cache, until
     /// they are flushed. 0 for none
     #[arg(long, value_name = "SIZE", value_parser = size_or_none_bytes, default_value = "1MiB")]
     pub write_behind: u64,

@@ -1,7 +1,7 @@
 //! Writes that are answered before the medium has them.
 //!
 //! LUNs say that they have a write cache (SBC-4, WCE in the caching mode page): what was written is to last when it has been flushed, or
-//! was written with FUA. So a small write that comes alone need not wait for the medium. Its block is taken, its content is kept here, and the map
+//! was written with FUA. So a small write need not wait for the medium. Its block is taken, its content is kept here, and the map
 //! refers to it when it is answered. From then on it is as every other write to those who look: reads are given what is kept here, and whatever makes
 //! something durable waits for it first, since all of that goes through [`Shared::sync`]. A batch of the log may be on the medium before the data that
 //! its records refer to; recovery counts on that for the last batch, and the next one is written only after a sync.

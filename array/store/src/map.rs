@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::cache::{Cache, PageKind};
 use crate::page::{BLOCK_NUMBER_END, CHILDREN, CHILDREN_LEN, Entry, FANOUT_LEN, Page, PageRef, index};
 use crate::space::{At, Fault, Faults, Purpose, Space};
@@ -261,9 +263,18 @@ impl Pages {
     pub(crate) fn touch_update(&mut self, tree: &Tree, leaf: u64, range: Range<usize>, faults: &mut Faults) {
         let mut entry = tree.root;
         let mut shared = false;
+        let mut above: SmallVec<[u64; 2 * PATH_LEN_MAX]> = SmallVec::new();
         for level in (0..tree.levels).rev() {
             if entry.is_unmapped() {
                 return;
+            }
+            // A pool that was made by something else than this code may have counts that say that they are free, or a page below itself.
+            for block in [entry.block(), entry.copy()] {
+                if above.contains(&block) || self.spare.contains(&block) || self.spare_copies.contains(&block) {
+                    let kind = PageKind::Map { level, copy: entry.copy() };
+                    return faults.push(Fault { key: entry.block(), kind, at: At::Nowhere });
+                }
+                above.push(block);
             }
             if self.touch_page(entry, faults) {
                 shared |= self.space.count(&mut self.cache, entry.block()) > 1;
@@ -517,5 +528,44 @@ impl Pages {
             self.drop_page(*entry);
         }
         cursor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Geometry;
+    use crate::regions::Regions;
+
+    fn pages() -> Pages {
+        let geometry = Geometry::new(100_000, 64).unwrap();
+        let mut regions = Regions::new(geometry);
+        while regions.len() < index(geometry.region_count()) {
+            assert!(regions.push(Entry::UNMAPPED));
+        }
+        Pages::new(Cache::new(64), Space::new(geometry, regions, 0, 0))
+    }
+
+    /// This code makes no pool in which either can be.
+    #[test]
+    fn a_path_that_meets_itself_or_what_counts_call_free_is_damage() {
+        let (mut pages, mut tree, data) = (pages(), Tree::for_blocks(90_000).unwrap(), Entry::new(50_000, 7));
+        let mut faults = Faults::new();
+        assert!(pages.stock_spare(1, &mut faults) == Some(true) && pages.touch_count(data, &mut faults));
+        assert_eq!(pages.update(&mut tree, 0, 0, &[data], OtherOwners::Often), 1);
+        let is_damaged = |pages: &mut Pages| {
+            let mut faults = Faults::new();
+            pages.touch_update(&tree, 0, 0..1, &mut faults);
+            assert!(faults.iter().all(|fault| fault.at == At::Nowhere), "everything is in memory");
+            !faults.is_empty()
+        };
+        assert!(!is_damaged(&mut pages));
+        for block in [tree.root.block(), tree.root.copy()] {
+            pages.spare.push(block);
+            assert!(is_damaged(&mut pages));
+            pages.spare.pop();
+        }
+        pages.cache.page_mut(tree.root.block()).set_child(0, tree.root);
+        assert!(is_damaged(&mut pages));
     }
 }

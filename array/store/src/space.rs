@@ -23,6 +23,8 @@ use crate::regions::Regions;
 pub(crate) enum At {
     Once(Entry),
     Twice(PageRef),
+    /// Nowhere: what refers to it contradicts what else the pool knows.
+    Nowhere,
 }
 
 /// A page that is not in memory.

@@ -504,6 +504,7 @@ impl Shared {
     fn read_page(&self, fault: &Fault) -> Result<Page, PageError> {
         let first = match fault.at {
             At::Once(entry) => return self.read_copy(fault, entry),
+            At::Nowhere => return Err(PageError::Damaged { block: fault.key }),
             At::Twice(page) => self.read_copy(fault, page.first()).map_err(|error| (error, page)),
         };
         first.or_else(|(error, reference)| {

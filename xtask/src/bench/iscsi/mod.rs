@@ -145,7 +145,7 @@ first column's, in brackets the least and the greatest.
 * tgtd has a file on the file system below, written once before: *rdwr* through the page cache, so that what it reads comes from memory and what it \
 writes goes there, *aio* with direct I/O. Lunshadow is `lunshadow serve` with a pool on a file (`--preallocate`) and its defaults: direct I/O, checksums of \
 everything, a control service, an eighth of the machine's memory for data that was read or written lately, into which all of the LUN fits, and small writes \
-that come alone answered before the disk has them, up to 1 MiB in all. Without both (`--read-cache 0 --write-behind 0`, *disk only*) each read goes to the disk and each write is answered \
+answered before the disk has them, up to 1 MiB in all. Without both (`--read-cache 0 --write-behind 0`, *disk only*) each read goes to the disk and each write is answered \
 when the disk has it, as those of *aio* are. With `--io buffered`, the last column, a write is answered when it is in the page cache, as by *rdwr*.
 * The sequential loads come after the random writes, without a rest: those have scattered what Lunshadow reads in order then from the disk, and not what tgtd \
 does, which writes in place.
