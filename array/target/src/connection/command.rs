@@ -1,5 +1,7 @@
 //! SCSI commands on a connection: their data, their turn, their answer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use lunshadow_iscsi::pdu::{DataOut, Pdu, ReadyToTransfer, RejectReason, ScsiCommand, Tag, TaskAttribute};
 use lunshadow_iscsi::transfer::{ReadyToTransferGrant, WriteError, WriteTransfer};
 use lunshadow_scsi::{AdditionalSense, LunAddress, Sense, SenseKey};
@@ -52,11 +54,14 @@ impl FullFeature<'_> {
     }
 
     /// Runs a command that has its data: here and now if that can be, so that nobody sees it run, or as soon as it can.
+    #[expect(clippy::result_large_err, reason = "no command is to need an allocation for this")]
     fn begin_command(&mut self, session: &Session, accepted: Accepted, task: Task, claims: Claims, data_out: Bytes) {
         let (task, data_out) = if claims.room.is_served() && claims.turn.is_served() {
-            match task.run_now(data_out) {
-                Ok(completion) => return self.respond(accepted, completion, claims.room.granted()),
-                Err(again) => again,
+            match catch_unwind(AssertUnwindSafe(|| task.run_now(data_out))) {
+                Ok(Ok(completion)) => return self.respond(accepted, completion, claims.room.granted()),
+                Ok(Err(again)) => again,
+                // As if it were a job, so that the connection ends after the others.
+                Err(panic) => return self.jobs.begin(async { resume_unwind(panic) }),
             }
         } else {
             (task, data_out)

@@ -151,3 +151,38 @@ async fn a_session_that_is_cut_off_while_storage_hangs_is_over_when_storage_answ
     assert_eq!(again.run(Command::TestUnitReady, Bytes::new(), 0).await.status, Status::CHECK_CONDITION);
     assert_eq!(again.read_blocks(5, 1).await, pattern(1, 1), "what storage had begun is done");
 }
+
+static PANICS: Semaphore = Semaphore::const_new(0);
+
+#[tokio::test]
+async fn a_panic_ends_its_session_when_storage_has_answered_what_was_begun_before() {
+    let array = array(Limits::default()).await;
+    let (mut one, mut two) = (peer(&array, "one").await, peer(&array, "two").await);
+    let inventory = array.map.inventory(&initiator("one")).expect("it is known");
+    let first = inventory.luns.get(&LunNumber(1)).expect("the LUN is there").clone();
+    let broken = LunHandle::new(MemoryLun::new(3, LUN_BLOCKS).at_once(|_| {
+        PANICS.add_permits(1);
+        panic!("planted")
+    }));
+    array.map.show(&initiator("one"), [(1, first), (2, broken)]);
+    while one.run(Command::TestUnitReady, Bytes::new(), 0).await.status != Status::GOOD {}
+    hold_writes(&array);
+    one.send_write(write(5, 1), &pattern(1, 1)).await;
+    writes_begun(&array, 1).await;
+    // What comes of a new LUN first is that it is new.
+    while PANICS.available_permits() == 0 {
+        let header = ScsiCommand { lun: SOUND, ..one.header(read(0, 1), 512) };
+        one.send(Pdu::bare(header)).await;
+        tokio::select! {
+            _ = PANICS.acquire() => {}
+            answer = one.receive() => assert!(answer.is_some(), "the connection ends only after the write"),
+        }
+    }
+    for seed in 1..50 {
+        sound_is_served(&mut two, seed).await;
+    }
+    assert_eq!(array.target.sessions(), 2, "a command of the first one touches storage");
+    let_all_go(&array);
+    assert!(one.receive().await.is_none());
+    assert_eq!(two.read_blocks(5, 1).await, pattern(1, 1), "what storage had begun is done");
+}
