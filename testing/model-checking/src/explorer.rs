@@ -1,7 +1,8 @@
 //! A breadth-first search through the states of a system that runs: every action that is possible in a state is taken once.
 //!
 //! Systems are real code with futures and locks in them, which nobody can copy. So a state is kept as the way to it: the system is started anew
-//! and taken along, for each action but those after one that has changed nothing. States are told apart by their fingerprints, 64 bits over all that decides how the system goes on; with ten million
+//! and taken along, for each action but those after one that has changed nothing. After a crash it goes on from what outlasts one, which can be copied:
+//! ways begin there, too. States are told apart by their fingerprints, 64 bits over all that decides how the system goes on; with ten million
 //! states, the chance that one is taken for another is about one in 400 000.
 
 use std::collections::HashSet;
@@ -19,9 +20,17 @@ pub trait System: Sized {
     type Setup: Sync;
     /// One thing that can happen. Its text is a line of a counterexample.
     type Action: Clone + fmt::Display + Send + Sync;
+    /// What is left of a system where nothing else decides how it goes on.
+    type Remains: Send + Sync;
 
     /// The first state.
     fn start(setup: &Self::Setup) -> Self;
+
+    /// The state after an action that has left this.
+    fn resume(setup: &Self::Setup, remains: &Self::Remains) -> Self;
+
+    /// What the last action has left, if it was one of those that leave nothing else.
+    fn remains(&mut self) -> Option<Self::Remains>;
 
     /// What can happen now.
     fn actions(&self) -> Vec<Self::Action>;
@@ -31,6 +40,14 @@ pub trait System: Sized {
     /// # Errors
     /// A promise that this step breaks.
     fn take(&mut self, action: &Self::Action) -> Result<(), Broken>;
+
+    /// As [`take`](Self::take), of a step that was taken before and has broken nothing.
+    ///
+    /// # Errors
+    /// None, if the same way leads to the same state.
+    fn take_again(&mut self, action: &Self::Action) -> Result<(), Broken> {
+        self.take(action)
+    }
 
     /// What tells this state from others.
     fn fingerprint(&self) -> u64;
@@ -122,8 +139,9 @@ impl fmt::Display for Counterexample {
 impl std::error::Error for Counterexample {}
 
 /// How a state is reached: by an action from another one. The first state has none.
-struct Node<A> {
-    before: Option<(usize, A)>,
+struct Node<S: System> {
+    before: Option<(usize, S::Action)>,
+    remains: Option<S::Remains>,
 }
 
 /// A state whose actions have not been taken yet.
@@ -134,11 +152,12 @@ struct Open<A> {
 }
 
 /// What an action led to.
-struct Found<A> {
+struct Found<S: System> {
     from: usize,
-    action: A,
+    action: S::Action,
     fingerprint: u64,
-    actions: Vec<A>,
+    actions: Vec<S::Action>,
+    remains: Option<S::Remains>,
 }
 
 /// Looks at all states within the bounds.
@@ -168,7 +187,7 @@ pub fn explore_telling<S: System>(
     let first = S::start(setup);
     let fail = |broken| Box::new(Counterexample { way: Vec::new(), broken });
     first.check().map_err(fail)?;
-    let mut nodes: Vec<Node<S::Action>> = vec![Node { before: None }];
+    let mut nodes: Vec<Node<S>> = vec![Node { before: None, remains: None }];
     let mut level = vec![Open { node: 0, fingerprint: first.fingerprint(), actions: first.actions() }];
     let seen = Mutex::new(HashSet::from([first.fingerprint()]));
     first.end().map_err(fail)?;
@@ -177,8 +196,8 @@ pub fn explore_telling<S: System>(
         transitions += level.iter().map(|open| open.actions.len()).sum::<usize>();
         let found = expand::<S>(setup, &nodes, &level, &seen, bounds.threads)?;
         level = Vec::with_capacity(found.len());
-        for Found { from, action, fingerprint, actions } in found {
-            nodes.push(Node { before: Some((from, action)) });
+        for Found { from, action, fingerprint, actions, remains } in found {
+            nodes.push(Node { before: Some((from, action)), remains });
             level.push(Open { node: nodes.len() - 1, fingerprint, actions });
         }
         depth += usize::from(!level.is_empty());
@@ -190,11 +209,11 @@ pub fn explore_telling<S: System>(
 /// Takes all actions of one level.
 fn expand<S: System>(
     setup: &S::Setup,
-    nodes: &[Node<S::Action>],
+    nodes: &[Node<S>],
     level: &[Open<S::Action>],
     seen: &Mutex<HashSet<u64>>,
     threads: usize,
-) -> Result<Vec<Found<S::Action>>, Box<Counterexample>> {
+) -> Result<Vec<Found<S>>, Box<Counterexample>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -226,32 +245,32 @@ fn expand<S: System>(
 /// Takes all actions of one state; answers the states that nobody has seen before.
 fn take_all<S: System>(
     setup: &S::Setup,
-    nodes: &[Node<S::Action>],
+    nodes: &[Node<S>],
     open: &Open<S::Action>,
     seen: &Mutex<HashSet<u64>>,
-) -> Result<Vec<Found<S::Action>>, Box<Counterexample>> {
-    let way = way_to(nodes, open.node);
+) -> Result<Vec<Found<S>>, Box<Counterexample>> {
     let mut found = Vec::new();
     // What an action has left as it was need not be built again for the next one.
     let mut unchanged = None;
     for (number, action) in open.actions.iter().enumerate() {
         let fail = |broken| {
-            let way = way.iter().copied().chain([action]).map(ToString::to_string).collect();
+            let way = way_to(nodes, open.node).into_iter().chain([action]).map(ToString::to_string).collect();
             Box::new(Counterexample { way, broken })
         };
         let mut system = match unchanged.take() {
             Some(system) => system,
-            None => taken_along::<S>(setup, &way).map_err(fail)?,
+            None => taken_along(setup, nodes, open.node).map_err(fail)?,
         };
         if number == 0 {
-            let told: Vec<_> = way.iter().map(ToString::to_string).collect();
-            assert_eq!(system.fingerprint(), open.fingerprint, "the same way led to another state: {told:?}");
+            let told = || way_to(nodes, open.node).into_iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert!(system.fingerprint() == open.fingerprint, "the same way led to another state: {:?}", told());
         }
         system.take(action).map_err(fail)?;
         system.check().map_err(fail)?;
         let fingerprint = system.fingerprint();
         if seen.lock().insert(fingerprint) {
-            found.push(Found { from: open.node, action: action.clone(), fingerprint, actions: system.actions() });
+            let (action, actions, remains) = (action.clone(), system.actions(), system.remains());
+            found.push(Found { from: open.node, action, fingerprint, actions, remains });
             system.end().map_err(fail)?;
         } else if fingerprint == open.fingerprint {
             unchanged = Some(system);
@@ -260,16 +279,25 @@ fn take_all<S: System>(
     Ok(found)
 }
 
-/// A system in the state that a way leads to.
-fn taken_along<S: System>(setup: &S::Setup, way: &[&S::Action]) -> Result<S, Broken> {
-    let mut system = S::start(setup);
-    for step in way {
-        system.take(step)?;
-    }
+/// A system in the state of a node.
+fn taken_along<S: System>(setup: &S::Setup, nodes: &[Node<S>], node: usize) -> Result<S, Broken> {
+    let (mut at, mut way) = (node, Vec::new());
+    let mut system = loop {
+        match &nodes[at] {
+            Node { remains: Some(remains), .. } => break S::resume(setup, remains),
+            Node { before: Some((before, action)), .. } => {
+                way.push(action);
+                at = *before;
+            }
+            Node { before: None, .. } => break S::start(setup),
+        }
+    };
+    way.into_iter().rev().try_for_each(|step| system.take_again(step))?;
     Ok(system)
 }
 
-fn way_to<A>(nodes: &[Node<A>], mut node: usize) -> Vec<&A> {
+/// All of the way, from the first state on.
+fn way_to<S: System>(nodes: &[Node<S>], mut node: usize) -> Vec<&S::Action> {
     let mut way = Vec::new();
     while let Some((before, action)) = nodes.get(node).and_then(|node| node.before.as_ref()) {
         way.push(action);

@@ -4,6 +4,7 @@
 //! asked, or their answer is not heeded), repeated, late and out of order, and hosts that crash (they ask no more). What the array makes
 //! of it meanwhile is cut into steps wherever it waits: for the pool, for its records, for time. Between any two of them it can crash.
 
+mod outlasting;
 mod parking;
 mod planted;
 mod pool;
@@ -26,6 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use outlasting::Outlasting;
 pub use planted::Fault;
 pub(crate) use pool::ModelPool;
 pub use pool::Step;
@@ -162,31 +164,32 @@ pub struct ArraySystem {
     stale: Vec<Arc<Inventory>>,
     crashes_left: u8,
     failures_left: u8,
+    /// What the crash has left that is the last action.
+    remains: Option<Outlasting>,
 }
 
 impl System for ArraySystem {
     type Setup = Setup;
     type Action = Action;
+    type Remains = Outlasting;
 
     fn start(setup: &Setup) -> Self {
-        let (pool, records) = setup.parts();
-        let mut system = Self {
-            boot: None,
-            pool,
-            records,
-            clock: Arc::default(),
-            asked: Vec::new(),
-            reaping: Vec::new(),
-            witnesses: vec![Witness::default(); setup.sets.len()],
-            names: (0..).zip(&setup.sources).map(|(place, lun)| (*lun, Name::Source(place))).collect(),
-            stale: vec![Arc::default(); usize::from(setup.hosts)],
-            crashes_left: setup.crashes,
-            failures_left: setup.failures,
-            setup: setup.clone(),
-        };
+        let mut system = Outlasting::at_the_beginning(setup).array(setup);
         system.boot();
         system.remember_served();
         system
+    }
+
+    fn resume(setup: &Setup, remains: &Outlasting) -> Self {
+        let mut system = remains.array(setup);
+        system.boot();
+        system.settle();
+        system.observe(Action::Crash).expect("the search has been here");
+        system
+    }
+
+    fn remains(&mut self) -> Option<Outlasting> {
+        self.remains.take()
     }
 
     fn actions(&self) -> Vec<Action> {
@@ -231,6 +234,11 @@ impl System for ArraySystem {
             }
         }
         Ok(())
+    }
+
+    fn take_again(&mut self, action: &Action) -> Result<(), Broken> {
+        self.act(*action);
+        self.observe(*action)
     }
 
     fn fingerprint(&self) -> u64 {
@@ -373,6 +381,7 @@ impl ArraySystem {
     }
 
     fn act(&mut self, action: Action) {
+        self.remains = None;
         match action {
             Action::Ask(set, request) => self.ask(set, request),
             Action::Pool(place, _, step) => {
@@ -385,10 +394,15 @@ impl ArraySystem {
             Action::LeasesEnd => self.end_leases(PREPARED_LEASE),
             Action::Crash => {
                 self.crashes_left -= 1;
+                self.remains = Some(Outlasting::of(self));
                 self.boot();
             }
         }
-        // Time stands still unless everything waits: when this ends, all has been done that can be done.
+        self.settle();
+    }
+
+    /// Time stands still unless everything waits: when this ends, all has been done that can be done.
+    fn settle(&self) {
         self.let_pass(Duration::from_millis(1));
     }
 

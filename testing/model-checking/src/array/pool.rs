@@ -126,6 +126,12 @@ impl ModelPool {
         self.standing.lock().iter().map(|standing| (standing.work, standing.happened)).collect()
     }
 
+    /// The same with the members that are prepared or captured.
+    pub(crate) fn standing_with_members(&self) -> Vec<(Work, Vec<ShadowMember>, bool)> {
+        let standing = self.standing.lock();
+        standing.iter().map(|standing| (standing.work, standing.members.clone(), standing.happened)).collect()
+    }
+
     /// Lets work go on.
     pub(crate) fn let_go(&self, place: usize, step: Step) {
         let mut all = self.standing.lock();

@@ -107,9 +107,15 @@ impl Setup {
         Ok(())
     }
 
+    /// What is in the pool and in the records at the beginning.
+    pub(super) fn content(&self) -> (pool::Content, records::Content) {
+        let Content { pool, records } = self.content.clone();
+        (pool, records)
+    }
+
     /// A pool and records as they are at the beginning.
     pub(crate) fn parts(&self) -> (Arc<ModelPool>, Arc<ModelRecords>) {
-        let Content { pool, records } = self.content.clone();
+        let (pool, records) = self.content();
         (Arc::new(ModelPool::new(pool, self.fault)), Arc::new(ModelRecords::new(records, self.fault)))
     }
 

@@ -1,19 +1,27 @@
 //! What tells a state of the array from others: all that decides how it goes on, by names that do not depend on the ids that were drawn.
 //!
-//! Two states are one if they differ only in which host, set and source LUN is called the first and which the last.
+//! Two states are one if they differ only in
+//!
+//! * which host, set and source LUN is called the first and which the last;
+//! * how many shadow LUNs there were once of which nothing is left, and how many points in time earlier sets of the same id had: what there is of a source
+//!   in a set is numbered anew, in the order in which it was drawn;
+//! * whether of two sets something was asked of the array, or of the pool, about the one first or about the other: they wait for their answers
+//!   independently of each other. What is about the same set keeps its order.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use lunshadow_catalog::{RecordChange, RecordKey, SetState, Table};
 use lunshadow_control::{HostId, LunId, ShadowSetId};
+use lunshadow_lun::ShadowMember;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::pool::Work;
+use super::pool::Content;
 use super::request::Request;
 use super::witness::Witness;
-use super::{ArraySystem, Boot, Name};
+use super::{ArraySystem, Asked, Boot, Name, PoolWork};
 
 /// What the records say of a set.
 #[derive(Deserialize)]
@@ -57,8 +65,8 @@ struct View {
     luns: BTreeSet<Name>,
     prepared: BTreeSet<(u8, Vec<Name>)>,
     captures: BTreeMap<u8, u32>,
-    standing: Vec<(u8, u8, Option<Name>, bool)>,
-    asked: Vec<(u8, Request, bool)>,
+    standing: BTreeMap<u8, Vec<(u8, Vec<Name>, bool)>>,
+    asked: BTreeMap<u8, Vec<(Request, bool)>>,
     reaping: usize,
     witnesses: BTreeMap<u8, Witness>,
     crashes_left: u8,
@@ -95,48 +103,85 @@ impl ArraySystem {
 
     fn view(&self, naming: Naming) -> View {
         let set = |set: u8| naming.of(set, self.setup.sets.len());
-        let name = |name: Name| self.renamed(name, naming);
         let content = self.pool.content();
-        let named = |lun: &LunId| name(self.name_of(*lun));
-        let witness = |(place, witness): (usize, &Witness)| {
-            let renamed = |names: &BTreeSet<Name>| names.iter().copied().map(name).collect();
-            let witness =
-                Witness { armed: renamed(&witness.armed), told: witness.told.as_ref().map(renamed), ..witness.clone() };
-            (set(u8::try_from(place).unwrap_or(u8::MAX)), witness)
+        let names = self.names_in_use(&content);
+        let name = |name: Name| self.renamed(renumbered(name, &names), naming);
+        let renamed = |names: &BTreeSet<Name>| names.iter().copied().map(name).collect();
+        let witness = |(place, witness): (u8, &Witness)| {
+            let (armed, told) = (renamed(&witness.armed), witness.told.as_ref().map(renamed));
+            (set(place), Witness { armed, told, captured_before: 0, ..witness.clone() })
         };
+        let mut standing = BTreeMap::<u8, Vec<_>>::new();
+        for (work, members, happened) in self.pool.standing_with_members() {
+            let (kind, of, luns) = match self.named_work(work) {
+                PoolWork::Prepare(set) => (0, set, self.names_of(&members)),
+                PoolWork::Commit(set) => (1, set, self.names_of(&members)),
+                PoolWork::Delete(lun @ Name::Shadow { set, .. }) => (2, set, vec![lun]),
+                PoolWork::Delete(lun @ Name::Source(_)) => (2, u8::MAX, vec![lun]),
+            };
+            standing.entry(set(of)).or_default().push((kind, luns.into_iter().map(name).collect(), happened));
+        }
+        let mut asked = BTreeMap::<u8, Vec<_>>::new();
+        for Asked { set: of, request, disturbed, .. } in &self.asked {
+            asked.entry(set(*of)).or_default().push((*request, *disturbed));
+        }
+        let prepared = content.prepared.iter().map(|(of, members)| {
+            let mut members: Vec<Name> = self.names_of(members).into_iter().map(name).collect();
+            members.sort();
+            (set(self.place_of(*of)), members)
+        });
+        let captures = (0..).zip(&self.witnesses).map(|(of, witness)| {
+            let captures = content.captures.get(&self.set_id(of)).copied().unwrap_or(0);
+            (set(of), captures.saturating_sub(witness.captured_before))
+        });
         View {
-            remembered: self.remembered(naming),
+            remembered: self.remembered(&name, naming),
             quiet: self.asking_for_quiet().map(set).collect(),
             mapped: self.mapped().into_iter().map(|(host, lun)| (self.renamed_host(host, naming), name(lun))).collect(),
-            stored: self.stored(naming),
-            landing: self.records.standing().map(|changes| self.landing(&changes, naming)),
-            luns: content.luns.keys().map(named).collect(),
-            prepared: content
-                .prepared
-                .iter()
-                .map(|(of, members)| {
-                    let mut members: Vec<Name> = members.iter().map(|member| named(&member.shadow)).collect();
-                    members.sort();
-                    (set(self.place_of(*of)), members)
-                })
-                .collect(),
-            captures: content.captures.iter().map(|(of, count)| (set(self.place_of(*of)), *count)).collect(),
-            standing: self
-                .pool
-                .standing()
-                .into_iter()
-                .map(|(work, happened)| match work {
-                    Work::Prepare(of) => (0, set(self.place_of(of)), None, happened),
-                    Work::Commit(of) => (1, set(self.place_of(of)), None, happened),
-                    Work::Delete(lun) => (2, 0, Some(named(&lun)), happened),
-                })
-                .collect(),
-            asked: self.asked.iter().map(|asked| (set(asked.set), asked.request, asked.disturbed)).collect(),
+            stored: self.stored(&name, naming),
+            landing: self.records.standing().map(|changes| self.landing(&changes, &name, naming)),
+            luns: content.luns.keys().map(|lun| name(self.name_of(*lun))).collect(),
+            prepared: prepared.collect(),
+            captures: captures.collect(),
+            standing,
+            asked,
             reaping: self.reaping.len(),
-            witnesses: self.witnesses.iter().enumerate().map(witness).collect(),
+            witnesses: (0..).zip(&self.witnesses).map(witness).collect(),
             crashes_left: self.crashes_left,
             failures_left: self.failures_left,
         }
+    }
+
+    /// All names of LUNs that anything refers to.
+    fn names_in_use(&self, content: &Content) -> BTreeSet<Name> {
+        let names = RefCell::new(BTreeSet::new());
+        let note = |name: Name| {
+            names.borrow_mut().insert(name);
+            name
+        };
+        self.remembered(&note, Naming::AsTheyAre);
+        self.stored(&note, Naming::AsTheyAre);
+        if let Some(changes) = self.records.standing() {
+            self.landing(&changes, &note, Naming::AsTheyAre);
+        }
+        let mut names = names.into_inner();
+        names.extend(self.mapped().into_iter().map(|(_, name)| name));
+        names.extend(content.luns.keys().map(|lun| self.name_of(*lun)));
+        names.extend(content.prepared.values().flat_map(|members| self.names_of(members)));
+        for (work, members, _) in self.pool.standing_with_members() {
+            names.extend(self.names_of(&members));
+            if let PoolWork::Delete(lun) = self.named_work(work) {
+                names.insert(lun);
+            }
+        }
+        for Witness { armed, told, .. } in &self.witnesses {
+            names.extend(armed.iter().chain(told.iter().flatten()));
+        }
+        names
+    }
+
+    fn names_of(&self, members: &[ShadowMember]) -> Vec<Name> {
+        members.iter().map(|member| self.name_of(member.shadow)).collect()
     }
 
     fn asking_for_quiet(&self) -> impl Iterator<Item = u8> {
@@ -161,7 +206,7 @@ impl ArraySystem {
         }
     }
 
-    fn remembered(&self, naming: Naming) -> BTreeSet<Remembered> {
+    fn remembered(&self, name: &impl Fn(Name) -> Name, naming: Naming) -> BTreeSet<Remembered> {
         let (_, sets) = self.catalog().administered_sets();
         let remembered = sets.iter().map(|administered| {
             let place = self.place_of(administered.summary.set);
@@ -170,28 +215,34 @@ impl ArraySystem {
             Remembered {
                 set: naming.of(place, self.setup.sets.len()),
                 state: state.map_or(u8::MAX, number_of),
-                members: administered.luns.iter().map(|lun| self.renamed(self.name_of(lun.shadow), naming)).collect(),
+                members: administered.luns.iter().map(|lun| name(self.name_of(lun.shadow))).collect(),
                 leased: administered.summary.lease_left_ms.is_some(),
             }
         });
         remembered.collect()
     }
 
-    fn stored(&self, naming: Naming) -> BTreeSet<Stored> {
+    fn stored(&self, name: &impl Fn(Name) -> Name, naming: Naming) -> BTreeSet<Stored> {
         let content = self.records.content();
-        content.iter().map(|(key, value)| self.stored_as(key, Some(value), naming)).collect()
+        content.iter().map(|(key, value)| self.stored_as(key, Some(value), name, naming)).collect()
     }
 
     /// What stands still on its way to the records, in its order.
-    fn landing(&self, changes: &[RecordChange], naming: Naming) -> Vec<Stored> {
+    fn landing(&self, changes: &[RecordChange], name: &impl Fn(Name) -> Name, naming: Naming) -> Vec<Stored> {
         let landing = changes.iter().map(|change| match change {
-            RecordChange::Put(record) => self.stored_as(&record.key, Some(&record.value), naming),
-            RecordChange::Drop(key) => self.stored_as(key, None, naming),
+            RecordChange::Put(record) => self.stored_as(&record.key, Some(&record.value), name, naming),
+            RecordChange::Drop(key) => self.stored_as(key, None, name, naming),
         });
         landing.collect()
     }
 
-    fn stored_as(&self, key: &RecordKey, value: Option<&Vec<u8>>, naming: Naming) -> Stored {
+    fn stored_as(
+        &self,
+        key: &RecordKey,
+        value: Option<&Vec<u8>>,
+        name: &impl Fn(Name) -> Name,
+        naming: Naming,
+    ) -> Stored {
         match key.table {
             Table::Sets => {
                 let stored = value.and_then(|value| serde_json::from_slice::<StoredSet>(value).ok());
@@ -199,14 +250,14 @@ impl ArraySystem {
                 let (state, members, ever_mapped) = stored.map_or((u8::MAX, Vec::new(), false), |stored| {
                     (number_of(stored.state), stored.members, stored.ever_mapped)
                 });
-                let members = members.iter().map(|member| self.renamed(self.name_of(member.shadow), naming)).collect();
+                let members = members.iter().map(|member| name(self.name_of(member.shadow))).collect();
                 Stored::Set { set, state, members, ever_mapped }
             }
             Table::Mappings => {
                 let host = self.place_of_host(HostId(Uuid::from_u128(key.id)));
                 let lun = value.and_then(|value| <[u8; 16]>::try_from(value.as_slice()).ok());
                 let lun = lun.map(|lun| self.name_of(LunId::from_u128(u128::from_be_bytes(lun))));
-                Stored::Mapping { host: self.renamed_host(host, naming), lun: lun.map(|lun| self.renamed(lun, naming)) }
+                Stored::Mapping { host: self.renamed_host(host, naming), lun: lun.map(name) }
             }
             Table::Luns
             | Table::Hosts
@@ -217,6 +268,13 @@ impl ArraySystem {
             | Table::Work => Stored::Other,
         }
     }
+}
+
+/// A name by which it is the nth of those that are in use.
+fn renumbered(name: Name, in_use: &BTreeSet<Name>) -> Name {
+    let Name::Shadow { set, source, nth } = name else { return name };
+    let before = Name::Shadow { set, source, nth: 0 }..Name::Shadow { set, source, nth };
+    Name::Shadow { set, source, nth: u8::try_from(in_use.range(before).count()).unwrap_or(u8::MAX) }
 }
 
 const fn number_of(state: SetState) -> u8 {

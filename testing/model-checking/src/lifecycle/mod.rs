@@ -2,6 +2,7 @@
 
 mod planted;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -166,9 +167,18 @@ pub struct LifecycleSystem {
 impl System for LifecycleSystem {
     type Setup = Setup;
     type Action = Action;
+    type Remains = Infallible;
 
     fn start(setup: &Setup) -> Self {
         Self { setup: *setup, machine: Lifecycle::new(), running: Vec::new(), sequence: None, in_review: None }
+    }
+
+    fn resume(_: &Setup, remains: &Infallible) -> Self {
+        match *remains {}
+    }
+
+    fn remains(&mut self) -> Option<Infallible> {
+        None
     }
 
     fn actions(&self) -> Vec<Action> {

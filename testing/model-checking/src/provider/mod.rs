@@ -12,6 +12,7 @@ mod planted;
 mod told;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -114,6 +115,7 @@ impl EventLog for NoLog {
 impl System for ProviderSystem {
     type Setup = Setup;
     type Action = Action;
+    type Remains = Infallible;
 
     fn start(setup: &Setup) -> Self {
         let (pool, records) = setup.array.parts();
@@ -137,6 +139,14 @@ impl System for ProviderSystem {
         system.start_array();
         system.start_provider();
         system
+    }
+
+    fn resume(_: &Setup, remains: &Infallible) -> Self {
+        match *remains {}
+    }
+
+    fn remains(&mut self) -> Option<Infallible> {
+        None
     }
 
     fn actions(&self) -> Vec<Action> {
