@@ -16,7 +16,7 @@ use cargo_metadata::MetadataCommand;
 use clap::Args;
 
 use self::instructions::COMMANDS;
-use self::session::{ONE, Session};
+use self::session::{ONE, SHADOW_LOADS, Session};
 use self::target::Kind;
 use super::machine;
 use super::report::Figures;
@@ -34,7 +34,7 @@ pub(crate) struct IscsiArgs {
     /// How many rounds; medians of all are reported
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// How long each load runs; three times that where shadow copies are taken meanwhile
+    /// How long each load runs; half as long again where shadow copies are taken meanwhile
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// The length of the LUN in MiB. The disk needs four times that
@@ -135,7 +135,7 @@ fn in_new_folder(parent: &Path, work: impl FnOnce(&Path) -> anyhow::Result<()>) 
 /// What the figures mean.
 fn explanation(arguments: &IscsiArgs) -> String {
     let IscsiArgs { rounds, seconds, lun_mib, .. } = arguments;
-    let sessions_s = seconds * 3.0;
+    let turn_s = seconds * SHADOW_LOADS;
     format!(
         "\
 Measured by `cargo xtask bench iscsi`: target after target in each of {rounds} rounds, each with a fresh LUN of {lun_mib} MiB that is written once in \
@@ -150,7 +150,7 @@ when the disk has it, as those of *aio* are. With `--io buffered`, the last colu
 * The sequential loads come after the random writes, without a rest: those have scattered what Lunshadow reads in order then from the disk, and not what tgtd \
 does, which writes in place.
 * *Flushed* is a SYNCHRONIZE CACHE behind each write. Eight sessions have that many requests in flight each, all on the same LUN.
-* With a shadow copy every second: `lunshadow shadow create` while the load runs for {sessions_s:.1} s, beside the same load without.
+* With a shadow copy every second: `lunshadow shadow create` while the load runs for {turn_s:.1} s, beside the same load without, by turns: without, with, with, without, and the mean of each two.
 * Instructions are counted by callgrind over {COMMANDS} commands, in user space, all threads together; what the kernel does for them is not in it. They do \
 not depend on how busy the machine is. Lunshadow has `--io threads` there, since valgrind does not bring back what is done by io_uring, and `--busy-poll 0`, since waiting is no work.
 * Memory is the resident memory of the process.
