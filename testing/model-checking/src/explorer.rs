@@ -19,7 +19,7 @@ pub trait System: Sized {
     /// What it is made of, and how much of everything there is.
     type Setup: Sync;
     /// One thing that can happen. Its text is a line of a counterexample.
-    type Action: Clone + fmt::Display + Send + Sync;
+    type Action: Clone + PartialEq + fmt::Display + Send + Sync;
     /// What is left of a system where nothing else decides how it goes on.
     type Remains: Send + Sync;
 
@@ -272,7 +272,8 @@ fn take_all<S: System>(
             let (action, actions, remains) = (action.clone(), system.actions(), system.remains());
             found.push(Found { from: open.node, action, fingerprint, actions, remains });
             system.end().map_err(fail)?;
-        } else if fingerprint == open.fingerprint {
+        } else if fingerprint == open.fingerprint && system.actions() == open.actions {
+            // Otherwise it is the same but for the places at which things stand, by which actions are named.
             unchanged = Some(system);
         }
     }
