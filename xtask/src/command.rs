@@ -39,14 +39,22 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// If it had to be ended, or cannot be waited for.
 pub(crate) fn wait_at_most(child: &mut Child, at_most: Duration) -> anyhow::Result<ExitStatus> {
     let until = Instant::now() + at_most;
+    wait_unless(child, || (Instant::now() >= until).then(|| format!("it was not done after {} s", at_most.as_secs())))
+}
+
+/// Waits for a child, and ends it as soon as there is a reason to.
+///
+/// # Errors
+/// The reason, if it had to be ended; or if it cannot be waited for.
+pub(crate) fn wait_unless(child: &mut Child, mut reason: impl FnMut() -> Option<String>) -> anyhow::Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if Instant::now() >= until {
+        if let Some(reason) = reason() {
             child.kill()?;
             child.wait()?;
-            bail!("it was not done after {} s and was ended", at_most.as_secs());
+            bail!("{reason} and was ended");
         }
         std::thread::sleep(LOOK_EVERY);
     }

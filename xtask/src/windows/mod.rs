@@ -21,7 +21,7 @@ use anyhow::{Context, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 
-use crate::command::{cargo, output_of, program, run, wait_at_most};
+use crate::command::{cargo, output_of, program, run, wait_unless};
 use crate::peers;
 use array_side::{ArraySide, LARGE, SMALL};
 use prefix::Prefix;
@@ -45,6 +45,9 @@ const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
 
 /// How long all tests under Wine may take together. On two processors they took 6 minutes.
 const TESTS_AT_MOST: Duration = Duration::from_secs(40 * 60);
+
+/// For how long nothing may be heard of them: a test that hangs need not cost all that time. The longest takes a few minutes.
+const SILENCE_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
 /// What to do besides.
 #[derive(Debug, Default, Args)]
@@ -172,7 +175,8 @@ fn test(
     tests.args(&arguments.filter);
     tests.stdout(output.try_clone()?).stderr(output);
     let mut running = tests.spawn().context("cannot start cargo")?;
-    let ended = wait_at_most(&mut running, TESTS_AT_MOST);
+    let mut reason_to_end = impatience(report, Instant::now());
+    let ended = wait_unless(&mut running, || reason_to_end(Instant::now()));
     if !ended.as_ref().is_ok_and(ExitStatus::success) {
         let text = std::fs::read(report)?;
         print!("{}", String::from_utf8_lossy(&text));
@@ -181,7 +185,47 @@ fn test(
     Ok(())
 }
 
+/// Says at a point in time why tests that write a report are not waited for any longer, if they are not.
+fn impatience(report: &Path, began: Instant) -> impl FnMut(Instant) -> Option<String> {
+    let (mut len, mut heard) = (0, began);
+    move |now| {
+        let len_now = std::fs::metadata(report).map_or(0, |metadata| metadata.len());
+        if std::mem::replace(&mut len, len_now) != len_now {
+            heard = now;
+        }
+        if now.duration_since(heard) >= SILENCE_AT_MOST {
+            return Some(format!("nothing was heard of the last test for {} s: it hangs", SILENCE_AT_MOST.as_secs()));
+        }
+        (now.duration_since(began) >= TESTS_AT_MOST)
+            .then(|| format!("it was not done after {} s", TESTS_AT_MOST.as_secs()))
+    }
+}
+
 /// A path of here as programs under Wine name it.
 fn windows_path(path: &Path) -> PathBuf {
     PathBuf::from(format!("Z:{}", path.display().to_string().replace('/', "\\")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_are_silent_or_go_on_for_ever_are_not_waited_for() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let report = folder.path().join("report");
+        let mut now = Instant::now();
+        let until = now + TESTS_AT_MOST;
+        let mut reason = impatience(&report, now);
+        let mut text = String::new();
+        while now < until {
+            text.push_str("test ... ok\n");
+            std::fs::write(&report, &text)?;
+            assert_eq!(reason(now), None, "something was heard");
+            now += SILENCE_AT_MOST - Duration::from_secs(1);
+        }
+        assert!(reason(now).is_some_and(|reason| reason.contains("not done")));
+        assert!(reason(now + SILENCE_AT_MOST).is_some_and(|reason| reason.contains("it hangs")));
+        Ok(())
+    }
 }
