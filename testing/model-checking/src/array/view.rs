@@ -5,8 +5,8 @@
 //! * which host, set and source LUN is called the first and which the last;
 //! * how many shadow LUNs there were once of which nothing is left, and how many points in time earlier sets of the same id had: what there is of a source
 //!   in a set is numbered anew, in the order in which it was drawn;
-//! * whether of two sets something was asked of the array, or of the pool, about the one first or about the other: they wait for their answers
-//!   independently of each other. What is about the same set keeps its order.
+//! * whether of two sets something was asked of the pool about the one first or about the other: the search lets either go on. What is about the same set
+//!   keeps its order, and so does what is asked of the array, where those who wait for the same lock get it in their order.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::pool::Content;
 use super::request::Request;
 use super::witness::Witness;
-use super::{ArraySystem, Asked, Boot, Name, PoolWork};
+use super::{ArraySystem, Boot, Name, PoolWork};
 
 /// What the records say of a set.
 #[derive(Deserialize)]
@@ -66,7 +66,7 @@ struct View {
     prepared: BTreeSet<(u8, Vec<Name>)>,
     captures: BTreeMap<u8, u32>,
     standing: BTreeMap<u8, Vec<(u8, Vec<Name>, bool)>>,
-    asked: BTreeMap<u8, Vec<(Request, bool)>>,
+    asked: Vec<(u8, Request, bool)>,
     reaping: usize,
     witnesses: BTreeMap<u8, Witness>,
     crashes_left: u8,
@@ -121,10 +121,6 @@ impl ArraySystem {
             };
             standing.entry(set(of)).or_default().push((kind, luns.into_iter().map(name).collect(), happened));
         }
-        let mut asked = BTreeMap::<u8, Vec<_>>::new();
-        for Asked { set: of, request, disturbed, .. } in &self.asked {
-            asked.entry(set(*of)).or_default().push((*request, *disturbed));
-        }
         let prepared = content.prepared.iter().map(|(of, members)| {
             let mut members: Vec<Name> = self.names_of(members).into_iter().map(name).collect();
             members.sort();
@@ -144,7 +140,7 @@ impl ArraySystem {
             prepared: prepared.collect(),
             captures: captures.collect(),
             standing,
-            asked,
+            asked: self.asked.iter().map(|asked| (set(asked.set), asked.request, asked.disturbed)).collect(),
             reaping: self.reaping.len(),
             witnesses: (0..).zip(&self.witnesses).map(witness).collect(),
             crashes_left: self.crashes_left,
