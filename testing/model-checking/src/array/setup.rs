@@ -82,11 +82,19 @@ impl Setup {
             host_ids: Vec::new(),
             content: Content::default(),
         };
-        let pool = Arc::new(ModelPool::new(pool::Content::default(), None));
-        let records = Arc::new(ModelRecords::new(records::Content::default(), None));
-        runtime(pool.parking()).block_on(setup.fill(&pool, &records))?;
-        setup.content = Content { pool: pool.content(), records: records.content() };
+        // What the array does LUN by LUN it does in the order of their ids, which are drawn: the shared one is to be the last for both sets.
+        while !setup.is_shared_last() {
+            (setup.sources, setup.host_ids) = (Vec::new(), Vec::new());
+            let pool = Arc::new(ModelPool::new(pool::Content::default(), None));
+            let records = Arc::new(ModelRecords::new(records::Content::default(), None));
+            runtime(pool.parking()).block_on(setup.fill(&pool, &records))?;
+            setup.content = Content { pool: pool.content(), records: records.content() };
+        }
         Ok(setup)
+    }
+
+    fn is_shared_last(&self) -> bool {
+        matches!(self.sources[..], [first, shared, last] if shared > first && shared > last)
     }
 
     async fn fill(&mut self, pool: &Arc<ModelPool>, records: &Arc<ModelRecords>) -> anyhow::Result<()> {

@@ -63,9 +63,9 @@ struct View {
     stored: BTreeSet<Stored>,
     landing: Option<Vec<Stored>>,
     luns: BTreeSet<Name>,
-    prepared: BTreeSet<(u8, Vec<Name>)>,
+    prepared: BTreeSet<(u8, BTreeSet<Name>)>,
     captures: BTreeMap<u8, u32>,
-    standing: BTreeMap<u8, Vec<(u8, Vec<Name>, bool)>>,
+    standing: BTreeMap<u8, Vec<(u8, BTreeSet<Name>, bool)>>,
     asked: Vec<(u8, Request, bool)>,
     reaping: usize,
     witnesses: BTreeMap<u8, Witness>,
@@ -119,13 +119,14 @@ impl ArraySystem {
                 PoolWork::Delete(lun @ Name::Shadow { set, .. }) => (2, set, vec![lun]),
                 PoolWork::Delete(lun @ Name::Source(_)) => (2, u8::MAX, vec![lun]),
             };
-            standing.entry(set(of)).or_default().push((kind, luns.into_iter().map(name).collect(), happened));
+            // The order of members is that of the ids that were drawn.
+            let luns: BTreeSet<Name> = luns.into_iter().map(name).collect();
+            standing.entry(set(of)).or_default().push((kind, luns, happened));
         }
-        let prepared = content.prepared.iter().map(|(of, members)| {
-            let mut members: Vec<Name> = self.names_of(members).into_iter().map(name).collect();
-            members.sort();
-            (set(self.place_of(*of)), members)
-        });
+        let prepared = content
+            .prepared
+            .iter()
+            .map(|(of, members)| (set(self.place_of(*of)), self.names_of(members).into_iter().map(name).collect()));
         let captures = (0..).zip(&self.witnesses).map(|(of, witness)| {
             let captures = content.captures.get(&self.set_id(of)).copied().unwrap_or(0);
             (set(of), captures.saturating_sub(witness.captured_before))
