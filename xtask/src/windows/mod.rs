@@ -43,7 +43,7 @@ pub(crate) const TESTED: &[&str] = &[
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
 
-/// How long all tests under Wine may take together. On two processors they took 6 minutes.
+/// How long all tests under Wine may take together. On two processors they took 12 minutes.
 const TESTS_AT_MOST: Duration = Duration::from_secs(40 * 60);
 
 /// For how long nothing may be heard of them: a test that hangs need not cost all that time. The longest takes a few minutes.
