@@ -11,6 +11,7 @@
 //! of tasks run at a time.
 
 mod atomic;
+mod background;
 mod capacity;
 mod copies;
 mod extended_copy;
@@ -31,6 +32,7 @@ mod reservations;
 mod sanitize;
 mod sanitizing;
 mod start_stop;
+mod task;
 mod tokens;
 mod tray;
 mod unit;
@@ -40,18 +42,19 @@ mod write_same;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use lunshadow_lun::{ChapAccounts, InitiatorName, Inventory, LunMap, UnitRecord};
 use lunshadow_scsi::{
-    Access, AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, Reach, Readiness,
-    SelectReport, Sense, SenseFormat, SenseKey, SensePointer, Status, opcode,
+    AdditionalSense, CdbError, Command, CommandForm, FieldPointer, LunAddress, LunList, Reach, Readiness, SelectReport,
+    Sense, SenseFormat, SenseKey, SensePointer, opcode,
 };
+use tokio::runtime::Handle;
 
+pub(crate) use background::Background;
 pub use failure::sense_of;
 pub use medium::TRANSFER_BLOCKS_MAX;
 pub use nexus::{InitiatorPort, Nexus, TaskSet};
 pub use ports::{PortalGroup, TargetPorts};
-pub(crate) use sanitize::Jobs;
+pub use task::{Completion, Task};
 pub use unit::UnitId;
 pub use unmap::{UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, UNMAP_GRANULARITY_BLOCKS};
 
@@ -62,7 +65,8 @@ use nexus::{NexusPorts, Nexuses};
 use offload::Offload;
 use port_groups::SetPortGroups;
 use reservation_commands::ReserveOut;
-use sanitize::Sanitize;
+use sanitize::{Jobs, Sanitize};
+use task::{Permit, Work};
 use tokens::Tokens;
 use unit::Unit;
 use unit_state::UnitStates;
@@ -76,188 +80,21 @@ pub struct DeviceServer {
     tokens: Arc<Tokens>,
     /// Sanitize operations.
     jobs: Arc<Jobs>,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completion {
-    /// The status byte.
-    pub status: Status,
-    /// Why, if the status is CHECK CONDITION.
-    pub sense: Option<Sense>,
-    /// What goes to the initiator, cut to the allocation length of the command.
-    pub data_in: Bytes,
-}
-
-/// A command that was accepted, before its I/O.
-#[derive(Debug)]
-pub struct Task {
-    unit: Option<UnitId>,
-    data_out_len: u32,
-    sense_format: SenseFormat,
-    work: Work,
-}
-
-#[derive(Debug)]
-enum Work {
-    /// There is nothing left to do but to answer.
-    Answer(Completion),
-    /// The medium has to be read or written, as far as reservations let it still be when its data has come.
-    Medium(Operation, Permit),
-}
-
-/// By what right a command uses its unit.
-#[derive(Debug, Clone)]
-struct Permit {
-    nexus: Arc<Nexus>,
-    reach: Reach,
-    access: Access,
-    readiness: Readiness,
-}
-
-impl Completion {
-    /// GOOD without data.
-    #[must_use]
-    pub const fn good() -> Self {
-        Self::data(Bytes::new())
-    }
-
-    /// GOOD with data.
-    #[must_use]
-    pub const fn data(data_in: Bytes) -> Self {
-        Self { status: Status::GOOD, sense: None, data_in }
-    }
-
-    /// CHECK CONDITION.
-    #[must_use]
-    pub const fn check(sense: Sense) -> Self {
-        Self { status: Status::CHECK_CONDITION, sense: Some(sense), data_in: Bytes::new() }
-    }
-}
-
-impl Work {
-    /// GOOD with as much of `data` as the allocation length admits (SPC-4 4.2.5.6).
-    fn data(mut data: Vec<u8>, allocation_len: impl Into<u32>) -> Self {
-        data.truncate(usize::try_from(allocation_len.into()).unwrap_or(usize::MAX));
-        Self::Answer(Completion::data(data.into()))
-    }
-}
-
-impl Permit {
-    fn new(nexus: &Arc<Nexus>, command: &Command) -> Self {
-        let (reach, access, readiness) = (command.reach(), command.access(), command.readiness());
-        Self { nexus: nexus.clone(), reach, access, readiness }
-    }
-
-    /// Why the unit cannot be used like this now, if it cannot.
-    fn refusal(&self, disk: &unit::Disk) -> Option<Completion> {
-        if let Err(sense) = disk.state.access.check(self.nexus.group(), self.reach) {
-            return Some(Completion::check(sense));
-        }
-        if !disk.state.admits(&self.nexus, self.access, false) {
-            return Some(Completion::conflict());
-        }
-        disk.check(self.readiness).err().map(Completion::check)
-    }
-}
-
-impl Task {
-    /// The unit that the task is for, or `None` if there is none at its LUN.
-    #[must_use]
-    pub const fn unit(&self) -> Option<UnitId> {
-        self.unit
-    }
-
-    /// The format that the unit's sense data has at present.
-    #[must_use]
-    pub const fn sense_format(&self) -> SenseFormat {
-        self.sense_format
-    }
-
-    /// How many bytes of data-out the command takes. 0 for a command that is refused anyway.
-    #[must_use]
-    pub const fn data_out_len(&self) -> u32 {
-        self.data_out_len
-    }
-
-    /// Says how much data-out the initiator offers. A command that takes exactly so much or nothing is refused if that is not it.
-    #[must_use]
-    pub fn offered(self, len: u32) -> Self {
-        match &self.work {
-            Work::Medium(operation, _) if operation.takes_exactly() && len != self.data_out_len => {
-                let sense = illegal_request(AdditionalSense::INVALID_FIELD_IN_CDB);
-                Self { data_out_len: 0, work: Work::Answer(Completion::check(sense)), ..self }
-            }
-            _ => self,
-        }
-    }
-
-    /// How many bytes of data-in the command will produce at most, so that a transport can keep to a budget.
-    #[must_use]
-    pub fn data_in_len_max(&self) -> u32 {
-        match &self.work {
-            Work::Answer(completion) => u32::try_from(completion.data_in.len()).unwrap_or(u32::MAX),
-            Work::Medium(operation, _) => operation.data_in_len(),
-        }
-    }
-
-    /// Whether what the command begins goes on when [`run`](Self::run) is given up.
-    pub(crate) const fn goes_on_alone(&self) -> bool {
-        matches!(&self.work, Work::Medium(operation, _) if operation.goes_on_alone())
-    }
-
-    /// The completion, if there is nothing left to do but to answer; otherwise the task again.
-    ///
-    /// # Errors
-    /// The task, which has to run.
-    #[expect(clippy::result_large_err, reason = "no command is to need an allocation for this")]
-    pub fn into_answer(self) -> Result<Completion, Self> {
-        match self.work {
-            Work::Answer(completion) => Ok(completion),
-            work @ Work::Medium(..) => Err(Self { work, ..self }),
-        }
-    }
-
-    /// As [`run`](Self::run), if that takes nobody else and no waiting. The task and the data again, if not. Whoever calls this
-    /// [finishes up](lunshadow_lun::finish_up) once the answer is on its way.
-    ///
-    /// # Errors
-    /// What is to be run.
-    #[expect(clippy::result_large_err, reason = "no command is to need an allocation for this")]
-    pub fn run_now(self, mut data_out: Bytes) -> Result<Completion, (Self, Bytes)> {
-        data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
-        let done = match &self.work {
-            // As in `run`, which tells what is in the way.
-            Work::Medium(operation, permit) if permit.refusal(&operation.disk).is_none() => operation.run_now(data_out),
-            _ => Err(data_out),
-        };
-        done.map_err(|data_out| (self, data_out))
-    }
-
-    /// Does the command. `data_out` may be shorter than [`data_out_len`](Self::data_out_len) if the initiator had less to
-    /// give; then only whole blocks of it count. What is beyond it does not count.
-    pub async fn run(self, mut data_out: Bytes) -> Completion {
-        data_out.truncate(usize::try_from(self.data_out_len).unwrap_or(usize::MAX));
-        let (operation, permit) = match self.work {
-            Work::Answer(completion) => return completion,
-            Work::Medium(operation, permit) => (operation, permit),
-        };
-        // Somebody may have been preempted, or the LUN may be sanitized or protected, since the command was accepted.
-        match permit.refusal(&operation.disk) {
-            Some(refused) => refused,
-            None => operation.run(data_out).await,
-        }
-    }
+    background: Arc<Background>,
 }
 
 impl DeviceServer {
-    /// A device server for the LUNs of `map`, reached through `ports`.
+    /// A device server for the LUNs of `map`, reached through `ports`. What goes on without a command runs on the runtime that this is called on.
+    ///
+    /// # Panics
+    /// Outside a runtime of Tokio.
     #[must_use]
     pub fn new(map: Arc<dyn LunMap>, ports: TargetPorts) -> Self {
         let states = UnitStates::new(map.clone(), ports.are_several());
         let tokens = Arc::<Tokens>::default();
-        let jobs = Arc::new(Jobs::new(map.clone(), tokens.clone()));
-        Self { map, ports: Arc::new(ports), nexuses: Arc::default(), states, tokens, jobs }
+        let background = Arc::new(Background::new(Handle::current()));
+        let jobs = Arc::new(Jobs::new(map.clone(), tokens.clone(), background.clone()));
+        Self { map, ports: Arc::new(ports), nexuses: Arc::default(), states, tokens, jobs, background }
     }
 
     /// Goes on with the sanitize operations that a restart has interrupted. For before anybody logs in.
@@ -271,8 +108,8 @@ impl DeviceServer {
     }
 
     /// What goes on without a command.
-    pub(crate) const fn jobs(&self) -> &Arc<Jobs> {
-        &self.jobs
+    pub(crate) const fn background(&self) -> &Arc<Background> {
+        &self.background
     }
 
     /// Makes the nexus of an initiator that has logged in through a portal group, or `None` if the array does not know the initiator. Its
@@ -509,8 +346,8 @@ impl DeviceServer {
     ) -> Result<Work, Sense> {
         let permit = Permit::new(nexus, &command);
         let offload = |action, list_id, parameter_len| {
-            let (tokens, permit) = (self.tokens.clone(), permit.clone());
-            Operation::offload(disk.clone(), Offload { action, list_id, parameter_len, tokens, permit })
+            let (tokens, permit, background) = (self.tokens.clone(), permit.clone(), self.background.clone());
+            Operation::offload(disk.clone(), Offload { action, list_id, parameter_len, tokens, permit, background })
         };
         let operation = match command {
             Command::ReceiveCopyStatus { list_id, allocation_len } => {

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection;
 use crate::connection_threads::ThreadPlace;
-use crate::device_server::Jobs;
+use crate::device_server::Background;
 use crate::places::{LoginPlace, LoginPlaces, SessionPlaces};
 use crate::portals::{Arrival, NetworkPortal, Portals};
 use crate::session::Sessions;
@@ -60,7 +60,7 @@ pub struct Target {
     portals: Vec<NetworkPortal>,
     name: String,
     sessions: Arc<SessionPlaces>,
-    jobs: Arc<Jobs>,
+    background: Arc<Background>,
     phase: watch::Sender<Phase>,
     listener: JoinHandle<()>,
 }
@@ -143,10 +143,10 @@ impl Target {
         };
         shared.device_server.resume();
         let sessions = shared.session_places.clone();
-        let jobs = shared.device_server.jobs().clone();
+        let background = shared.device_server.background().clone();
         let (phase, observed) = watch::channel(Phase::Serving);
         let listener = tokio::spawn(listen(portals, Arc::new(shared), observed, threads));
-        Ok(Self { portals: listening, name, sessions, jobs, phase, listener })
+        Ok(Self { portals: listening, name, sessions, background, phase, listener })
     }
 
     /// The portals that the target listens on, in the order in which they were given.
@@ -178,12 +178,12 @@ impl Target {
     pub async fn shutdown(mut self) {
         self.phase.send_replace(Phase::LoggingOut);
         // Whoever waits for the end of one hears that it goes on.
-        self.jobs.rest().await;
+        self.background.rest().await;
         // The listener's task ends when the last connection has.
         if let Err(error) = (&mut self.listener).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the listener of the target failed");
         }
-        self.jobs.rest().await;
+        self.background.rest().await;
     }
 }
 

@@ -11,6 +11,7 @@ use lunshadow_scsi::{
     TokenRange, WriteUsingToken,
 };
 
+use super::background::Background;
 use super::copies::{CopyAction, CopyEnd};
 use super::medium::{Kind, Operation, check_range, report, written};
 use super::nexus::Nexus;
@@ -48,6 +49,7 @@ pub(super) struct Offload {
     pub(super) parameter_len: u32,
     pub(super) tokens: Arc<Tokens>,
     pub(super) permit: Permit,
+    pub(super) background: Arc<Background>,
 }
 
 impl fmt::Debug for Offload {
@@ -93,7 +95,7 @@ impl Offload {
         let (nexus, list_id) = (self.permit.nexus.clone(), self.list_id);
         nexus.copies().begin(list_id, self.action, immediate)?;
         if immediate {
-            tokio::spawn(async move {
+            self.background.spawn(async move {
                 let end = copy.await;
                 nexus.copies().end(list_id, end);
             });
@@ -145,7 +147,8 @@ impl Offload {
             return Err(invalid_parameter(FieldPointer::byte(8)));
         }
         let count = asked.min(available.saturating_sub(list.offset));
-        let write = TokenWrite { disk: disk.clone(), permit: self.permit.clone(), source };
+        let background = list.immediate.then(|| self.background.clone());
+        let write = TokenWrite { disk: disk.clone(), permit: self.permit.clone(), source, background };
         let tokens = self.tokens.clone();
         let copy = async move {
             let mut done = 0;
@@ -179,6 +182,8 @@ struct TokenWrite {
     disk: Disk,
     permit: Permit,
     source: Source,
+    /// Where it goes on, if no command waits for it.
+    background: Option<Arc<Background>>,
 }
 
 impl TokenWrite {
@@ -191,6 +196,10 @@ impl TokenWrite {
                 // Whoever was preempted meanwhile does not write any more.
                 if let Some(refused) = self.permit.refusal(&self.disk) {
                     return Err(refused);
+                }
+                if self.background.as_ref().is_some_and(|background| background.is_stopping()) {
+                    // The target goes, and with it whoever could ask.
+                    return Err(Completion::check(Sense::new(SenseKey::COPY_ABORTED, AdditionalSense::NONE)));
                 }
                 let (from, run) = self.place(offset + *done);
                 let piece = run.min(end - at).min(PIECE_BLOCKS);

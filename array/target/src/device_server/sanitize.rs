@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use bytes::Bytes;
 use lunshadow_lun::{BlockCount, LOGICAL_BLOCK_BYTES, Lba, LunError, LunMap, UnitRecord};
 use lunshadow_scsi::{AdditionalSense, OverwriteListError, OverwriteParameters, SanitizeAction, Sense, SenseKey};
-use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 
+use super::background::Background;
 use super::medium::{BLOCK_BYTES, Kind, Operation, PIECE_BLOCKS, report};
 use super::sanitizing::{Method, Record, Stage, in_progress};
 use super::tokens::Tokens;
@@ -76,7 +75,7 @@ impl Sanitize {
         let job = Job { disk, record, progress: progress.clone(), jobs: self.jobs.clone() };
         let (answer, answered) = oneshot::channel();
         let immediate = self.immediate;
-        self.jobs.spawn(async move {
+        self.jobs.background.spawn(async move {
             if let Err(sense) = job.note(&job.record).await {
                 job.disk.state.sanitizing.set(before);
                 let _ = answer.send(Err(sense));
@@ -113,18 +112,11 @@ fn sense_of_list(error: OverwriteListError) -> Sense {
     }
 }
 
-/// The operations that run, whoever began them.
-pub(crate) struct Jobs {
+/// What operations need, whoever began them.
+pub(super) struct Jobs {
     map: Arc<dyn LunMap>,
     tokens: Arc<Tokens>,
-    stop: watch::Sender<bool>,
-    running: Mutex<JoinSet<()>>,
-}
-
-impl fmt::Debug for Jobs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jobs").field("running", &self.running.lock().len()).finish_non_exhaustive()
-    }
+    background: Arc<Background>,
 }
 
 /// One of them.
@@ -145,8 +137,8 @@ enum Unfinished {
 }
 
 impl Jobs {
-    pub(super) fn new(map: Arc<dyn LunMap>, tokens: Arc<Tokens>) -> Self {
-        Self { map, tokens, stop: watch::Sender::new(false), running: Mutex::default() }
+    pub(super) fn new(map: Arc<dyn LunMap>, tokens: Arc<Tokens>, background: Arc<Background>) -> Self {
+        Self { map, tokens, background }
     }
 
     /// Goes on with what a target before this one has begun.
@@ -157,22 +149,9 @@ impl Jobs {
         tracing::info!(lun = %disk.lun.id(), "sanitizing begins anew after a restart");
         let job = Job { disk, record, progress, jobs: self.clone() };
         // Nobody waits for it.
-        self.spawn(async move {
+        self.background.spawn(async move {
             let _ = job.run().await;
         });
-    }
-
-    fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self.running.lock();
-        while running.try_join_next().is_some() {}
-        running.spawn(job);
-    }
-
-    /// Stops all of them where they are. Afterwards they touch no LUN any more.
-    pub(crate) async fn rest(&self) {
-        self.stop.send_replace(true);
-        let mut running = std::mem::take(&mut *self.running.lock());
-        while running.join_next().await.is_some() {}
     }
 
     /// What is kept is what a restart finds, so without it nothing begins or ends.
@@ -227,14 +206,13 @@ impl Job {
         for pass in 0..self.record.method.passes() {
             self.pass(pass).await?;
         }
-        let mut stop = self.jobs.stop.subscribe();
         let lasting = async {
             self.disk.lun.flush().await?;
             self.disk.lun.wipe_unused().await
         };
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Err(Unfinished::Stopped),
+            () = self.jobs.background.stopping() => return Err(Unfinished::Stopped),
             done = lasting => done.map_err(|error| self.failed(&error))?,
         }
         // One that was just being made when this began.
@@ -249,7 +227,7 @@ impl Job {
         let mut at = 0;
         // It may grow meanwhile.
         while at < lun.block_count().0 {
-            if *self.jobs.stop.borrow() {
+            if self.jobs.background.is_stopping() {
                 return Err(Unfinished::Stopped);
             }
             let count = BlockCount(piece_blocks.min(lun.block_count().0 - at));

@@ -1,5 +1,6 @@
 //! Offloaded data transfer: POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +10,11 @@ use lunshadow_scsi::{
     AdditionalSense, Command, CopyStatus, FieldPointer, PopulateToken, RodToken, RodTokenInformation, RodType, Sense,
     SenseKey, SensePointer, StandardInquiry, Status, TokenRange, WriteUsingToken,
 };
-use lunshadow_target::Completion;
+use lunshadow_target::{Completion, Limits};
 
 use crate::device_server::{Bench, DISK, LUN_BLOCKS, illegal, invalid_field, read, write};
 use crate::faulty::FaultyLun;
+use crate::peer::Array;
 
 fn range(lba: u64, block_count: u32) -> TokenRange {
     TokenRange { lba, block_count }
@@ -145,6 +147,30 @@ async fn copies_go_on_in_the_background_if_the_initiator_wants_it() {
 }
 
 #[tokio::test]
+async fn a_target_that_goes_ends_copies_in_the_background() {
+    let array = Array::new(Limits::default()).await;
+    let mut peer = array.peer("one").await;
+    let list = Bytes::from(populate(&[range(0, 16)]).to_bytes());
+    let command = Command::PopulateToken { list_id: 1, parameter_len: len(&list) };
+    assert_eq!(peer.run(command, list, 0).await.status, Status::GOOD);
+    let command = Command::ReceiveRodTokenInformation { list_id: 1, allocation_len: 4096 };
+    let information = peer.run(command, Bytes::new(), 4096).await;
+    let token = RodTokenInformation::parse(&information.data).expect("information").token.expect("a token");
+    array.controls.writes.forget_permits(usize::MAX);
+    let list = using(token, 0, &[range(128, 8), range(256, 8)]);
+    let list = Bytes::from(WriteUsingToken { immediate: true, ..list }.to_bytes());
+    let command = Command::WriteUsingToken { list_id: 2, parameter_len: len(&list) };
+    assert_eq!(peer.run(command, list, 0).await.status, Status::GOOD);
+    array.controls.writes_begun.acquire().await.expect("it is never closed").forget();
+    drop(peer);
+    // The piece that is being written is, no more.
+    let controls = array.controls.clone();
+    array.shut_down_amid_a_write().await;
+    assert_eq!(controls.writes_done.load(Ordering::Relaxed), 1);
+    assert_eq!(controls.writes_begun.available_permits(), 0);
+}
+
+#[tokio::test]
 async fn what_fails_says_so_in_both_places() {
     let bench = Bench::new().await;
     let token = bench.token(&[range(0, 8)]).await;
@@ -160,7 +186,7 @@ async fn what_fails_says_so_in_both_places() {
     assert_eq!(bench.write_using(3, &list).await, Completion::good());
     assert_eq!(bench.ended(3).await.status, CopyStatus::FAILED);
     *bench.controls.failure.lock() = None;
-    bench.controls.pins.store(false, std::sync::atomic::Ordering::Relaxed);
+    bench.controls.pins.store(false, Ordering::Relaxed);
     let no_room = bench.populate(4, &populate(&[range(0, 8)]).to_bytes()).await;
     assert_eq!(no_room, illegal(AdditionalSense::INSUFFICIENT_RESOURCES_FOR_TOKEN));
     assert_eq!(bench.information(4).await.token, None);

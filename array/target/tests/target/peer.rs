@@ -1,7 +1,7 @@
 //! An initiator that a test has in its hand, PDU by PDU, and a target for it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -37,6 +37,7 @@ pub(crate) struct Array {
     pub(crate) target: Target,
     pub(crate) map: Arc<Map>,
     pub(crate) controls: Arc<Controls>,
+    threads: Weak<ConnectionThreads>,
 }
 
 /// An initiator after its login.
@@ -82,8 +83,21 @@ impl Array {
         let config = TargetConfig { listen, name: TARGET_NAME.to_owned(), alias: None, limits };
         // As the daemon does it. Other tests have connections on their own runtime.
         let threads = ConnectionThreads::start(Duration::from_micros(150)).expect("threads");
+        let alive = Arc::downgrade(&threads);
         let target = Target::bind_on(config, map.clone(), threads).await.expect("a free port");
-        Self { target, map, controls }
+        Self { target, map, controls, threads: alive }
+    }
+
+    /// Shuts the target down while storage holds a write that no connection waits for. Lets storage go on when the threads of connections are not
+    /// held any more.
+    pub(crate) async fn shut_down_amid_a_write(self) {
+        let shutdown = tokio::spawn(self.target.shutdown());
+        while self.threads.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!shutdown.is_finished(), "storage is not waited for");
+        self.controls.writes.add_permits(1);
+        shutdown.await.expect("no panic");
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -218,6 +232,8 @@ impl Peer {
             | Command::PersistentReserveOut { .. }
             | Command::ModeSelect { .. }
             | Command::SetTargetPortGroups { .. }
+            | Command::PopulateToken { .. }
+            | Command::WriteUsingToken { .. }
             | Command::Sanitize { .. } => ScsiCommand::WRITE,
             _ => ScsiCommand::READ,
         };

@@ -314,7 +314,6 @@ async fn a_target_that_goes_waits_for_no_operation() {
     drop(peer);
     // The piece that is being written is, no more.
     let controls = array.controls.clone();
-    let go_on = async { controls.writes.add_permits(1) };
-    tokio::join!(array.target.shutdown(), go_on);
+    array.shut_down_amid_a_write().await;
     assert_eq!(controls.writes_done.load(Ordering::Relaxed), 1);
 }
