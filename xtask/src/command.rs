@@ -33,6 +33,17 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the program `lunshadow` as the tests of the workspace have it. For itself, it has fewer features of what it is made of, and all of that is
+/// compiled a second time; a test of its own that is built, too, makes the difference.
+pub(crate) fn build_as_for_tests() -> anyhow::Result<()> {
+    run(&mut cargo(&["build", "--workspace", "--bin", "lunshadow", "--test", "try_cli"]))
+}
+
+/// Builds the program `lunshadow` as it is used.
+pub(crate) fn build_for_speed() -> anyhow::Result<()> {
+    run(&mut cargo(&["build", "--release", "--package", "lunshadow", "--bin", "lunshadow"]))
+}
+
 /// Waits for a child, and ends it when it takes too long: a program that hangs must not hang whoever waits for the results of all.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::verdict::{PASS_COUNT, Results, Verdict, Verdicts, is_as_in, parse_table, table_of, tests_in_list, worse};
-use crate::command::{cargo, output_of, program, run as run_command, wait_at_most};
+use crate::command::{build_as_for_tests, output_of, program, wait_at_most};
 use crate::daemon::Daemon;
 use crate::peers;
 
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &IscsiArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in a folder")?;
-    run_command(&mut cargo(&["build", "--package", "lunshadow", "--bin", "lunshadow"]))?;
+    build_as_for_tests()?;
     let folder = root.join(FOLDER);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;

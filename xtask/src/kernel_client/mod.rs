@@ -24,7 +24,7 @@ use anyhow::{Context, bail, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 
-use crate::command::{cargo, run as run_command};
+use crate::command::build_as_for_tests;
 use crate::peers;
 use file_systems::{CRC32C, EXT4, NONE, NTFS, XFS, is_trimmed, keeps_files};
 use guest::Image;
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &KernelClientArgs) -> anyhow::Result<()> {
     let target = metadata.target_directory.as_std_path();
     let folder = target.join("kernel-client");
     let unpacked = Unpacked::get(&folder.join("packages"), arguments.fresh)?;
-    run_command(&mut cargo(&["build", "--package", "lunshadow", "--bin", "lunshadow"]))?;
+    build_as_for_tests()?;
     let run_folder = folder.join("run");
     fs::create_dir_all(&run_folder).with_context(|| run_folder.display().to_string())?;
     let image = Image { kernel: unpacked.kernel(), initramfs: initramfs::build(&unpacked, &folder)? };

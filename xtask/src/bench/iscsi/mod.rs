@@ -20,7 +20,7 @@ use self::session::{ONE, SHADOW_LOADS, Session};
 use self::target::Kind;
 use super::machine;
 use super::report::Figures;
-use crate::command::{cargo, run as run_command};
+use crate::command::build_for_speed;
 use crate::documentation::write_part;
 use crate::peers;
 
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &IscsiArgs) -> anyhow::Result<()> {
         bail!("the benchmark needs all of these programs");
     }
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
-    run_command(&mut cargo(&["build", "--release", "--package", "lunshadow", "--bin", "lunshadow"]))?;
+    build_for_speed()?;
     let built = metadata.target_directory.as_std_path();
     let place = Place {
         fio: fio_source::build(&built.join("fio-libiscsi"))?,
