@@ -174,7 +174,8 @@ impl Target {
     }
 
     /// Stops: refuses new connections, asks initiators to log out, then lets commands under way finish and closes what is left.
-    /// Each of the two steps has its time in [`Limits`]. Afterwards the target touches no LUN any more.
+    /// Each of the two steps has its time in [`Limits`]; what goes on without a command ends with the piece that it is writing, however long storage
+    /// takes for that. Afterwards the target touches no LUN any more.
     pub async fn shutdown(mut self) {
         self.phase.send_replace(Phase::LoggingOut);
         // Whoever waits for the end of one hears that it goes on.
