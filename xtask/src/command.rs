@@ -50,22 +50,25 @@ pub(crate) fn build_for_speed() -> anyhow::Result<()> {
 /// If it had to be ended, or cannot be waited for.
 pub(crate) fn wait_at_most(child: &mut Child, at_most: Duration) -> anyhow::Result<ExitStatus> {
     let until = Instant::now() + at_most;
-    wait_unless(child, || (Instant::now() >= until).then(|| format!("it was not done after {} s", at_most.as_secs())))
+    if let Some(status) = wait_while(child, || Instant::now() < until)? {
+        return Ok(status);
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("it was not done after {} s and was ended", at_most.as_secs());
 }
 
-/// Waits for a child, and ends it as soon as there is a reason to.
+/// Waits for a child for as long as it may go on. `None` if it does.
 ///
 /// # Errors
-/// The reason, if it had to be ended; or if it cannot be waited for.
-pub(crate) fn wait_unless(child: &mut Child, mut reason: impl FnMut() -> Option<String>) -> anyhow::Result<ExitStatus> {
+/// If it cannot be waited for.
+pub(crate) fn wait_while(child: &mut Child, mut may_go_on: impl FnMut() -> bool) -> anyhow::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok(Some(status));
         }
-        if let Some(reason) = reason() {
-            child.kill()?;
-            child.wait()?;
-            bail!("{reason} and was ended");
+        if !may_go_on() {
+            return Ok(None);
         }
         std::thread::sleep(LOOK_EVERY);
     }

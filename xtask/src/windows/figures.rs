@@ -8,8 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::array_side::ArraySide;
-use super::prefix::Prefix;
+use super::place::{Parts, Place};
 use super::windows_path;
 use crate::bench::machine;
 use crate::documentation::write_part;
@@ -26,20 +25,13 @@ the one that it reports for the same commits. Whole sets are created with a simu
 ";
 
 /// Measures, prints the table and writes it into the page.
-pub(super) fn run(
-    root: &Path,
-    folder: &Path,
-    prefix: &Prefix,
-    array: &ArraySide,
-    programs: &Path,
-) -> anyhow::Result<()> {
+pub(super) fn run(root: &Path, parts: &Parts, place: &Place) -> anyhow::Result<()> {
     // A file, since the provider that it starts inherits its output and would keep a pipe open.
-    let report = folder.join("figures.txt");
+    let report = parts.folder.join("figures.txt");
     let output = File::create(&report).with_context(|| report.display().to_string())?;
     let mut figures = Command::new(WINE);
-    figures.arg(windows_path(&programs.join("figures.exe")));
-    prefix.describe_to(&mut figures);
-    array.describe_to(&mut figures);
+    figures.arg(windows_path(&parts.programs.join("figures.exe")));
+    place.describe_to(&mut figures);
     let status = figures.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).status();
     let status = status.with_context(|| format!("cannot start {WINE}"))?;
     let text = String::from_utf8_lossy(&std::fs::read(&report)?).into_owned();

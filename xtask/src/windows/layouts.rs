@@ -10,17 +10,19 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use super::LINKER;
+use super::place::Parts;
 use super::prefix::Prefix;
 use crate::command::run;
 
 /// How a failed assertion begins in what the compiler says.
 const FAILURE: &str = "static assertion failed";
 
-/// Compiles all assertions. The header of the own description is among the libraries in `folder`.
-pub(super) fn check(root: &Path, folder: &Path, prefix: &Prefix, programs: &Path) -> anyhow::Result<()> {
+/// Compiles all assertions. The header of the own description is among the libraries.
+pub(super) fn check(root: &Path, parts: &Parts, prefix: &Prefix) -> anyhow::Result<()> {
+    let folder = &parts.folder;
     let sources = root.join("testing/windows/layout");
     let numbers = folder.join("numbers.inc");
-    let assertions = prefix.output_of(&programs.join("layouts.exe"))?;
+    let assertions = prefix.output_of(&parts.programs.join("layouts.exe"))?;
     std::fs::write(&numbers, &assertions).with_context(|| numbers.display().to_string())?;
     let assertions = String::from_utf8(assertions)?;
     let without_values = assertions.lines().filter(|line| !line.starts_with("CHECK_VALUE")).count();

@@ -1,30 +1,33 @@
 //! `cargo xtask windows`: the Windows programs, built here and run under Wine, with real COM between processes.
 //!
 //! It makes a fresh Wine prefix below the target folder, with two libraries that Wine lacks ([`mod@libraries`]), compares what Rust takes VSS's structures to be
-//! with the headers of C ([`layouts`]), starts the array's side on Linux, runs the tests, and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
+//! with the headers of C ([`layouts`]), starts the array's side on Linux, runs the tests ([`executables`]), and prints what each statement of the contract with VSS came to ([`mod@verdicts`]).
 
 mod array_side;
+mod backtraces;
+mod executables;
 mod figures;
 mod layouts;
 mod libraries;
 mod msvc;
+mod place;
 mod prefix;
 mod statements;
 mod verdicts;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 
-use crate::command::{build_as_for_tests, build_for_speed, cargo, output_of, program, run, wait_unless};
+use crate::command::{build_as_for_tests, build_for_speed, cargo, output_of, program, run};
 use crate::peers;
-use array_side::{ArraySide, LARGE, SMALL};
-use prefix::Prefix;
+use array_side::{LARGE, SMALL};
+use executables::Runner;
+use place::{Parts, Place};
 
 /// The target of the Windows programs here.
 pub(crate) const TARGET: &str = "x86_64-pc-windows-gnu";
@@ -42,12 +45,6 @@ pub(crate) const TESTED: &[&str] = &[
 
 /// The compiler whose name cargo needs as a linker.
 const LINKER: &str = "x86_64-w64-mingw32-gcc-posix";
-
-/// How long all tests under Wine may take together. On two processors they took 12 minutes.
-const TESTS_AT_MOST: Duration = Duration::from_secs(40 * 60);
-
-/// For how long nothing may be heard of them: a test that hangs need not cost all that time. The longest takes a few minutes.
-const SILENCE_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
 /// What to do besides.
 #[derive(Debug, Default, Args)]
@@ -80,26 +77,23 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
     timed("build", || build(profile))?;
     let libraries = timed("libraries that Wine lacks", || libraries::build(root, &folder.join("libraries")))?;
     let programs = metadata.target_directory.join(TARGET).join(profile).into_std_path_buf();
-    let prefix = timed("prefix", || {
-        let prefix = Prefix::make(folder.join("prefix"))?;
-        prefix.install(&libraries)?;
-        prefix.run(&programs.join("vss-stand-in.exe"), &["register"])?;
-        Ok(prefix)
-    })?;
     let lunshadow = metadata.target_directory.join(native_folder(profile)).join("lunshadow").into_std_path_buf();
-    let array = timed("array", || ArraySide::start(lunshadow.clone(), &folder, &LARGE))?;
+    let parts = Parts { folder, libraries, programs, lunshadow };
     if arguments.bench {
-        return timed("figures", || figures::run(root, &folder, &prefix, &array, &programs));
+        let place = Place::make(&parts, &[LARGE], 0)?;
+        return timed("figures", || figures::run(root, &parts, &place));
     }
-    let small = timed("small array", || ArraySide::start(lunshadow, &folder, &SMALL))?;
-    timed("structures and constants against the headers of C", || layouts::check(root, &folder, &prefix, &programs))?;
-    let report = folder.join("tests.txt");
-    let outcome = timed("tests", || test(arguments, profile, &prefix, &[&array, &small], &report));
-    drop((prefix, array, small));
-    let verdicts = verdicts::read(&report)?;
+    let tests = timed("build of the tests", || executables::build(profile))?;
+    let make_place = |number| Place::make(&parts, &[LARGE, SMALL], number);
+    let first = make_place(0)?;
+    timed("structures and constants against the headers of C", || layouts::check(root, &parts, &first.prefix))?;
+    let filter = arguments.filter.as_deref();
+    let runner = Runner::new(&tests, filter, parts.folder.join("tests"))?;
+    let outcome = timed("tests", || runner.run(first, make_place))?;
+    let verdicts = verdicts::parse(&outcome.text);
     verdicts.print(&statements::read(root)?);
-    outcome?;
-    ensure!(arguments.filter.is_some() || verdicts.count() > 0, "no test ran");
+    outcome.judge()?;
+    ensure!(filter.is_some() || verdicts.count() > 0, "no test ran");
     Ok(())
 }
 
@@ -149,79 +143,7 @@ fn native_folder(profile: &str) -> &str {
     if profile == "windows" { "debug" } else { profile }
 }
 
-/// Runs the tests, with their output in a file: a COM server that a test starts inherits it, and would keep a pipe open.
-fn test(
-    arguments: &WindowsArgs,
-    profile: &str,
-    prefix: &Prefix,
-    arrays: &[&ArraySide],
-    report: &Path,
-) -> anyhow::Result<()> {
-    let output = File::create(report).with_context(|| report.display().to_string())?;
-    let mut tests = cargo_for_windows("test", profile);
-    for package in TESTED {
-        tests.args(["--package", package]);
-    }
-    tests.args(["--lib", "--bins", "--tests", "--no-fail-fast"]);
-    prefix.describe_to(&mut tests);
-    arrays.iter().for_each(|array| array.describe_to(&mut tests));
-    tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", peers::WINE);
-    // What is registered is the prefix's, so tests take turns.
-    tests.args(["--", "--test-threads=1"]);
-    tests.args(&arguments.filter);
-    tests.stdout(output.try_clone()?).stderr(output);
-    let mut running = tests.spawn().context("cannot start cargo")?;
-    let mut reason_to_end = impatience(report, Instant::now());
-    let ended = wait_unless(&mut running, || reason_to_end(Instant::now()));
-    if !ended.as_ref().is_ok_and(ExitStatus::success) {
-        let text = std::fs::read(report)?;
-        print!("{}", String::from_utf8_lossy(&text));
-    }
-    ensure!(ended?.success(), "tests under Wine failed");
-    Ok(())
-}
-
-/// Says at a point in time why tests that write a report are not waited for any longer, if they are not.
-fn impatience(report: &Path, began: Instant) -> impl FnMut(Instant) -> Option<String> {
-    let (mut len, mut heard) = (0, began);
-    move |now| {
-        let len_now = std::fs::metadata(report).map_or(0, |metadata| metadata.len());
-        if std::mem::replace(&mut len, len_now) != len_now {
-            heard = now;
-        }
-        if now.duration_since(heard) >= SILENCE_AT_MOST {
-            return Some(format!("nothing was heard of the last test for {} s: it hangs", SILENCE_AT_MOST.as_secs()));
-        }
-        (now.duration_since(began) >= TESTS_AT_MOST)
-            .then(|| format!("it was not done after {} s", TESTS_AT_MOST.as_secs()))
-    }
-}
-
 /// A path of here as programs under Wine name it.
 fn windows_path(path: &Path) -> PathBuf {
     PathBuf::from(format!("Z:{}", path.display().to_string().replace('/', "\\")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tests_that_are_silent_or_go_on_for_ever_are_not_waited_for() -> anyhow::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let report = folder.path().join("report");
-        let mut now = Instant::now();
-        let until = now + TESTS_AT_MOST;
-        let mut reason = impatience(&report, now);
-        let mut text = String::new();
-        while now < until {
-            text.push_str("test ... ok\n");
-            std::fs::write(&report, &text)?;
-            assert_eq!(reason(now), None, "something was heard");
-            now += SILENCE_AT_MOST - Duration::from_secs(1);
-        }
-        assert!(reason(now).is_some_and(|reason| reason.contains("not done")));
-        assert!(reason(now + SILENCE_AT_MOST).is_some_and(|reason| reason.contains("it hangs")));
-        Ok(())
-    }
 }

@@ -62,6 +62,17 @@ impl Prefix {
         command.env("WINEPREFIX", &self.0).env("WINEDEBUG", "-all").env("WINEDLLOVERRIDES", "winedbg.exe=d");
     }
 
+    /// Where a path of programs in the prefix is here.
+    pub(super) fn host_path(&self, windows_path: &str) -> Option<PathBuf> {
+        let (drive, path) = windows_path.split_once(":\\")?;
+        let root = match drive {
+            "Z" => PathBuf::from("/"),
+            "C" => self.0.join("drive_c"),
+            _ => return None,
+        };
+        Some(root.join(path.replace('\\', "/")))
+    }
+
     fn run_wine(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut wine = program(WINE, arguments);
         self.describe_to(&mut wine);

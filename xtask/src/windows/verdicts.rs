@@ -1,9 +1,6 @@
 //! What the tests said, by statement of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-use anyhow::Context;
 
 use super::statements::Statement;
 
@@ -19,12 +16,7 @@ struct Verdict {
 pub(super) struct Verdicts(Vec<Verdict>);
 
 /// Reads what libtest printed.
-pub(super) fn read(report: &Path) -> anyhow::Result<Verdicts> {
-    let text = std::fs::read(report).with_context(|| report.display().to_string())?;
-    Ok(parse(&String::from_utf8_lossy(&text)))
-}
-
-fn parse(text: &str) -> Verdicts {
+pub(super) fn parse(text: &str) -> Verdicts {
     let mut verdicts = Vec::new();
     let mut open: Option<String> = None;
     for line in text.lines() {
