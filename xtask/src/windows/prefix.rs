@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 use super::libraries::Libraries;
 use super::windows_path;
-use crate::command::{program, run};
+use crate::command::{program, wait_at_most};
 use crate::peers::WINE;
+
+/// How long a step of making a prefix may take. The longest took 10 s.
+const STEP_AT_MOST: Duration = Duration::from_secs(5 * 60);
 
 /// A running prefix. Dropping it ends every process in it.
 pub(super) struct Prefix(PathBuf);
@@ -76,7 +80,11 @@ impl Prefix {
     fn run_wine(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut wine = program(WINE, arguments);
         self.describe_to(&mut wine);
-        run(wine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+        let started = wine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut child = started.with_context(|| format!("cannot start {WINE}"))?;
+        let status = wait_at_most(&mut child, STEP_AT_MOST).with_context(|| format!("{wine:?}"))?;
+        ensure!(status.success(), "{wine:?}: {status}");
+        Ok(())
     }
 
     /// Ends every process of the prefix and waits for that.
@@ -89,7 +97,10 @@ impl Prefix {
     fn tell_server(&self, option: &str) {
         let mut server = Command::new(Path::new(WINE).with_file_name("wineserver"));
         self.describe_to(&mut server);
-        server.arg(option).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok();
+        server.arg(option).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Ok(mut child) = server.spawn() {
+            wait_at_most(&mut child, STEP_AT_MOST).ok();
+        }
     }
 }
 
