@@ -1,7 +1,8 @@
 //! The executables with the tests for Windows: built by cargo, run here, each place with one at a time, since what is registered is the prefix's.
 //!
-//! Now and then two processes wait for each other for ever within Wine's COM. An executable that hangs is ended with its whole place, what all of its
-//! threads wait for is printed, and it runs once more in a new place: what hangs by our doing hangs again. Tests that fail are not repeated.
+//! Wine has missed the end of a call, and waited for it for ever (`testing/windows/idl/keep.c`); it may have more of that kind. So an executable that hangs
+//! is ended with its whole place, what all of its threads wait for is printed, and it runs once more in a new place: what hangs by our doing hangs again.
+//! Tests that fail are not repeated.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const PLACES: usize = 3;
 /// Those that take longest, which begin first.
 const LONG: &[&str] = &["conform", "scenarios", "install", "proofs"];
 
-/// How long all tests under Wine may take together. On two processors, with three more places beside them, they took 8 minutes.
+/// How long all tests under Wine may take together. On two processors they took 5 minutes.
 const ALL_AT_MOST: Duration = Duration::from_secs(50 * 60);
 
 /// For how long nothing may be heard of them. The longest test takes a few minutes.

@@ -1,5 +1,5 @@
-//! Two libraries that Wine lacks: the proxies and stubs of VSS's interfaces, compiled from the project's description of them, and
-//! the source of random bytes that Rust's standard library asks for.
+//! Two libraries that Wine lacks: the proxies and stubs of VSS's interfaces, compiled from the project's description of them, with what keeps Wine from
+//! forgetting the interfaces, and the source of random bytes that Rust's standard library asks for.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,11 +50,13 @@ pub(super) fn build(root: &Path, folder: &Path) -> anyhow::Result<Libraries> {
         "vss_p.c",
         "vss_i.c",
         "dlldata.c",
+        "keep.c",
         "vss.def",
         "-lrpcrt4",
         "-lole32",
         "-loleaut32",
         "-luuid",
+        "-ladvapi32",
     ])?;
     compile(&["-Werror", "-o", "bcryptprimitives.dll", "bcryptprimitives.c", "bcryptprimitives.def", "-ladvapi32"])?;
     Ok(Libraries { proxies: folder.join("vss_ps.dll"), random: folder.join("bcryptprimitives.dll") })
