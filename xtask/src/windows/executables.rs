@@ -1,8 +1,8 @@
 //! The executables with the tests for Windows: built by cargo, run here, each place with one at a time, since what is registered is the prefix's.
 //!
 //! Wine has missed the end of a call, and waited for it for ever (`testing/windows/idl/keep.c`); it may have more of that kind. So an executable that hangs
-//! is ended with its whole place, what all of its threads wait for is printed, and it runs once more in a new place: what hangs by our doing hangs again.
-//! Tests that fail are not repeated.
+//! is ended with its whole place, what all of its threads wait for is printed, and it runs once more in a new place. That it hung is said at the end
+//! again, for whoever wants to know whether it was Wine. Tests that fail are not repeated.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -75,14 +75,21 @@ pub(super) fn build(profile: &str) -> anyhow::Result<Vec<Executable>> {
 pub(super) struct Outcome {
     /// What they printed.
     pub(super) text: String,
+    /// Those that hung once.
+    hung: Vec<String>,
     /// Those with a test that failed.
     failed: Vec<String>,
 }
 
 impl Outcome {
+    /// Says what hung.
+    ///
     /// # Errors
     /// If a test failed.
     pub(super) fn judge(&self) -> anyhow::Result<()> {
+        for name in &self.hung {
+            println!("{name} hung, and ran once more: above is what it waited for");
+        }
         ensure!(self.failed.is_empty(), "tests under Wine failed: {}", self.failed.join(", "));
         Ok(())
     }
@@ -134,6 +141,7 @@ impl<'a> Runner<'a> {
             let mut end = executable.run(&place, self.filter, &report, self.until)?;
             if let End::Hung(found) = end {
                 println!("{}: {found}\nIt runs once more in a new place.", executable.name);
+                lock(&self.outcome).hung.push(executable.name.clone());
                 drop(place);
                 place = make_place()?;
                 end = executable.run(&place, self.filter, &report, self.until)?;
