@@ -84,7 +84,8 @@ pub struct DeviceServer {
 }
 
 impl DeviceServer {
-    /// A device server for the LUNs of `map`, reached through `ports`. What goes on without a command runs on the runtime that this is called on.
+    /// A device server for the LUNs of `map`, reached through `ports`. What goes on without a command runs on the runtime that this is called on, which has
+    /// timers.
     ///
     /// # Panics
     /// Outside a runtime of Tokio.

@@ -213,7 +213,7 @@ impl Bench {
 }
 
 fn run_to_end(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future);
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future);
 }
 
 /// Any CDBs with any data.
