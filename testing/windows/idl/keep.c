@@ -3,7 +3,7 @@
  * When the last object goes that a process has marshalled with an interface, Wine has its RPC runtime forget the interface, and wait for the calls of it
  * that are under way (RpcServerUnregisterIf). Whether there are any is looked at under a lock, but the end of a call is counted without one: if the last
  * call ends just then, nobody tells, and the wait never ends, with a lock held that all of COM in the process needs. A client that lets go of an object
- * as soon as it has its answer may meet that, as CoCreateInstance does with the class object. Windows is not like that.
+ * as soon as it has its answer may meet that, as CoCreateInstance does with the class object. Seen in Wine 8.0.
  *
  * So whatever process marshals a class object or something of VSS's marshals another object with all of these interfaces first, and never lets go of it.
  * Nobody else gets to know that object. To be asked in time, this library stands in the registry in the place of the one that has the proxies and stubs
@@ -74,7 +74,7 @@ static HRESULT keep_all(void)
 STDAPI get_class_object(REFCLSID class, REFIID iid, void **object)
 {
     static LONG is_asked;
-    /* To marshal, COM asks again. */
+    /* To marshal, COM asks again. Other threads that ask meanwhile do not wait, so a moment at the beginning of a process stays. */
     HRESULT result = InterlockedExchange(&is_asked, TRUE) ? S_OK : keep_all();
     if (FAILED(result)) {
         *object = NULL;
