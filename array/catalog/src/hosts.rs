@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use lunshadow_control::{ChapAccounts, HostId, HostRecord, InitiatorName, Outcome};
 use lunshadow_lun::Pool;
-use uuid::Uuid;
 
 use crate::catalog::Inner;
 use crate::records::{Change, HostDoc};
@@ -120,7 +119,7 @@ impl<P: Pool> Inner<P> {
             }
             check_free(&state, &initiators, None)?;
         }
-        let host = HostId(Uuid::new_v4());
+        let host = HostId(self.settings.draw_uuid());
         let doc = HostDoc::new(name, initiators);
         self.write(vec![Change::PutHost(host, doc.clone())]).await?;
         let mut state = self.state.lock();

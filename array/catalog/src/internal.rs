@@ -7,7 +7,6 @@ use std::num::NonZeroU64;
 use lunshadow_control::{LunId, LunRole, Outcome, ShadowSetId};
 use lunshadow_lun::{BlockCount, LunHandle, LunSummary, Pool, ShadowMember};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::catalog::Inner;
 use crate::mirror::MirrorDoc;
@@ -66,14 +65,14 @@ impl<P: Pool> Inner<P> {
     /// An id for an internal LUN.
     pub(crate) fn draw_internal(&self) -> LunId {
         let mut state = self.state.lock();
-        let lun = state.draw_id(&*self.pool);
+        let lun = state.draw_id(&*self.settings.ids, &*self.pool);
         state.internal.insert(lun);
         lun
     }
 
     /// Captures a LUN for the array's own use. The record that explains `frozen` is in the database already.
     pub(crate) async fn freeze(&self, source: LunId, frozen: LunId) -> Result<LunHandle, CatalogError> {
-        let set = ShadowSetId(Uuid::new_v4());
+        let set = ShadowSetId(self.settings.draw_uuid());
         let member = ShadowMember { source, shadow: frozen };
         self.pool.prepare(set, &[member]).await.map_err(|error| self.pool_failed(error))?;
         let committed = self.pool.commit(set, COMMIT_WITHIN_MAX).await;

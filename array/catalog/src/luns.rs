@@ -144,7 +144,7 @@ impl<P: Pool> Inner<P> {
                 Err(CatalogError::NameTaken(name))
             };
         }
-        let lun = self.state.lock().draw_id(&*self.pool);
+        let lun = self.state.lock().draw_id(&*self.settings.ids, &*self.pool);
         let doc = LunDoc::new(name, block_count);
         if let Err(error) = self.put_lun(lun, doc.clone()).await {
             self.state.lock().forget_id(lun);

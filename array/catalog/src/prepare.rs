@@ -283,7 +283,7 @@ impl<P: Pool> Inner<P> {
             let copied = if kind == ShadowKind::FullCopy { state.bytes_to_copy(&sources) } else { 0 };
             self.check_room_for(copied)?;
         }
-        let draw = |source| ShadowMember { source, shadow: state.draw_id(&*self.pool) };
+        let draw = |source| ShadowMember { source, shadow: state.draw_id(&*self.settings.ids, &*self.pool) };
         let joining: Vec<ShadowMember> = sources.into_iter().map(draw).collect();
         state.set_of_mut(host, set)?.joining.clone_from(&joining);
         Ok(joining)

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Clock, SystemClock};
+use uuid::{Builder, Uuid};
+
+use crate::{Clock, IdSource, RandomIds, SystemClock};
 
 /// How long a commit may take when the host does not say.
 pub const COMMIT_WITHIN_DEFAULT: Duration = Duration::from_secs(5);
@@ -56,10 +58,24 @@ pub struct Settings {
     pub leases: LeaseTimes,
     /// By which clock.
     pub clock: Arc<dyn Clock>,
+    /// With which ids.
+    pub ids: Arc<dyn IdSource>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::default(), leases: LeaseTimes::default(), clock: Arc::new(SystemClock::default()) }
+        Self {
+            limits: Limits::default(),
+            leases: LeaseTimes::default(),
+            clock: Arc::new(SystemClock::default()),
+            ids: Arc::new(RandomIds),
+        }
+    }
+}
+
+impl Settings {
+    /// An id in the form of a random UUID (RFC 9562, version 4).
+    pub(crate) fn draw_uuid(&self) -> Uuid {
+        Builder::from_random_bytes(self.ids.draw().to_be_bytes()).into_uuid()
     }
 }

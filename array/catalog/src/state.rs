@@ -6,9 +6,9 @@ use std::sync::Arc;
 use lunshadow_control::{DesignatorKind, HostId, LunId, LunRole, ShadowSetId};
 use lunshadow_lun::{LunHandle, Pool, PresentationCell, identity_of};
 
-use crate::CatalogError;
 use crate::records::{Change, HostDoc, LunDoc, LunPhase};
 use crate::shadow_set::ShadowSet;
+use crate::{CatalogError, IdSource};
 
 /// A host and what is mapped to it.
 #[derive(Debug)]
@@ -113,9 +113,9 @@ impl State {
     }
 
     /// Draws an id whose designators no other LUN has, and takes it.
-    pub(crate) fn draw_id(&mut self, pool: &impl Pool) -> LunId {
+    pub(crate) fn draw_id(&mut self, ids: &dyn IdSource, pool: &impl Pool) -> LunId {
         loop {
-            let lun = LunId::random();
+            let lun = LunId::from_u128(ids.draw());
             if !self.lun_by_naa.contains_key(&naa_of(lun)) && pool.summary(lun).is_none() {
                 self.know_id(lun);
                 return lun;

@@ -12,5 +12,6 @@
 pub mod array;
 pub mod explorer;
 pub mod lifecycle;
+pub mod likeness;
 pub mod promise;
 pub mod provider;

@@ -1,6 +1,7 @@
 //! Searches of a size that CI has no time for: `cargo xtask model`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program reports there")]
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use lunshadow_model_checking::array::{self, ArraySystem, Request};
 use lunshadow_model_checking::explorer::{Bounds, Explored, Progress, System, explore_telling};
 use lunshadow_model_checking::lifecycle::{self, LifecycleSystem};
+use lunshadow_model_checking::likeness::compare;
 use lunshadow_model_checking::provider::{self, ProviderSystem};
 
 /// How often somebody who waits hears how far it is.
@@ -67,6 +69,9 @@ struct Arguments {
     /// On how many threads; as many as there are processors by default
     #[arg(long)]
     threads: Option<usize>,
+    /// Instead, compares how states go on that a search takes for one: one of so many ways to a state that is known with the first way to it
+    #[arg(long, value_name = "ONE_IN", value_parser = clap::value_parser!(NonZeroUsize))]
+    likeness: Option<NonZeroUsize>,
 }
 
 fn main() -> ExitCode {
@@ -82,10 +87,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let bounds = Bounds { depth: arguments.depth, states: arguments.states, threads };
+    let likeness = arguments.likeness;
     let wanted = |searched| arguments.only.is_none_or(|only| only == searched);
     if wanted(Searched::Lifecycle) {
         let setup = lifecycle::Setup { sets: arguments.sets, at_once: arguments.at_once, fault: None };
-        report("life cycle", search::<LifecycleSystem>(&setup, bounds)?);
+        report::<LifecycleSystem>("life cycle", &setup, bounds, likeness)?;
     }
     if wanted(Searched::Array) {
         let mut setup = array::Setup::new(arguments.sets)?;
@@ -96,7 +102,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if arguments.asked == Asked::All {
             setup.requests = Request::ALL.to_vec();
         }
-        report("array", search::<ArraySystem>(&setup, bounds)?);
+        report::<ArraySystem>("array", &setup, bounds, likeness)?;
     }
     if wanted(Searched::Provider) {
         let mut setup = provider::Setup::new()?;
@@ -105,7 +111,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         setup.losses = arguments.failures;
         setup.provider_crashes = arguments.crashes;
         setup.array_crashes = arguments.crashes;
-        report("provider", search::<ProviderSystem>(&setup, bounds)?);
+        report::<ProviderSystem>("provider", &setup, bounds, likeness)?;
     }
     Ok(())
 }
@@ -122,6 +128,15 @@ fn search<S: System>(setup: &S::Setup, bounds: Bounds) -> anyhow::Result<Explore
     explore_telling::<S>(setup, bounds, tell).map_err(|counterexample| anyhow::anyhow!("{counterexample}"))
 }
 
-fn report(name: &str, explored: Explored) {
-    println!("{name}: {explored}");
+fn report<S: System>(
+    name: &str,
+    setup: &S::Setup,
+    bounds: Bounds,
+    likeness: Option<NonZeroUsize>,
+) -> anyhow::Result<()> {
+    match likeness {
+        Some(one_in) => println!("{name}: {}", compare::<S>(setup, bounds, one_in.get())?),
+        None => println!("{name}: {}", search::<S>(setup, bounds)?),
+    }
+    Ok(())
 }

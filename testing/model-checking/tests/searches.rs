@@ -32,6 +32,14 @@ fn one_set_with_everything_that_can_be_asked() {
     search_all::<ArraySystem>("one set, all requests", &setup);
 }
 
+#[test]
+fn one_set_with_requests_that_overlap_and_a_pool_that_fails() {
+    let mut setup = array::Setup::new(1).unwrap();
+    setup.at_once = 2;
+    setup.failures = 1;
+    search_all::<ArraySystem>("one set, requests that overlap", &setup);
+}
+
 /// To the depth at which sets came back that had been called over, and parts of them, when this was written.
 #[test]
 fn one_set_with_a_crash_before_its_records_are_durable() {

@@ -121,7 +121,7 @@ impl TestArray {
 fn settings(clock: &Arc<ManualClock>, limits: Limits) -> Settings {
     let clock: Arc<ManualClock> = Arc::clone(clock);
     let leases = LeaseTimes { prepared: PREPARED_LEASE, committed: COMMITTED_LEASE };
-    Settings { limits, leases, clock }
+    Settings { limits, leases, clock, ..Settings::default() }
 }
 
 pub(crate) fn name(text: &str) -> Name {

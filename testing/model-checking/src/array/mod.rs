@@ -4,6 +4,7 @@
 //! asked, or their answer is not heeded), repeated, late and out of order, and hosts that crash (they ask no more). What the array makes
 //! of it meanwhile is cut into steps wherever it waits: for the pool, for its records, for time. Between any two of them it can crash.
 
+mod counting;
 mod outlasting;
 mod parking;
 mod planted;
@@ -27,11 +28,12 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub(crate) use counting::Counting;
 use outlasting::Outlasting;
 pub use planted::Fault;
 pub(crate) use pool::ModelPool;
 pub use pool::Step;
-use pool::Work;
+use pool::{Work, number_of};
 pub(crate) use records::ModelRecords;
 pub use request::Request;
 use request::{Answer, Subject, ask};
@@ -95,6 +97,16 @@ pub enum PoolWork {
     Delete(Name),
 }
 
+impl PoolWork {
+    /// The set that it is about.
+    const fn set(self) -> Option<u8> {
+        match self {
+            Self::Prepare(set) | Self::Commit(set) | Self::Delete(Name::Shadow { set, .. }) => Some(set),
+            Self::Delete(Name::Source(_)) => None,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,13 +149,18 @@ pub(crate) struct Boot {
 
 impl Boot {
     /// Starts the array on what the last one has left. Until it runs, nothing is held back.
-    pub(crate) fn open(pool: &Arc<ModelPool>, records: &Arc<ModelRecords>, clock: &Arc<ManualClock>) -> Self {
+    pub(crate) fn open(
+        pool: &Arc<ModelPool>,
+        records: &Arc<ModelRecords>,
+        clock: &Arc<ManualClock>,
+        ids: &Arc<Counting>,
+    ) -> Self {
         records.restart();
         pool.restart();
         pool.hold_back(false);
         records.hold_back(false);
         let runtime = runtime(pool.parking());
-        let opened = runtime.block_on(Catalog::open_on(Arc::clone(pool), records.clone(), settings(clock)));
+        let opened = runtime.block_on(Catalog::open_on(Arc::clone(pool), records.clone(), settings(clock, ids)));
         let catalog = Arc::new(opened.expect("records in memory can be read"));
         Self { catalog, runtime }
     }
@@ -156,7 +173,12 @@ pub struct ArraySystem {
     pool: Arc<ModelPool>,
     records: Arc<ModelRecords>,
     clock: Arc<ManualClock>,
+    ids: Arc<Counting>,
     asked: Vec<Asked>,
+    /// Requests that were answered because time had passed, and that the array may still be at work on.
+    given_up: Vec<(u8, Request)>,
+    /// The last task that had begun when time had passed that everything waits for.
+    last_waited: u64,
     reaping: Vec<JoinHandle<Result<Vec<ShadowSetId>, CatalogError>>>,
     witnesses: Vec<Witness>,
     names: BTreeMap<LunId, Name>,
@@ -194,7 +216,7 @@ impl System for ArraySystem {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
-        if self.asked.len() < self.setup.at_once {
+        if self.asked.len() + self.given_up.len() < self.setup.at_once {
             for set in 0..u8::try_from(self.setup.sets.len()).unwrap_or(u8::MAX) {
                 actions.extend(self.setup.requests.iter().map(|request| Action::Ask(set, *request)));
             }
@@ -345,10 +367,7 @@ impl ArraySystem {
 
     /// Sets that something is under way for, which can go on when it is another one's turn to stop.
     fn busy_sets(&self) -> BTreeSet<u8> {
-        let worked_on = self.pool.standing().into_iter().filter_map(|(work, _)| match self.named_work(work) {
-            PoolWork::Prepare(set) | PoolWork::Commit(set) | PoolWork::Delete(Name::Shadow { set, .. }) => Some(set),
-            PoolWork::Delete(Name::Source(_)) => None,
-        });
+        let worked_on = self.pool.standing().into_iter().filter_map(|(work, _)| self.named_work(work).set());
         let reaped = if self.reaping.is_empty() { 0..0 } else { 0..u8::MAX };
         self.asked.iter().map(|asked| asked.set).chain(worked_on).chain(reaped).collect()
     }
@@ -389,7 +408,11 @@ impl ArraySystem {
                 self.pool.let_go(place, step);
             }
             Action::Land => self.records.land(),
-            Action::Patience => self.let_pass(PATIENCE),
+            Action::Patience => {
+                let Boot { runtime, .. } = self.booted();
+                self.last_waited = number_of(runtime.spawn(std::future::ready(())).id());
+                self.let_pass(PATIENCE);
+            }
             Action::CommittedLeasesEnd => self.end_leases(COMMITTED_LEASE),
             Action::LeasesEnd => self.end_leases(PREPARED_LEASE),
             Action::Crash => {
@@ -412,9 +435,10 @@ impl ArraySystem {
 
     fn boot(&mut self) {
         self.asked.clear();
+        self.given_up.clear();
         self.reaping.clear();
         self.boot = None;
-        self.boot = Some(Boot::open(&self.pool, &self.records, &self.clock));
+        self.boot = Some(Boot::open(&self.pool, &self.records, &self.clock, &self.ids));
         self.pool.hold_back(true);
         self.records.hold_back(self.setup.holds_records);
     }
@@ -487,6 +511,9 @@ impl ArraySystem {
         let (answered, asked): (Vec<_>, Vec<_>) = self.asked.drain(..).partition(|asked| asked.answer.is_finished());
         self.asked = asked;
         for Asked { set, request, disturbed, answer } in answered {
+            if action == Action::Patience {
+                self.given_up.push((set, request));
+            }
             let answer = self.booted().runtime.block_on(answer).unwrap_or(Err(CatalogError::BrokenOff));
             self.witnesses[usize::from(set)].note_answer(request, &answer, disturbed, durably);
             if request == Request::Arm && answer.is_ok() {
@@ -494,6 +521,9 @@ impl ArraySystem {
             }
         }
         self.reaping.retain(|reaping| !reaping.is_finished());
+        if self.tasks_alive() == 0 {
+            self.given_up.clear();
+        }
         for set in self.sets() {
             let outside = self.outside(set);
             let witness = &mut self.witnesses[usize::from(set)];
@@ -503,6 +533,11 @@ impl ArraySystem {
         }
         self.remember_served();
         self.check_patience(action)
+    }
+
+    /// How many tasks have not come to their end, whoever waits for them.
+    fn tasks_alive(&self) -> usize {
+        self.booted().runtime.metrics().num_alive_tasks()
     }
 
     fn remember_served(&mut self) {

@@ -7,6 +7,7 @@ use lunshadow_catalog::{Clock as _, ManualClock, Moment};
 use lunshadow_control::LunId;
 use lunshadow_lun::Inventory;
 
+use super::counting::Counting;
 use super::pool::{self, ModelPool};
 use super::records::{self, ModelRecords};
 use super::setup::Setup;
@@ -19,6 +20,7 @@ pub struct Outlasting {
     pool: pool::Content,
     records: records::Content,
     now: Moment,
+    last_id: u64,
     witnesses: Vec<Witness>,
     names: BTreeMap<LunId, Name>,
     stale: Vec<Arc<Inventory>>,
@@ -34,6 +36,7 @@ impl Outlasting {
             pool,
             records,
             now: ManualClock::default().now(),
+            last_id: setup.last_id(),
             witnesses: vec![Witness::default(); setup.sets.len()],
             names: (0..).zip(&setup.sources).map(|(place, lun)| (*lun, Name::Source(place))).collect(),
             stale: vec![Arc::default(); usize::from(setup.hosts)],
@@ -48,6 +51,7 @@ impl Outlasting {
             pool: system.pool.content(),
             records: system.records.content(),
             now: system.clock.now(),
+            last_id: system.ids.last(),
             witnesses: system.witnesses.clone(),
             names: system.names.clone(),
             stale: system.stale.clone(),
@@ -58,7 +62,7 @@ impl Outlasting {
 
     /// An array that does not run yet.
     pub(super) fn array(&self, setup: &Setup) -> ArraySystem {
-        let Self { pool, records, now, witnesses, names, stale, crashes_left, failures_left } = self.clone();
+        let Self { pool, records, now, last_id, witnesses, names, stale, crashes_left, failures_left } = self.clone();
         let clock = ManualClock::default();
         clock.advance(now.0);
         ArraySystem {
@@ -67,7 +71,10 @@ impl Outlasting {
             pool: Arc::new(ModelPool::new(pool, setup.fault)),
             records: Arc::new(ModelRecords::new(records, setup.fault)),
             clock: Arc::new(clock),
+            ids: Arc::new(Counting::after(last_id)),
             asked: Vec::new(),
+            given_up: Vec::new(),
+            last_waited: 0,
             reaping: Vec::new(),
             witnesses,
             names,

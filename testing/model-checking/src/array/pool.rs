@@ -16,6 +16,7 @@ use lunshadow_lun::{
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task;
 use tokio::time::Instant;
 
 use super::parking::Parking;
@@ -43,10 +44,28 @@ pub enum Step {
 #[derive(Debug)]
 struct Standing {
     work: Work,
+    /// The task that waits for it.
+    task: u64,
     /// What a commit captures: what was prepared when it began.
     members: Vec<ShadowMember>,
     happened: bool,
     answer: oneshot::Sender<bool>,
+}
+
+/// What stands still, and for whom.
+#[derive(Debug)]
+pub(crate) struct StandingWork {
+    pub(crate) work: Work,
+    pub(crate) task: u64,
+    pub(crate) members: Vec<ShadowMember>,
+    pub(crate) happened: bool,
+    /// Whether the task was told of a failure before.
+    pub(crate) failed_before: bool,
+}
+
+/// Tasks are numbered in the order in which they begin.
+pub(crate) fn number_of(task: task::Id) -> u64 {
+    task.to_string().parse().expect("the text of a task's id is a number")
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,6 +85,8 @@ pub(crate) struct Content {
 pub(crate) struct ModelPool {
     content: Mutex<Content>,
     standing: Mutex<Vec<Standing>>,
+    /// Tasks that were told of a failure.
+    failed: Mutex<BTreeSet<u64>>,
     /// While the array starts, the pool does what it is asked at once.
     holds_back: Mutex<bool>,
     /// What may block waits for the array's thread to wait.
@@ -76,7 +97,8 @@ pub(crate) struct ModelPool {
 impl ModelPool {
     pub(crate) fn new(content: Content, fault: Option<Fault>) -> Self {
         let (content, parking) = (Mutex::new(content), Arc::default());
-        Self { content, standing: Mutex::default(), holds_back: Mutex::new(false), parking, fault }
+        let (standing, failed) = (Mutex::default(), Mutex::default());
+        Self { content, standing, failed, holds_back: Mutex::new(false), parking, fault }
     }
 
     pub(crate) const fn parking(&self) -> &Arc<Parking> {
@@ -104,6 +126,7 @@ impl ModelPool {
     /// What happens to a pool when its process ends and begins anew.
     pub(crate) fn restart(&self) {
         self.standing.lock().clear();
+        self.failed.lock().clear();
         let mut content = self.content.lock();
         content.prepared.clear();
         content.committed.clear();
@@ -126,10 +149,17 @@ impl ModelPool {
         self.standing.lock().iter().map(|standing| (standing.work, standing.happened)).collect()
     }
 
-    /// The same with the members that are prepared or captured.
-    pub(crate) fn standing_with_members(&self) -> Vec<(Work, Vec<ShadowMember>, bool)> {
-        let standing = self.standing.lock();
-        standing.iter().map(|standing| (standing.work, standing.members.clone(), standing.happened)).collect()
+    /// The same with all that decides how the array goes on when it is answered.
+    pub(crate) fn standing_at_length(&self) -> Vec<StandingWork> {
+        let (standing, failed) = (self.standing.lock(), self.failed.lock());
+        let seen = standing.iter().map(|Standing { work, task, members, happened, .. }| StandingWork {
+            work: *work,
+            task: *task,
+            members: members.clone(),
+            happened: *happened,
+            failed_before: failed.contains(task),
+        });
+        seen.collect()
     }
 
     /// Lets work go on.
@@ -141,7 +171,10 @@ impl ModelPool {
             self.content.lock().happen(standing.work, &standing.members, self.fault);
         }
         if step != Step::Happens {
-            let Standing { work, answer, .. } = all.remove(place);
+            let Standing { work, task, answer, .. } = all.remove(place);
+            if step == Step::Fails {
+                self.failed.lock().insert(task);
+            }
             if let Work::Commit(set) = work {
                 self.content.lock().held.remove(&set);
             }
@@ -157,7 +190,8 @@ impl ModelPool {
             return true;
         }
         let (answer, answered) = oneshot::channel();
-        self.standing.lock().push(Standing { work, members: members.to_vec(), happened: false, answer });
+        let task = task::try_id().map_or(0, number_of);
+        self.standing.lock().push(Standing { work, task, members: members.to_vec(), happened: false, answer });
         answered.await.unwrap_or(false)
     }
 }

@@ -8,6 +8,7 @@ use lunshadow_control::{HostId, InitiatorName, LunId};
 use lunshadow_lun::BlockCount;
 use tokio::runtime::{Builder, Runtime};
 
+use super::counting::Counting;
 use super::parking::Parking;
 use super::planted::Fault;
 use super::pool::{self, ModelPool};
@@ -32,6 +33,7 @@ pub struct SetPlan {
 struct Content {
     pool: pool::Content,
     records: records::Content,
+    last_id: u64,
 }
 
 /// How much of everything there is.
@@ -43,7 +45,7 @@ pub struct Setup {
     pub sets: Vec<SetPlan>,
     /// What hosts ask.
     pub requests: Vec<Request>,
-    /// How many requests can be unanswered at a time.
+    /// How many requests can be under way at a time, with those that were given up and that the array is still at work on.
     pub at_once: usize,
     /// How often the array crashes.
     pub crashes: u8,
@@ -82,33 +84,34 @@ impl Setup {
             host_ids: Vec::new(),
             content: Content::default(),
         };
-        // What the array does LUN by LUN it does in the order of their ids, which are drawn: the shared one is to be the last for both sets.
-        while !setup.is_shared_last() {
-            (setup.sources, setup.host_ids) = (Vec::new(), Vec::new());
-            let pool = Arc::new(ModelPool::new(pool::Content::default(), None));
-            let records = Arc::new(ModelRecords::new(records::Content::default(), None));
-            runtime(pool.parking()).block_on(setup.fill(&pool, &records))?;
-            setup.content = Content { pool: pool.content(), records: records.content() };
-        }
+        let (pool, ids) = (Arc::new(ModelPool::new(pool::Content::default(), None)), Arc::default());
+        let records = Arc::new(ModelRecords::new(records::Content::default(), None));
+        runtime(pool.parking()).block_on(setup.fill(&pool, &records, &ids))?;
+        setup.content = Content { pool: pool.content(), records: records.content(), last_id: ids.last() };
         Ok(setup)
     }
 
-    fn is_shared_last(&self) -> bool {
-        matches!(self.sources[..], [first, shared, last] if shared > first && shared > last)
-    }
-
-    async fn fill(&mut self, pool: &Arc<ModelPool>, records: &Arc<ModelRecords>) -> anyhow::Result<()> {
-        let catalog = Catalog::open_on(Arc::clone(pool), records.clone(), settings(&Arc::default())).await?;
+    async fn fill(
+        &mut self,
+        pool: &Arc<ModelPool>,
+        records: &Arc<ModelRecords>,
+        ids: &Arc<Counting>,
+    ) -> anyhow::Result<()> {
+        let catalog = Catalog::open_on(Arc::clone(pool), records.clone(), settings(&Arc::default(), ids)).await?;
         for host in 0..self.hosts {
             let made = catalog.add_host(format!("host-{host}").parse()?, vec![initiator(host)]).await?;
             self.host_ids.push(made.id);
         }
-        for (source, name) in ["first", "shared", "last"].into_iter().enumerate() {
-            let lun = catalog.create_lun(name.parse()?, BlockCount(8)).await?.id;
-            self.sources.push(lun);
+        // What the array does LUN by LUN it does in the order of their ids: the shared one is to be the last for both sets.
+        let [mut first, mut last, mut shared] = [LunId::from_u128(0); 3];
+        for (lun, name) in [(&mut first, "first"), (&mut last, "last"), (&mut shared, "shared")] {
+            *lun = catalog.create_lun(name.parse()?, BlockCount(8)).await?.id;
+        }
+        self.sources = vec![first, shared, last];
+        for (source, lun) in self.sources.iter().enumerate() {
             for (host, id) in self.host_ids.iter().enumerate() {
                 if source.abs_diff(host) < 2 && source >= host {
-                    catalog.assign(*id, lun).await?;
+                    catalog.assign(*id, *lun).await?;
                 }
             }
         }
@@ -117,24 +120,24 @@ impl Setup {
 
     /// What is in the pool and in the records at the beginning.
     pub(super) fn content(&self) -> (pool::Content, records::Content) {
-        let Content { pool, records } = self.content.clone();
-        (pool, records)
+        (self.content.pool.clone(), self.content.records.clone())
     }
 
-    /// A pool and records as they are at the beginning.
-    pub(crate) fn parts(&self) -> (Arc<ModelPool>, Arc<ModelRecords>) {
+    /// The last id that was given to any of it.
+    pub(super) const fn last_id(&self) -> u64 {
+        self.content.last_id
+    }
+
+    /// A pool, records and the source of ids as they are at the beginning.
+    pub(crate) fn parts(&self) -> (Arc<ModelPool>, Arc<ModelRecords>, Arc<Counting>) {
         let (pool, records) = self.content();
-        (Arc::new(ModelPool::new(pool, self.fault)), Arc::new(ModelRecords::new(records, self.fault)))
+        let (pool, records) = (ModelPool::new(pool, self.fault), ModelRecords::new(records, self.fault));
+        (Arc::new(pool), Arc::new(records), Arc::new(Counting::after(self.last_id())))
     }
 
     /// The source LUNs that a host sees.
     pub(super) fn sources_of(&self, host: u8) -> [u8; 2] {
         [host, host + 1]
-    }
-
-    /// Whether nothing tells the first host, set and LUN from the last.
-    pub(super) fn is_symmetric(&self) -> bool {
-        self.hosts == 2 && self.sets.len() == 2
     }
 }
 
@@ -148,9 +151,14 @@ pub(super) fn runtime(parking: &Arc<Parking>) -> Runtime {
     builder.build().expect("a runtime of one thread without I/O needs nothing that can be missing")
 }
 
-pub(super) fn settings(clock: &Arc<ManualClock>) -> Settings {
+pub(super) fn settings(clock: &Arc<ManualClock>, ids: &Arc<Counting>) -> Settings {
     let leases = LeaseTimes { prepared: PREPARED_LEASE, committed: COMMITTED_LEASE };
-    Settings { limits: Limits::default(), leases, clock: Arc::<ManualClock>::clone(clock) }
+    Settings {
+        limits: Limits::default(),
+        leases,
+        clock: Arc::<ManualClock>::clone(clock),
+        ids: Arc::<Counting>::clone(ids),
+    }
 }
 
 /// The name by which a host logs in.

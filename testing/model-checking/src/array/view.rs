@@ -2,7 +2,6 @@
 //!
 //! Two states are one if they differ only in
 //!
-//! * which host, set and source LUN is called the first and which the last;
 //! * how many shadow LUNs there were once of which nothing is left, and how many points in time earlier sets of the same id had: what there is of a source
 //!   in a set is numbered anew, in the order in which it was drawn;
 //! * whether of two sets something was asked of the pool about the one first or about the other: the search lets either go on. What is about the same set
@@ -18,10 +17,10 @@ use lunshadow_lun::ShadowMember;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::pool::Content;
+use super::pool::{Content, StandingWork, number_of as number_of_task};
 use super::request::Request;
 use super::witness::Witness;
-use super::{ArraySystem, Boot, Name, PoolWork};
+use super::{ArraySystem, Asked, Boot, Name, PoolWork};
 
 /// What the records say of a set.
 #[derive(Deserialize)]
@@ -53,6 +52,30 @@ struct Remembered {
     leased: bool,
 }
 
+/// What has begun and not come to its end.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct UnderWay {
+    what: Task,
+    /// Whether it has been there for longer than anything is waited for.
+    waited: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Task {
+    Asked {
+        request: Request,
+        disturbed: bool,
+    },
+    /// The one who ends leases, whichever set he is at.
+    Reaper,
+    Pool {
+        kind: u8,
+        luns: BTreeSet<Name>,
+        happened: bool,
+        failed_before: bool,
+    },
+}
+
 /// A state, by names.
 #[derive(Hash)]
 struct View {
@@ -63,90 +86,98 @@ struct View {
     stored: BTreeSet<Stored>,
     landing: Option<Vec<Stored>>,
     luns: BTreeSet<Name>,
+    /// The shadow LUNs of each set in the order of their ids, in which the array goes through them.
+    order: BTreeMap<u8, Vec<Name>>,
     prepared: BTreeSet<(u8, BTreeSet<Name>)>,
     captures: BTreeMap<u8, u32>,
-    standing: BTreeMap<u8, Vec<(u8, BTreeSet<Name>, bool)>>,
-    asked: Vec<(u8, Request, bool)>,
+    under_way: BTreeMap<Option<u8>, Vec<UnderWay>>,
+    asked: Vec<(u8, Request)>,
+    given_up: Vec<(u8, Request)>,
+    tasks_alive: usize,
     reaping: usize,
     witnesses: BTreeMap<u8, Witness>,
     crashes_left: u8,
     failures_left: u8,
 }
 
-/// Which names are given.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    AsTheyAre,
-    Mirrored,
-}
-
-impl Naming {
-    fn of(self, place: u8, count: usize) -> u8 {
-        match self {
-            Self::AsTheyAre => place,
-            Self::Mirrored => u8::try_from(count).unwrap_or(u8::MAX).saturating_sub(place + 1),
-        }
-    }
-}
-
 impl ArraySystem {
     pub(super) fn view_hash(&self) -> u64 {
-        let as_they_are = self.hash_as(Naming::AsTheyAre);
-        if self.setup.is_symmetric() { as_they_are.min(self.hash_as(Naming::Mirrored)) } else { as_they_are }
-    }
-
-    fn hash_as(&self, naming: Naming) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.view(naming).hash(&mut hasher);
+        self.view().hash(&mut hasher);
         hasher.finish()
     }
 
-    fn view(&self, naming: Naming) -> View {
-        let set = |set: u8| naming.of(set, self.setup.sets.len());
+    fn view(&self) -> View {
         let content = self.pool.content();
         let names = self.names_in_use(&content);
-        let name = |name: Name| self.renamed(renumbered(name, &names), naming);
+        let name = |name: Name| renumbered(name, &names);
         let renamed = |names: &BTreeSet<Name>| names.iter().copied().map(name).collect();
         let witness = |(place, witness): (u8, &Witness)| {
             let (armed, told) = (renamed(&witness.armed), witness.told.as_ref().map(renamed));
-            (set(place), Witness { armed, told, captured_before: 0, ..witness.clone() })
+            (place, Witness { armed, told, captured_before: 0, ..witness.clone() })
         };
-        let mut standing = BTreeMap::<u8, Vec<_>>::new();
-        for (work, members, happened) in self.pool.standing_with_members() {
-            let (kind, of, luns) = match self.named_work(work) {
-                PoolWork::Prepare(set) => (0, set, self.names_of(&members)),
-                PoolWork::Commit(set) => (1, set, self.names_of(&members)),
-                PoolWork::Delete(lun @ Name::Shadow { set, .. }) => (2, set, vec![lun]),
-                PoolWork::Delete(lun @ Name::Source(_)) => (2, u8::MAX, vec![lun]),
-            };
-            // The order of members is that of the ids that were drawn.
-            let luns: BTreeSet<Name> = luns.into_iter().map(name).collect();
-            standing.entry(set(of)).or_default().push((kind, luns, happened));
-        }
         let prepared = content
             .prepared
             .iter()
-            .map(|(of, members)| (set(self.place_of(*of)), self.names_of(members).into_iter().map(name).collect()));
+            .map(|(of, members)| (self.place_of(*of), self.names_of(members).into_iter().map(name).collect()));
         let captures = (0..).zip(&self.witnesses).map(|(of, witness)| {
             let captures = content.captures.get(&self.set_id(of)).copied().unwrap_or(0);
-            (set(of), captures.saturating_sub(witness.captured_before))
+            (of, captures.saturating_sub(witness.captured_before))
         });
+        let mut order = BTreeMap::<u8, Vec<Name>>::new();
+        for known in self.names.values().filter(|known| names.contains(known)) {
+            if let Name::Shadow { set: of, .. } = *known {
+                order.entry(of).or_default().push(name(*known));
+            }
+        }
         View {
-            remembered: self.remembered(&name, naming),
-            quiet: self.asking_for_quiet().map(set).collect(),
-            mapped: self.mapped().into_iter().map(|(host, lun)| (self.renamed_host(host, naming), name(lun))).collect(),
-            stored: self.stored(&name, naming),
-            landing: self.records.standing().map(|changes| self.landing(&changes, &name, naming)),
+            remembered: self.remembered(&name),
+            quiet: self.asking_for_quiet().collect(),
+            mapped: self.mapped().into_iter().map(|(host, lun)| (host, name(lun))).collect(),
+            stored: self.stored(&name),
+            landing: self.records.standing().map(|changes| self.landing(&changes, &name)),
             luns: content.luns.keys().map(|lun| name(self.name_of(*lun))).collect(),
+            order,
             prepared: prepared.collect(),
             captures: captures.collect(),
-            standing,
-            asked: self.asked.iter().map(|asked| (set(asked.set), asked.request, asked.disturbed)).collect(),
+            under_way: self.under_way(&name),
+            asked: self.asked.iter().map(|asked| (asked.set, asked.request)).collect(),
+            given_up: self.given_up.clone(),
+            tasks_alive: self.tasks_alive(),
             reaping: self.reaping.len(),
             witnesses: (0..).zip(&self.witnesses).map(witness).collect(),
             crashes_left: self.crashes_left,
             failures_left: self.failures_left,
         }
+    }
+
+    /// What is under way for each set, in the order in which the tasks began that are at work on it.
+    fn under_way(&self, name: &impl Fn(Name) -> Name) -> BTreeMap<Option<u8>, Vec<UnderWay>> {
+        let mut under_way = BTreeMap::<_, Vec<(u64, Task)>>::new();
+        for Asked { set, request, disturbed, answer } in &self.asked {
+            let seen = Task::Asked { request: *request, disturbed: *disturbed };
+            under_way.entry(Some(*set)).or_default().push((number_of_task(answer.id()), seen));
+        }
+        for StandingWork { work, task, members, happened, failed_before } in self.pool.standing_at_length() {
+            let work = self.named_work(work);
+            let (kind, luns) = match work {
+                PoolWork::Prepare(_) => (0, self.names_of(&members)),
+                PoolWork::Commit(_) => (1, self.names_of(&members)),
+                PoolWork::Delete(lun) => (2, vec![lun]),
+            };
+            // The order of members is that of the ids that were drawn.
+            let luns = luns.into_iter().map(name).collect();
+            let seen = Task::Pool { kind, luns, happened, failed_before };
+            under_way.entry(work.set()).or_default().push((task, seen));
+        }
+        for of_set in under_way.values_mut() {
+            of_set.extend(self.reaping.iter().map(|reaping| (number_of_task(reaping.id()), Task::Reaper)));
+        }
+        let in_order = |mut of_set: Vec<(u64, Task)>| {
+            of_set.sort_by_key(|(task, _)| *task);
+            of_set.into_iter().map(|(task, what)| UnderWay { what, waited: task <= self.last_waited }).collect()
+        };
+        under_way.into_iter().map(|(set, of_set)| (set, in_order(of_set))).collect()
     }
 
     /// All names of LUNs that anything refers to.
@@ -156,16 +187,16 @@ impl ArraySystem {
             names.borrow_mut().insert(name);
             name
         };
-        self.remembered(&note, Naming::AsTheyAre);
-        self.stored(&note, Naming::AsTheyAre);
+        self.remembered(&note);
+        self.stored(&note);
         if let Some(changes) = self.records.standing() {
-            self.landing(&changes, &note, Naming::AsTheyAre);
+            self.landing(&changes, &note);
         }
         let mut names = names.into_inner();
         names.extend(self.mapped().into_iter().map(|(_, name)| name));
         names.extend(content.luns.keys().map(|lun| self.name_of(*lun)));
         names.extend(content.prepared.values().flat_map(|members| self.names_of(members)));
-        for (work, members, _) in self.pool.standing_with_members() {
+        for StandingWork { work, members, .. } in self.pool.standing_at_length() {
             names.extend(self.names_of(&members));
             if let PoolWork::Delete(lun) = self.named_work(work) {
                 names.insert(lun);
@@ -189,28 +220,14 @@ impl ArraySystem {
         asking.into_iter()
     }
 
-    fn renamed_host(&self, host: u8, naming: Naming) -> u8 {
-        naming.of(host, usize::from(self.setup.hosts))
-    }
-
-    fn renamed(&self, name: Name, naming: Naming) -> Name {
-        let source = |source| naming.of(source, self.setup.sources.len());
-        match name {
-            Name::Source(place) => Name::Source(source(place)),
-            Name::Shadow { set, source: of, nth } => {
-                Name::Shadow { set: naming.of(set, self.setup.sets.len()), source: source(of), nth }
-            }
-        }
-    }
-
-    fn remembered(&self, name: &impl Fn(Name) -> Name, naming: Naming) -> BTreeSet<Remembered> {
+    fn remembered(&self, name: &impl Fn(Name) -> Name) -> BTreeSet<Remembered> {
         let (_, sets) = self.catalog().administered_sets();
         let remembered = sets.iter().map(|administered| {
             let place = self.place_of(administered.summary.set);
             let plan = &self.setup.sets[usize::from(place)];
             let state = self.catalog().set_state(self.host(plan.host), administered.summary.set);
             Remembered {
-                set: naming.of(place, self.setup.sets.len()),
+                set: place,
                 state: state.map_or(u8::MAX, number_of),
                 members: administered.luns.iter().map(|lun| name(self.name_of(lun.shadow))).collect(),
                 leased: administered.summary.lease_left_ms.is_some(),
@@ -219,31 +236,25 @@ impl ArraySystem {
         remembered.collect()
     }
 
-    fn stored(&self, name: &impl Fn(Name) -> Name, naming: Naming) -> BTreeSet<Stored> {
+    fn stored(&self, name: &impl Fn(Name) -> Name) -> BTreeSet<Stored> {
         let content = self.records.content();
-        content.iter().map(|(key, value)| self.stored_as(key, Some(value), name, naming)).collect()
+        content.iter().map(|(key, value)| self.stored_as(key, Some(value), name)).collect()
     }
 
     /// What stands still on its way to the records, in its order.
-    fn landing(&self, changes: &[RecordChange], name: &impl Fn(Name) -> Name, naming: Naming) -> Vec<Stored> {
+    fn landing(&self, changes: &[RecordChange], name: &impl Fn(Name) -> Name) -> Vec<Stored> {
         let landing = changes.iter().map(|change| match change {
-            RecordChange::Put(record) => self.stored_as(&record.key, Some(&record.value), name, naming),
-            RecordChange::Drop(key) => self.stored_as(key, None, name, naming),
+            RecordChange::Put(record) => self.stored_as(&record.key, Some(&record.value), name),
+            RecordChange::Drop(key) => self.stored_as(key, None, name),
         });
         landing.collect()
     }
 
-    fn stored_as(
-        &self,
-        key: &RecordKey,
-        value: Option<&Vec<u8>>,
-        name: &impl Fn(Name) -> Name,
-        naming: Naming,
-    ) -> Stored {
+    fn stored_as(&self, key: &RecordKey, value: Option<&Vec<u8>>, name: &impl Fn(Name) -> Name) -> Stored {
         match key.table {
             Table::Sets => {
                 let stored = value.and_then(|value| serde_json::from_slice::<StoredSet>(value).ok());
-                let set = naming.of(self.place_of(ShadowSetId(Uuid::from_u128(key.id))), self.setup.sets.len());
+                let set = self.place_of(ShadowSetId(Uuid::from_u128(key.id)));
                 let (state, members, ever_mapped) = stored.map_or((u8::MAX, Vec::new(), false), |stored| {
                     (number_of(stored.state), stored.members, stored.ever_mapped)
                 });
@@ -254,7 +265,7 @@ impl ArraySystem {
                 let host = self.place_of_host(HostId(Uuid::from_u128(key.id)));
                 let lun = value.and_then(|value| <[u8; 16]>::try_from(value.as_slice()).ok());
                 let lun = lun.map(|lun| self.name_of(LunId::from_u128(u128::from_be_bytes(lun))));
-                Stored::Mapping { host: self.renamed_host(host, naming), lun: lun.map(name) }
+                Stored::Mapping { host, lun: lun.map(name) }
             }
             Table::Luns
             | Table::Hosts

@@ -32,7 +32,7 @@ pub use planted::Fault;
 pub use told::Step;
 use told::Told;
 
-use crate::array::{self, Boot, COMMITTED_LEASE, ModelPool, ModelRecords, PREPARED_LEASE};
+use crate::array::{self, Boot, COMMITTED_LEASE, Counting, ModelPool, ModelRecords, PREPARED_LEASE};
 use crate::explorer::System;
 use crate::promise::{Broken, Promise};
 
@@ -93,6 +93,7 @@ pub struct ProviderSystem {
     pool: Arc<ModelPool>,
     records: Arc<ModelRecords>,
     clock: Arc<ManualClock>,
+    ids: Arc<Counting>,
     /// The array's end of the channel.
     served: ArrayOnLine,
     process: Option<Process>,
@@ -118,7 +119,7 @@ impl System for ProviderSystem {
     type Remains = Infallible;
 
     fn start(setup: &Setup) -> Self {
-        let (pool, records) = setup.array.parts();
+        let (pool, records, ids) = setup.array.parts();
         let host = setup.array.host_ids[0];
         let served = ArrayOnLine { line: Arc::default(), catalog: Arc::default(), host };
         let mut system = Self {
@@ -127,6 +128,7 @@ impl System for ProviderSystem {
             pool,
             records,
             clock: Arc::default(),
+            ids,
             served,
             process: None,
             late: Vec::new(),
@@ -279,7 +281,7 @@ impl ProviderSystem {
     fn start_array(&mut self) {
         *self.served.catalog.lock() = None;
         self.boot = None;
-        let boot = Boot::open(&self.pool, &self.records, &self.clock);
+        let boot = Boot::open(&self.pool, &self.records, &self.clock, &self.ids);
         *self.served.catalog.lock() = Some(Arc::clone(&boot.catalog));
         self.boot = Some(boot);
     }
