@@ -2,6 +2,7 @@
 
 mod conform;
 mod lun;
+mod portal;
 mod shadow;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use self::lun::{
     LunCommand, LunCopyArgs, LunCreateArgs, LunDeleteArgs, LunExportArgs, LunGrowArgs, LunImportArgs, LunRenameArgs,
     LunRevertArgs, LunSwitchArgs, MappingArgs,
 };
+pub use self::portal::{PortalCommand, PortalSetArgs};
 pub use self::shadow::{ShadowCommand, ShadowCreateArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
 use crate::quantity::{Patience, duration, patience, size_bytes, size_or_none_bytes};
 
@@ -43,6 +45,9 @@ pub enum Command {
     /// Make hosts known to an array that is served with --control
     #[command(subcommand)]
     Host(HostCommand),
+    /// See by which portals hosts reach their LUNs, and have them use others
+    #[command(subcommand)]
+    Portal(PortalCommand),
     /// Make LUNs and give them to hosts
     #[command(subcommand)]
     Lun(LunCommand),
@@ -90,7 +95,8 @@ pub struct ServeArgs {
     pub pool: PathBuf,
     /// Address and port to listen on, IPv4 or IPv6 in brackets; port 0 picks a free one. May be given several times: initiators are told of all
     /// portals that they can reach. A comma and a number after it, as in 192.0.2.1:3260,2, put the portal into that target portal group, which is
-    /// 1 by default. Of two groups a host can prefer one, or put it on standby (ALUA)
+    /// 1 by default. Of two groups a host can prefer one, or put it on standby (ALUA), and so can
+    /// `lunshadow portal set`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3260")]
     pub listen: Vec<NetworkPortal>,
     /// Run the control service for hosts and administrators on this address and port too; port 0 picks a free one. The hosts that

@@ -33,6 +33,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Pool(command) => return Runtime::new()?.block_on(pool::run(command)),
         Command::Serve(args) => Runtime::new()?.block_on(serve::serve(args)),
         Command::Host(command) => admin::host(command),
+        Command::Portal(command) => admin::portal(command),
         Command::Lun(command) => return admin::lun(command, &Runtime::new()?),
         Command::Shadow(command) => return admin::shadow(command),
         Command::Conform(command) => return conform::run(command),

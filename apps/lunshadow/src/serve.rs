@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lunshadow_catalog::{CatalogedLun, Limits, Settings};
-use lunshadow_control::{HostId, InitiatorName};
+use lunshadow_control::{HostId, InitiatorName, PortalGroupRecord, PortalGroupState};
 use lunshadow_store::StoreConfig;
 use lunshadow_target::{ConnectionThreads, NetworkPortal};
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +48,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let admission = admit(args, &allowed, &storage).await?;
     let target = storage.serve(&args.listen, admission.clone()).await?;
+    storage.catalog.note_portals(target.portals().iter().map(|portal| (portal.group.0, portal.address)));
     let control = match args.control {
         Some(listen) => Some(ControlService::start(&storage, &storage.location.records, listen).await?),
         None => {
@@ -115,6 +116,11 @@ fn introduce(
     console::say(&format!("serving {} on {}", args.pool.display(), addresses.join(" ")));
     let [maps, data] = [args.cache, read_cache_bytes].map(console::bytes);
     console::say(&format!("  {}, cache of {maps} for maps and {data} for data", storage.pool.io_engine()));
+    for PortalGroupRecord { group, state, .. } in storage.catalog.portal_groups() {
+        if state != PortalGroupState::Optimized {
+            console::say(&format!("  portal group {group} is {state}, by `lunshadow portal set`"));
+        }
+    }
     for lun in storage.catalog.luns() {
         console::say(&format!("  {}  {}  {} bytes", described(&lun), lun.lun, lun.block_count.bytes()));
     }

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, Outcome, ScrubPhase};
-use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, PresentationCell, UnitStore};
+use lunshadow_lun::{Inventory, LunMap, LunNumber, Pool, PoolError, PortalGroupStates, PresentationCell, UnitStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::copies::Copies;
 use crate::database::Database;
 use crate::enrolment::SecretDigest;
+use crate::portals::Portals;
 use crate::record_store::RecordStore;
 use crate::records::{Change, LunDoc};
 use crate::redb_file::RedbFile;
@@ -63,6 +64,7 @@ pub(crate) struct Inner<P> {
     pub(crate) unit_records: UnitRecords,
     pub(crate) resyncs: Mutex<Resyncs>,
     pub(crate) scrubbing: Scrubbing,
+    pub(crate) portals: Portals,
     pub(crate) copies: Copies,
     pub(crate) transfers: Transfers,
     /// Wakes the reaper when there is a lease, or a removal that failed, that it does not know.
@@ -96,6 +98,7 @@ impl<P: Pool> Catalog<P> {
         let (database, mut content) = Database::open(records).await?;
         let kept = std::mem::take(&mut content.unit_records);
         let scrubbing = Scrubbing::new(content.scrub.take());
+        let portals = Portals::new(std::mem::take(&mut content.portal_groups));
         let (state, copies, mut changes) = reconcile::reconcile(pool.as_ref(), content, &settings).await?;
         let unit_records = UnitRecords::of_known(kept, &state, &mut changes);
         database.write(changes).await?;
@@ -111,6 +114,7 @@ impl<P: Pool> Catalog<P> {
             unit_records,
             resyncs: Mutex::default(),
             scrubbing,
+            portals,
             copies: Copies::new(copies),
             transfers: Transfers::default(),
             leases_changed: Arc::new(Notify::new()),
@@ -169,6 +173,10 @@ impl<P: Pool> LunMap for Catalog<P> {
         let state = self.inner.state.lock();
         let host = state.hosts.values().find(|entry| entry.doc.initiators.contains(initiator))?;
         host.doc.chap.clone()
+    }
+
+    fn portal_groups(&self) -> Arc<PortalGroupStates> {
+        Arc::clone(&self.inner.portals.states)
     }
 
     fn unit_store(&self) -> Option<&dyn UnitStore> {

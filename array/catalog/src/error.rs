@@ -1,5 +1,6 @@
 //! Why a use case did not succeed, and the one table from there to the codes of the control API.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,12 @@ pub enum CatalogError {
     /// No such LUN, or none that the asking host may see.
     #[error("there is no LUN {0}, or this host may not see it")]
     UnknownLun(LunId),
+    /// Nothing is listened on in the group, and nothing was decided about it.
+    #[error("there is no portal group {0}; `lunshadow portal list` shows all")]
+    UnknownPortalGroup(NonZeroU16),
+    /// Hosts would reach their LUNs by no portal any more.
+    #[error("portal group {0} is the last one by which hosts reach their LUNs; let them use another one first")]
+    LastPortalGroup(NonZeroU16),
     /// No such set, or one of another host.
     #[error("there is no shadow set {0} of this host")]
     UnknownSet(ShadowSetId),
@@ -218,12 +225,16 @@ impl CatalogError {
             Self::EnrolmentRefused(_) => ProblemCode::EnrolmentRefused,
             Self::NotAuthenticated => ProblemCode::NotAuthenticated,
             Self::InUse(_) | Self::WouldOverwrite(_) => ProblemCode::InUse,
-            Self::DuplicateTarget(_) | Self::WouldShrink { .. } | Self::InvalidChap(_) => ProblemCode::InvalidRequest,
+            Self::UnknownPortalGroup(_)
+            | Self::DuplicateTarget(_)
+            | Self::WouldShrink { .. }
+            | Self::InvalidChap(_) => ProblemCode::InvalidRequest,
             Self::SetAborted { .. } => ProblemCode::SetAborted,
             Self::WrongState { .. }
             | Self::NotReady(_)
             | Self::WriteProtected(_)
             | Self::BeingSanitized(_)
+            | Self::LastPortalGroup(_)
             | Self::SeenByHosts(_)
             | Self::Mapped(_)
             | Self::HasShadows { .. }
@@ -318,6 +329,8 @@ mod tests {
                 CatalogError::WouldShrink { name: name.clone(), has: BlockCount(2), asked: BlockCount(1) },
                 ProblemCode::InvalidRequest,
             ),
+            (CatalogError::UnknownPortalGroup(NonZeroU16::MIN), ProblemCode::InvalidRequest),
+            (CatalogError::LastPortalGroup(NonZeroU16::MIN), ProblemCode::WrongState),
             (CatalogError::NotAllowed(lun), ProblemCode::NotAllowed),
             (CatalogError::HostInUse(name.clone()), ProblemCode::WrongState),
             (CatalogError::EnrolmentRefused(EnrolmentFault::Used), ProblemCode::EnrolmentRefused),

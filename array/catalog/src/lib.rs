@@ -49,6 +49,7 @@ mod mirror;
 mod name;
 mod overview;
 mod pool_view;
+mod portals;
 mod prepare;
 mod quiet;
 mod reconcile;

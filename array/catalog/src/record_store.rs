@@ -23,6 +23,8 @@ pub enum Table {
     Sanitize,
     /// The states of target port groups, as the target writes them.
     PortGroups,
+    /// What an administrator has decided about target portal groups. The id is the group's tag.
+    PortalGroups,
     /// How the scrub stands; one record at most.
     Scrub,
     /// What internal LUNs are there for.

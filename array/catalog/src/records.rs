@@ -1,9 +1,10 @@
 //! What the database keeps: one record per LUN, host and shadow set, as JSON, so that a later version can add fields.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 
 use bytes::Bytes;
-use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, ShadowSetId, ShadowUse};
+use lunshadow_control::{ChapAccounts, HostId, InitiatorName, LunId, PortalGroupState, ShadowSetId, ShadowUse};
 use lunshadow_lun::{BlockCount, Presentation, ShadowMember, UnitRecord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -166,6 +167,8 @@ pub(crate) enum Change {
     DropSet(ShadowSetId),
     /// What the target keeps of a LUN, or that it keeps nothing.
     SetUnitRecord(LunId, UnitRecord, Option<Bytes>),
+    /// What is decided about a target portal group, or that nothing is.
+    SetPortalGroup(NonZeroU16, Option<PortalGroupState>),
     PutScrub(ScrubDoc),
     PutWork(LunId, WorkDoc),
     DropWork(LunId),
@@ -179,6 +182,7 @@ pub(crate) struct Content {
     pub(crate) mappings: Vec<(HostId, u8, LunId)>,
     pub(crate) sets: Vec<(ShadowSetId, SetDoc)>,
     pub(crate) unit_records: Vec<(LunId, UnitRecord, Bytes)>,
+    pub(crate) portal_groups: Vec<(NonZeroU16, PortalGroupState)>,
     pub(crate) scrub: Option<ScrubDoc>,
     pub(crate) work: Vec<(LunId, WorkDoc)>,
 }
@@ -197,6 +201,11 @@ impl Content {
                 Table::Sanitize => content.unit_records.push((lun, UnitRecord::Sanitize, value.into())),
                 Table::PortGroups => content.unit_records.push((lun, UnitRecord::PortGroups, value.into())),
                 Table::Work => content.work.push((lun, decode(&value, table)?)),
+                Table::PortalGroups => {
+                    // There is no tag that is none: whoever made the record had one.
+                    let tag = u16::try_from(id).ok().and_then(NonZeroU16::new);
+                    content.portal_groups.extend(tag.zip(decode(&value, table)?));
+                }
                 Table::Scrub => content.scrub = Some(decode(&value, table)?),
                 Table::Mappings => {
                     let mapped = value.as_slice().try_into().map_err(|_| DatabaseError::Mapping)?;
@@ -230,6 +239,7 @@ impl Change {
         let of_host = |host: &HostId| RecordKey { table: Table::Hosts, id: host.0.as_u128(), number: 0 };
         let of_set = |set: &ShadowSetId| RecordKey { table: Table::Sets, id: set.0.as_u128(), number: 0 };
         let of_slot = |host: &HostId, number: u8| RecordKey { table: Table::Mappings, id: host.0.as_u128(), number };
+        let of_group = |group: NonZeroU16| RecordKey { table: Table::PortalGroups, id: group.get().into(), number: 0 };
         Ok(match self {
             Self::PutLun(lun, doc) => put(of_lun(Table::Luns, lun), doc)?,
             Self::DropLun(lun) => RecordChange::Drop(of_lun(Table::Luns, lun)),
@@ -246,6 +256,8 @@ impl Change {
                 RecordChange::Put(Record { key: of_lun(table_of(*record), lun), value: bytes.to_vec() })
             }
             Self::SetUnitRecord(lun, record, None) => RecordChange::Drop(of_lun(table_of(*record), lun)),
+            Self::SetPortalGroup(group, Some(state)) => put(of_group(*group), state)?,
+            Self::SetPortalGroup(group, None) => RecordChange::Drop(of_group(*group)),
             Self::PutScrub(doc) => put(RecordKey { table: Table::Scrub, id: 0, number: 0 }, doc)?,
             Self::PutWork(lun, doc) => put(of_lun(Table::Work, lun), doc)?,
             Self::DropWork(lun) => RecordChange::Drop(of_lun(Table::Work, lun)),
@@ -273,6 +285,7 @@ const fn kind_of(table: Table) -> &'static str {
         Table::Reservations => "reservation",
         Table::Sanitize => "SANITIZE",
         Table::PortGroups => "target port group",
+        Table::PortalGroups => "target portal group",
         Table::Scrub => "scrub",
         Table::Work => "copy, import or export",
     }

@@ -21,6 +21,7 @@ const SETS: Records = TableDefinition::new("shadow-sets");
 const RESERVATIONS: Records = TableDefinition::new("reservations");
 const SANITIZE: Records = TableDefinition::new("sanitize");
 const PORT_GROUPS: Records = TableDefinition::new("port-groups");
+const PORTAL_GROUPS: Records = TableDefinition::new("portal-groups");
 const SCRUB: Records = TableDefinition::new("scrub");
 const WORK: Records = TableDefinition::new("work");
 
@@ -76,6 +77,7 @@ fn read(redb: &Redb) -> Result<Vec<Record>, DatabaseError> {
         Table::Reservations,
         Table::Sanitize,
         Table::PortGroups,
+        Table::PortalGroups,
         Table::Scrub,
         Table::Work,
     ];
@@ -108,6 +110,7 @@ const fn definition_of(table: Table) -> Option<Records> {
         Table::Reservations => Some(RESERVATIONS),
         Table::Sanitize => Some(SANITIZE),
         Table::PortGroups => Some(PORT_GROUPS),
+        Table::PortalGroups => Some(PORTAL_GROUPS),
         Table::Scrub => Some(SCRUB),
         Table::Work => Some(WORK),
     }
@@ -139,7 +142,7 @@ fn initialize(redb: &Redb) -> Result<(), DatabaseError> {
             Some(VERSION) => {}
             Some(version) => return Err(DatabaseError::UnsupportedVersion(version)),
         }
-        for definition in [LUNS, HOSTS, SETS, RESERVATIONS, SANITIZE, PORT_GROUPS, WORK, SCRUB] {
+        for definition in [LUNS, HOSTS, SETS, RESERVATIONS, SANITIZE, PORT_GROUPS, PORTAL_GROUPS, WORK, SCRUB] {
             transaction.open_table(definition).map_err(redb::Error::from)?;
         }
         transaction.open_table(MAPPINGS).map_err(redb::Error::from)?;

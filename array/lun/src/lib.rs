@@ -5,6 +5,7 @@
 //! * [`PoolCare`]: what an administrator does with a pool as a whole.
 //! * [`Copier`]: copies the content of one LUN to another; [`copy_blocks`]: ranges of them, without moving data where storage can.
 //! * [`Presentation`]: how initiators see a LUN, beside its data.
+//! * [`PortalGroupStates`]: through which of a target's portal groups LUNs are reached, and how well.
 //! * [`LunMap`]: which LUNs an initiator sees, and under which numbers. The catalog answers, the target asks.
 //! * [`together`]: requests that go to storage with one call; [`finish_up`]: what storage does when those are told who wait for it.
 //! * [`AlignedBuffer`]: memory for data that goes to a medium as it is.
@@ -21,6 +22,7 @@ mod copy;
 mod lun;
 mod map;
 mod pool;
+mod portal_groups;
 mod presentation;
 mod together;
 mod unit_store;
@@ -32,11 +34,12 @@ pub use care::{EnlargeError, LunDamage, PoolCare, ScrubError, ScrubOptions, Scru
 pub use copy::{Copier, CopyError, CopyStep, copy_blocks, write_sparse};
 pub use lun::{Comparison, Extent, Lun, LunError, LunHandle, LunUsage, SpaceLevel};
 pub use lunshadow_control::{
-    ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, REVISION, ReadCacheStatus, ShadowSetId, VENDOR,
-    identity_of, lun_named_by,
+    ChapAccount, ChapAccounts, InitiatorName, LunId, Outcome, PRODUCT, PortalGroupState, REVISION, ReadCacheStatus,
+    ShadowSetId, VENDOR, identity_of, lun_named_by,
 };
 pub use map::{Inventory, LunMap, LunNumber};
 pub use pool::{CommitError, LunOrigin, LunSummary, Pool, PoolError, PoolUsage, RevertPair, ShadowMember};
+pub use portal_groups::PortalGroupStates;
 pub use presentation::{Presentation, PresentationCell};
 pub use together::{Submit, finish_up, leave_undone, submit_later, together};
 pub use unit_store::{UnitRecord, UnitStore, UnitStoreError};

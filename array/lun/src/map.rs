@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{ChapAccounts, InitiatorName, LunHandle, UnitStore};
+use crate::{ChapAccounts, InitiatorName, LunHandle, PortalGroupStates, UnitStore};
 
 /// A LUN number as an initiator addresses it: single-level, peripheral device addressing (SAM-5 4.7.7.2). Windows uses 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,11 @@ pub trait LunMap: Send + Sync + 'static {
     /// What an initiator that is known has to prove when it logs in; `None` if its name is enough.
     fn chap(&self, _initiator: &InitiatorName) -> Option<ChapAccounts> {
         None
+    }
+
+    /// How LUNs are reached through the portal groups of the target. Asked for once.
+    fn portal_groups(&self) -> Arc<PortalGroupStates> {
+        Arc::default()
     }
 
     /// Where persistent reservations and the like are kept over restarts, if they are.

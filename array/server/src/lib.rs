@@ -17,6 +17,7 @@ mod host;
 mod kept_file;
 mod listener;
 mod pool;
+mod portals;
 mod problem;
 mod routes;
 

@@ -9,7 +9,7 @@ use lunshadow_lun::PoolCare;
 
 use crate::asker::Shared;
 use crate::problem::Refusal;
-use crate::{admin, content, host, pool};
+use crate::{admin, content, host, pool, portals};
 
 /// All routes.
 pub(crate) fn router<P: PoolCare>(service: Shared<P>) -> Router {
@@ -93,6 +93,8 @@ fn route<P: PoolCare>(operation: Operation) -> MethodRouter<Shared<P>> {
         Operation::StartScrub => by(operation, pool::start_scrub::<P>),
         Operation::StopScrub => by(operation, pool::stop_scrub::<P>),
         Operation::WaitScrub => by(operation, pool::wait_scrub::<P>),
+        Operation::PortalGroups => by(operation, portals::groups::<P>),
+        Operation::SetPortalGroup => by(operation, portals::set_group::<P>),
         Operation::Detach => by(operation, admin::detach::<P>),
     }
 }

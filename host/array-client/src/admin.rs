@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use lunshadow_control::api::{
-    ADMIN_COPIES, ADMIN_EXPORTS, ADMIN_HOSTS, ADMIN_IMPORTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_SETS, ADMIN_SHADOW_LUNS,
-    ADMIN_TRANSFERS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer, DeleteLunRequest,
-    EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest, NewSetRequest,
-    OutcomeAnswer, PresentationRequest, RenameRequest, TargetsAnswer, WaitRequest,
+    ADMIN_COPIES, ADMIN_EXPORTS, ADMIN_HOSTS, ADMIN_IMPORTS, ADMIN_LUNS, ADMIN_POOL, ADMIN_PORTAL_GROUPS, ADMIN_SETS,
+    ADMIN_SHADOW_LUNS, ADMIN_TRANSFERS, AdminHost, AdminLun, AdminLunsAnswer, AdminSetsAnswer, AssignedAnswer,
+    DeleteLunRequest, EnrolmentAnswer, EnrolmentRequest, HostRequest, HostsAnswer, NewLunAnswer, NewLunRequest,
+    NewSetRequest, OutcomeAnswer, PresentationRequest, RenameRequest, TargetsAnswer, WaitRequest,
 };
 use lunshadow_control::{
     CapacityRequest, ChapAccounts, ContentExtent, CopiesAnswer, CopyRequest, CopyState, ExportRequest, ExtentsAnswer,
-    LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, RevertRequest, ScrubAnswer,
-    ScrubRequest, Secret, ShadowSetId, ShadowTarget, TransferAnswer,
+    LunId, Outcome, PoolLunsAnswer, PoolLunsRequest, PoolStatus, PortalGroupRecord, PortalGroupRequest,
+    PortalGroupState, PortalGroupsAnswer, PromoteRequest, RevertRequest, ScrubAnswer, ScrubRequest, Secret,
+    ShadowSetId, ShadowTarget, TransferAnswer,
 };
 use serde::Serialize;
 
@@ -342,6 +343,22 @@ impl AdminClient {
     pub fn cancel_transfer(&self, transfer: LunId) -> Result<Outcome, ArrayError> {
         let path = format!("{ADMIN_TRANSFERS}/{transfer}");
         self.http.ask(Verb::Delete, &path).map(|answer: OutcomeAnswer| answer.outcome)
+    }
+
+    /// The target portal groups, and how LUNs are reached through them.
+    ///
+    /// # Errors
+    /// [`ArrayError`].
+    pub fn portal_groups(&self) -> Result<Vec<PortalGroupRecord>, ArrayError> {
+        self.http.ask(Verb::Get, ADMIN_PORTAL_GROUPS).map(|answer: PortalGroupsAnswer| answer.groups)
+    }
+
+    /// Decides how LUNs are reached through a target portal group.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when there is no such group, `WrongState` when it is the last one by which hosts reach their LUNs; [`ArrayError`].
+    pub fn set_portal_group(&self, group: u16, state: PortalGroupState) -> Result<Outcome, ArrayError> {
+        self.done(Verb::Put, &format!("{ADMIN_PORTAL_GROUPS}/{group}"), &PortalGroupRequest { state })
     }
 
     fn done(&self, verb: Verb, path: &str, body: &impl Serialize) -> Result<Outcome, ArrayError> {

@@ -54,6 +54,8 @@
 //! | DELETE | `/v1/admin/transfers/{id}` | → [`OutcomeAnswer`] |
 //! | GET | [`ADMIN_POOL`] | → [`PoolStatus`](crate::PoolStatus) |
 //! | POST | `/v1/admin/pool/luns` | [`PoolLunsRequest`](crate::PoolLunsRequest) → [`PoolLunsAnswer`](crate::PoolLunsAnswer) |
+//! | GET | [`ADMIN_PORTAL_GROUPS`] | → [`PortalGroupsAnswer`](crate::PortalGroupsAnswer) |
+//! | PUT | `/v1/admin/portal-groups/{tag}` | [`PortalGroupRequest`](crate::PortalGroupRequest) → [`OutcomeAnswer`] |
 //! | POST, DELETE | `/v1/admin/pool/scrub` | begins ([`ScrubRequest`](crate::ScrubRequest)), stops → [`OutcomeAnswer`] |
 //! | POST | `/v1/admin/pool/scrub/wait` | [`WaitRequest`] → [`ScrubAnswer`](crate::ScrubAnswer) |
 //! | PUT | `/v1/admin/pool/capacity` | [`CapacityRequest`](crate::CapacityRequest) → [`OutcomeAnswer`] |
@@ -97,6 +99,9 @@ pub const ADMIN_SHADOW_LUNS: &str = "/v1/admin/shadow-luns";
 
 /// The pool, for administrators.
 pub const ADMIN_POOL: &str = "/v1/admin/pool";
+
+/// Target portal groups, for administrators.
+pub const ADMIN_PORTAL_GROUPS: &str = "/v1/admin/portal-groups";
 
 /// Full copies, for administrators.
 pub const ADMIN_COPIES: &str = "/v1/admin/copies";

@@ -11,6 +11,7 @@ mod identity;
 mod ids;
 pub mod operations;
 mod pool;
+mod portals;
 mod problem;
 mod resources;
 mod transfer;
@@ -24,6 +25,7 @@ pub use pool::{
     PoolLunsAnswer, PoolLunsRequest, PoolStatus, PromoteRequest, ReadCacheStatus, RevertRequest, ScrubAnswer,
     ScrubPhase, ScrubRequest, ScrubState,
 };
+pub use portals::{PortalGroupRecord, PortalGroupRequest, PortalGroupState, PortalGroupsAnswer};
 pub use problem::ProblemCode;
 pub use resources::{
     Association, CodeSet, Designator, DesignatorKind, HostOverview, HostRecord, LunIdentity, LunQuery, LunRecord,

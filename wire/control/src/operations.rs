@@ -22,7 +22,8 @@ use crate::api::{
 use crate::{
     BlockContent, CONTENT_MEDIA_TYPE, CapacityRequest, ChapAccounts, CopiesAnswer, CopyRequest, CopyState,
     ExportRequest, ExtentsAnswer, HostOverview, HostRecord, PoolLunsAnswer, PoolLunsRequest, PoolStatus,
-    PromoteRequest, ResyncState, RevertRequest, ScrubAnswer, ScrubRequest, TransferAnswer,
+    PortalGroupRequest, PortalGroupsAnswer, PromoteRequest, ResyncState, RevertRequest, ScrubAnswer, ScrubRequest,
+    TransferAnswer,
 };
 
 /// The methods of HTTP that the API uses.
@@ -223,6 +224,10 @@ operations! {
         answers OutcomeAnswer;
     WaitScrub: Post "/v1/admin/pool/scrub/wait", Administrator, "How the last scrub stands, after waiting for its end",
         takes WaitRequest, answers ScrubAnswer;
+    PortalGroups: Get "/v1/admin/portal-groups", Administrator, "The target portal groups, and how LUNs are reached through them",
+        answers PortalGroupsAnswer;
+    SetPortalGroup: Put "/v1/admin/portal-groups/{group}", Administrator, "Has LUNs be reached through a target portal group well, badly or not at all; hosts are told",
+        takes PortalGroupRequest, answers OutcomeAnswer;
     Detach: Post "/v1/admin/shadow-luns/{lun}/detach", Administrator, "Makes a shadow LUN a LUN of its own",
         answers OutcomeAnswer;
 }

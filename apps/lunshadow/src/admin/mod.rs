@@ -4,6 +4,7 @@ mod chap;
 mod copy;
 mod host;
 mod lun;
+mod portal;
 mod shadow;
 pub(crate) mod table;
 
@@ -14,7 +15,7 @@ use lunshadow_control::Outcome;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::cli::{AdminArgs, HostCommand, LunCommand, ShadowCommand};
+use crate::cli::{AdminArgs, HostCommand, LunCommand, PortalCommand, ShadowCommand};
 use crate::console;
 use crate::control::{Listening, credential_in, found_beside};
 use crate::location::Location;
@@ -113,6 +114,17 @@ pub fn lun(command: &LunCommand, runtime: &Runtime) -> anyhow::Result<bool> {
         LunCommand::Export(args) => runtime.block_on(transfer::export(args)),
     }?;
     Ok(true)
+}
+
+/// `lunshadow portal …`.
+///
+/// # Errors
+/// If the service cannot be found or reached, or refuses.
+pub fn portal(command: &PortalCommand) -> anyhow::Result<()> {
+    match command {
+        PortalCommand::List(args) => portal::list(args),
+        PortalCommand::Set(args) => portal::set(args),
+    }
 }
 
 /// `lunshadow shadow …`. False if a script did not come to its end.

@@ -10,6 +10,7 @@ mod diskshadow;
 mod enrolment;
 mod exposure;
 mod pool;
+mod portals;
 mod presentation;
 mod proxy;
 mod rehearsal;

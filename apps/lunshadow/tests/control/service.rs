@@ -53,19 +53,25 @@ pub(crate) fn refused<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyho
 pub(crate) struct Service {
     child: Child,
     folder: TempDir,
-    /// Where hosts log in.
+    /// Where hosts log in: the first portal.
     pub(crate) portal: SocketAddr,
     /// Where the control service listens, and its certificate.
     pub(crate) endpoint: Endpoint,
+    beginning: String,
 }
 
 impl Service {
     /// Makes a pool and serves it.
     pub(crate) fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(more: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let pool = folder.path().join("pool");
         succeed(["pool", "create", text(&pool), "--size", "4GiB"])?;
-        Self::serve(folder, &[])
+        Self::serve(folder, more)
     }
 
     fn serve(folder: TempDir, more: &[&str]) -> anyhow::Result<Self> {
@@ -77,7 +83,7 @@ impl Service {
         let mut child = program(arguments).env("RUST_LOG", "warn").stdout(Stdio::piped()).stderr(log).spawn()?;
         let begun = read_beginning(&mut child);
         match begun {
-            Ok((portal, endpoint)) => Ok(Self { child, folder, portal, endpoint }),
+            Ok((portal, endpoint, beginning)) => Ok(Self { child, folder, portal, endpoint, beginning }),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -116,6 +122,11 @@ impl Service {
         let status = self.child.wait()?;
         ensure!(status.success(), "{status}: {}", self.log()?);
         Ok(())
+    }
+
+    /// What it has said until it listened.
+    pub(crate) fn beginning(&self) -> &str {
+        &self.beginning
     }
 
     /// The pool's folder.
@@ -195,18 +206,20 @@ impl Drop for Service {
 }
 
 /// Reads where it listens. Ends when the service does, if not before.
-fn read_beginning(child: &mut Child) -> anyhow::Result<(SocketAddr, Endpoint)> {
+fn read_beginning(child: &mut Child) -> anyhow::Result<(SocketAddr, Endpoint, String)> {
     let stdout = child.stdout.take().context("standard output is piped")?;
-    let mut portal = None;
+    let (mut portal, mut beginning) = (None, String::new());
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        if let Some((_, address)) = line.strip_prefix("serving ").and_then(|rest| rest.rsplit_once(" on ")) {
-            portal = Some(address.parse()?);
+        beginning.extend([&*line, "\n"]);
+        if let Some((_, addresses)) = line.strip_prefix("serving ").and_then(|rest| rest.rsplit_once(" on ")) {
+            portal = addresses.split(' ').next().map(str::parse).transpose()?;
         }
         let Some(rest) = line.strip_prefix("control ") else { continue };
         let (address, fingerprint) = rest.split_once(" fingerprint ").context("no fingerprint")?;
         let fingerprint: Fingerprint = fingerprint.parse()?;
-        return Ok((portal.context("no portal")?, Endpoint { address: address.to_owned(), fingerprint }));
+        let endpoint = Endpoint { address: address.to_owned(), fingerprint };
+        return Ok((portal.context("no portal")?, endpoint, beginning));
     }
     anyhow::bail!("it ended without saying where it listens")
 }

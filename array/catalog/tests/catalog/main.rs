@@ -22,6 +22,8 @@ mod mapping;
 mod mirrors;
 mod names;
 #[cfg(test)]
+mod portals;
+#[cfg(test)]
 mod random;
 mod reopen;
 #[cfg(test)]

@@ -110,9 +110,9 @@ fn standard(unit: &Unit, ports: &TargetPorts) -> StandardInquiry {
         removable: matches!(unit, Unit::Disk(disk) if disk.lun.presentation().removable),
         version: StandardInquiry::SPC_4,
         target_port_groups: match unit {
-            // Explicit: states change when initiators set them, and not otherwise.
-            Unit::Disk(_) if ports.are_several() => 2,
-            // Implicit: the states are reported, and nobody sets them.
+            // Explicit and implicit: states change when initiators set them, and when an administrator does.
+            Unit::Disk(_) if ports.are_several() => 3,
+            // Implicit: the states are reported, and no initiator sets them.
             Unit::Disk(_) | Unit::Controller => 1,
             Unit::Absent => 0,
         },

@@ -69,6 +69,8 @@ struct UnitSeen {
     block_count: Option<BlockCount>,
     space: SpaceLevel,
     presentation: Presentation,
+    /// What was decided about its ports: see [`AccessStates::decided`](super::port_groups::AccessStates::decided).
+    decided: u64,
     /// Unit attentions that are pending, in the order in which they are reported (SAM-5 5.14). No code is there twice.
     pending: VecDeque<AdditionalSense>,
 }
@@ -194,6 +196,10 @@ impl Nexus {
         if presentation.write_protected != before.write_protected {
             unit.post(AdditionalSense::MODE_PARAMETERS_CHANGED);
         }
+        let decided = unit.state.access.decided();
+        if std::mem::replace(&mut unit.decided, decided) != decided {
+            unit.post(AdditionalSense::ASYMMETRIC_ACCESS_STATE_CHANGED);
+        }
         unit.pending.pop_front()
     }
 
@@ -226,8 +232,9 @@ impl UnitSeen {
         // What began earlier is no news.
         let space = lun.as_ref().map_or(SpaceLevel::Plenty, LunHandle::space);
         let presentation = lun.as_ref().map(LunHandle::presentation).unwrap_or_default();
+        let decided = state.access.decided();
         let pending = VecDeque::from([AdditionalSense::POWER_ON_OR_RESET]);
-        Self { lun, state, block_count, space, presentation, pending }
+        Self { lun, state, block_count, space, presentation, decided, pending }
     }
 
     fn post(&mut self, code: AdditionalSense) {

@@ -2,6 +2,7 @@
 //!
 //! Each unit has states of its own. All ports lead to the same process, so that they are active/optimized until an initiator sets something else:
 //! which path it prefers, or which one nobody is to use. What it sets is kept over restarts like persistent reservations, and resets do not change it.
+//! What an administrator has decided holds for all units, and of the two the worse one counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use lunshadow_lun::{LunMap, UnitRecord};
+use lunshadow_lun::{LunMap, PortalGroupState, PortalGroupStates, UnitRecord};
 use lunshadow_scsi::{
     AccessState, AdditionalSense, FieldPointer, Reach, Sense, SenseKey, SetTargetPortGroup, TargetPortGroup,
 };
@@ -29,7 +30,8 @@ const STATES: [AccessState; 4] =
 #[derive(Debug, Default)]
 pub(super) struct AccessStates {
     set: Mutex<StatesSet>,
-    /// Whether a group is not active. Kept beside the states, so that the data path only looks here.
+    by_administrator: Arc<PortalGroupStates>,
+    /// Whether initiators have set a group that is not active then. Kept beside the states, so that the data path only looks here.
     restricted: AtomicBool,
     /// Held by a SET TARGET PORT GROUPS until what it changes is kept.
     changing: tokio::sync::Mutex<()>,
@@ -38,15 +40,40 @@ pub(super) struct AccessStates {
 /// The groups that are not active/optimized.
 type StatesSet = BTreeMap<PortalGroup, AccessState>;
 
+/// The name that SCSI has for what an administrator has decided.
+const fn state_of(decided: PortalGroupState) -> AccessState {
+    match decided {
+        PortalGroupState::Optimized => AccessState::ACTIVE_OPTIMIZED,
+        PortalGroupState::NonOptimized => AccessState::ACTIVE_NON_OPTIMIZED,
+        PortalGroupState::Standby => AccessState::STANDBY,
+        PortalGroupState::Unavailable => AccessState::UNAVAILABLE,
+    }
+}
+
+/// The worse of two states. Each of them is among [`STATES`].
+const fn worse_of(one: AccessState, other: AccessState) -> AccessState {
+    if one.0 > other.0 { one } else { other }
+}
+
 impl AccessStates {
+    pub(super) fn new(by_administrator: Arc<PortalGroupStates>) -> Self {
+        Self { by_administrator, ..Self::default() }
+    }
+
     /// The state of a group.
     pub(super) fn of(&self, group: PortalGroup) -> AccessState {
-        self.set.lock().get(&group).copied().unwrap_or(AccessState::ACTIVE_OPTIMIZED)
+        let set = self.set.lock().get(&group).copied().unwrap_or(AccessState::ACTIVE_OPTIMIZED);
+        worse_of(set, state_of(self.by_administrator.of(group.0)))
+    }
+
+    /// Another number after each decision of an administrator.
+    pub(super) fn decided(&self) -> u64 {
+        self.by_administrator.generation()
     }
 
     /// Why a command is not answered through the port of a group, if it is not (SPC-4 5.15.2.4).
     pub(super) fn check(&self, group: PortalGroup, reach: Reach) -> Result<(), Sense> {
-        if !self.restricted.load(Ordering::Acquire) {
+        if !self.restricted.load(Ordering::Acquire) && !self.by_administrator.are_restricted() {
             return Ok(());
         }
         let code = match (self.of(group), reach) {
@@ -148,6 +175,14 @@ impl SetPortGroups {
     pub(super) async fn run(self, disk: &Disk, list: &[u8]) -> Result<(), Sense> {
         let wanted = self.wanted(list)?;
         let access = &disk.state.access;
+        // SPC-4 5.15.2.8: a state that cannot be reached is an error, and nothing changes.
+        let is_reached = |(group, state): (&PortalGroup, &AccessState)| {
+            worse_of(*state, state_of(access.by_administrator.of(group.0))) == *state
+        };
+        if !wanted.iter().all(is_reached) {
+            tracing::info!(lun = %disk.lun.id(), initiator = %self.nexus.initiator(), "an administrator has a target port group be worse");
+            return Err(not_set());
+        }
         let _changing = access.changing.lock().await;
         let before = access.set.lock().clone();
         let mut after = before.clone();
@@ -193,7 +228,11 @@ impl SetPortGroups {
         let kept = store.keep(disk.lun.id(), UnitRecord::PortGroups, record_of(states)).await;
         kept.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "the states of target port groups are not set");
-            Sense::new(SenseKey::HARDWARE_ERROR, AdditionalSense::SET_TARGET_PORT_GROUPS_FAILED)
+            not_set()
         })
     }
+}
+
+const fn not_set() -> Sense {
+    Sense::new(SenseKey::HARDWARE_ERROR, AdditionalSense::SET_TARGET_PORT_GROUPS_FAILED)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lunshadow_lun::{LunId, LunMap, UnitRecord};
+use lunshadow_lun::{LunId, LunMap, PortalGroupStates, UnitRecord};
 use lunshadow_scsi::{Access, CachingPage, ControlPage, SenseFormat};
 use parking_lot::Mutex;
 
@@ -139,12 +139,15 @@ pub(super) struct UnitStates {
     map: Arc<dyn LunMap>,
     /// Whether there are several ports. With one, what was set for several counts again when they are back.
     has_several_ports: bool,
+    /// What an administrator has decided about the ports.
+    portal_groups: Arc<PortalGroupStates>,
     states: Mutex<HashMap<LunId, Arc<UnitState>>>,
 }
 
 impl UnitStates {
     pub(super) fn new(map: Arc<dyn LunMap>, has_several_ports: bool) -> Self {
-        Self { map, has_several_ports, states: Mutex::default() }
+        let portal_groups = if has_several_ports { map.portal_groups() } else { Arc::default() };
+        Self { map, has_several_ports, portal_groups, states: Mutex::default() }
     }
 
     pub(super) fn of(&self, lun: LunId) -> Arc<UnitState> {
@@ -152,7 +155,7 @@ impl UnitStates {
     }
 
     fn restored(&self, lun: LunId) -> UnitState {
-        let state = UnitState::default();
+        let state = UnitState { access: AccessStates::new(self.portal_groups.clone()), ..UnitState::default() };
         let kept = |record| self.map.unit_store().and_then(|store| store.kept(lun, record));
         if let Some(record) = kept(UnitRecord::Reservations) {
             match Reservations::restore(&record) {

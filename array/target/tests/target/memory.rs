@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use lunshadow_lun::{
     BlockCount, ChapAccounts, InitiatorName, Inventory, LOGICAL_BLOCK_BYTES, Lba, Lun, LunError, LunHandle, LunId,
-    LunMap, LunNumber, UnitRecord, UnitStore, UnitStoreError,
+    LunMap, LunNumber, PortalGroupStates, UnitRecord, UnitStore, UnitStoreError,
 };
 use parking_lot::Mutex;
 
@@ -107,6 +107,7 @@ pub(crate) struct Map {
     generation: AtomicU64,
     inventories: Mutex<HashMap<InitiatorName, Arc<Inventory>>>,
     chap: Mutex<HashMap<InitiatorName, ChapAccounts>>,
+    portal_groups: Arc<PortalGroupStates>,
     /// What is kept of LUNs, if anything is.
     kept: Option<Kept>,
 }
@@ -155,6 +156,10 @@ impl LunMap for Map {
 
     fn chap(&self, initiator: &InitiatorName) -> Option<ChapAccounts> {
         self.chap.lock().get(initiator).cloned()
+    }
+
+    fn portal_groups(&self) -> Arc<PortalGroupStates> {
+        self.portal_groups.clone()
     }
 
     fn unit_store(&self) -> Option<&dyn UnitStore> {

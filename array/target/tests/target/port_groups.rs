@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lunshadow_control::{Association, DesignatorKind};
-use lunshadow_lun::UnitRecord;
+use lunshadow_lun::{LunMap as _, PortalGroupState, UnitRecord};
 use lunshadow_scsi::vpd::{DeviceIdentification, page};
 use lunshadow_scsi::{
     AccessState, AdditionalSense, Command, CommandForm, FieldPointer, FullStatus, IscsiTransportId, LunAddress,
@@ -118,7 +118,7 @@ async fn every_port_says_which_it_is() {
     for group in [1, 2] {
         let standard = paths.ask(group, Command::Inquiry { page: None, allocation_len: 255 }).await;
         let standard = StandardInquiry::parse(&standard.data_in).expect("standard data");
-        assert_eq!((standard.target_port_groups, standard.multi_port), (2, true), "explicit ALUA");
+        assert_eq!((standard.target_port_groups, standard.multi_port), (3, true), "explicit and implicit ALUA");
         let identification = Command::Inquiry { page: Some(page::DEVICE_IDENTIFICATION), allocation_len: 255 };
         let identification = DeviceIdentification::parse(&paths.ask(group, identification).await.data_in);
         let designators = identification.expect("the page").designators;
@@ -229,6 +229,50 @@ async fn commands_are_answered_as_the_state_of_their_port_lets_them() {
         assert_eq!(paths.ask(2, Command::TestUnitReady).await, Completion::good());
         assert_eq!(paths.ask(1, Command::TestUnitReady).await, changed);
     }
+}
+
+#[tokio::test]
+async fn what_an_administrator_decides_holds_for_all_units_and_everybody_hears_of_it() {
+    let map = Arc::<Map>::default();
+    let groups = map.portal_groups();
+    let paths = Paths::over(map).await;
+    let changed = attention_of(AdditionalSense::ASYMMETRIC_ACCESS_STATE_CHANGED);
+    let failed =
+        Completion::check(Sense::new(SenseKey::HARDWARE_ERROR, AdditionalSense::SET_TARGET_PORT_GROUPS_FAILED));
+    for (decided, state, code) in [
+        (PortalGroupState::Standby, STANDBY, AdditionalSense::TARGET_PORT_IN_STANDBY),
+        (PortalGroupState::Unavailable, UNAVAILABLE, AdditionalSense::TARGET_PORT_UNAVAILABLE),
+    ] {
+        groups.set(SECOND.0, decided);
+        assert_eq!(paths.ask(1, Command::TestUnitReady).await, changed);
+        assert_eq!(paths.ask(2, Command::TestUnitReady).await, changed);
+        assert_eq!(paths.ask(2, read(0, 1)).await, not_ready(code));
+        assert_eq!(paths.ask(1, read(0, 1)).await.status, Status::GOOD);
+        assert_eq!(paths.states().await, [(1, OPTIMIZED), (2, state)]);
+        // An initiator cannot have it better, and sets nothing of a list in which it wants that.
+        assert_eq!(paths.set(&[(1, AccessState::ACTIVE_NON_OPTIMIZED), (2, OPTIMIZED)]).await, failed);
+        assert_eq!(paths.states().await, [(1, OPTIMIZED), (2, state)]);
+    }
+    // It can have it worse, and that stays when the administrator lets go.
+    groups.set(SECOND.0, PortalGroupState::NonOptimized);
+    assert_eq!(paths.ask(1, Command::TestUnitReady).await, changed);
+    assert_eq!(paths.states().await, [(1, OPTIMIZED), (2, AccessState::ACTIVE_NON_OPTIMIZED)]);
+    assert_eq!(paths.set(&[(2, STANDBY)]).await, Completion::good());
+    groups.set(SECOND.0, PortalGroupState::Optimized);
+    assert_eq!(paths.ask(1, Command::TestUnitReady).await, changed);
+    assert_eq!(paths.ask(1, Command::TestUnitReady).await, Completion::good(), "once is enough");
+    assert_eq!(paths.states().await, [(1, OPTIMIZED), (2, STANDBY)]);
+}
+
+#[tokio::test]
+async fn the_only_port_is_as_good_as_ever() {
+    let map = Arc::<Map>::default();
+    let groups = map.portal_groups();
+    groups.set(PortalGroup::FIRST.0, PortalGroupState::Unavailable);
+    let bench = Bench::with_ports(map, [PortalGroup::FIRST]);
+    bench.ask(DISK, Command::TestUnitReady).await;
+    groups.set(PortalGroup::FIRST.0, PortalGroupState::Standby);
+    assert_eq!(bench.ask(DISK, read(0, 1)).await.status, Status::GOOD);
 }
 
 #[tokio::test]
