@@ -31,17 +31,19 @@ pub(crate) struct Daemon {
     log: PathBuf,
     /// Where it listens, once it has served; before that, any port.
     portals: Vec<SocketAddr>,
+    /// The portal groups that they are in.
+    groups: Vec<u16>,
     control: SocketAddr,
     child: Option<Child>,
 }
 
 impl Daemon {
-    /// A daemon that will have so many portals. It makes a new pool in `folder`, with the options of `pool create`.
+    /// A daemon that will have a portal in each of these portal groups. It makes a new pool in `folder`, with the options of `pool create`.
     pub(crate) fn with_new_pool(
         program: PathBuf,
         folder: &Path,
         options: &[&str],
-        portals: usize,
+        groups: &[u16],
     ) -> anyhow::Result<Self> {
         let pool = folder.join("pool");
         if pool.exists() {
@@ -49,9 +51,10 @@ impl Daemon {
         }
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let log = folder.join("array.txt");
-        let portals = vec![any_port; portals];
+        let (portals, groups) = (vec![any_port; groups.len()], groups.to_vec());
         let (under, serve_options) = (Vec::new(), Vec::new());
-        let daemon = Self { program, under, serve_options, pool, log, portals, control: any_port, child: None };
+        let child = None;
+        let daemon = Self { program, under, serve_options, pool, log, portals, groups, control: any_port, child };
         daemon.command(&[&["pool", "create", &daemon.pool.display().to_string()], options].concat())?;
         Ok(daemon)
     }
@@ -110,8 +113,8 @@ impl Daemon {
         let mut serve = Command::new(words.next().context("the program itself is always there")?);
         serve.args(words).arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
         serve.args(&self.serve_options);
-        for portal in &self.portals {
-            serve.args(["--listen", &portal.to_string()]);
+        for (portal, group) in self.portals.iter().zip(&self.groups) {
+            serve.args(["--listen", &format!("{portal},{group}")]);
         }
         let child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?).spawn();
         let child = self.child.insert(child.with_context(|| format!("cannot start {}", self.program.display()))?);
@@ -227,10 +230,11 @@ fn addresses_in(
     }
 }
 
-/// `serving DIR on ADDRESS ADDRESS`.
+/// `serving DIR on ADDRESS ADDRESS`, each with a comma and its portal group behind it unless that is the first one.
 fn portals_in(line: &str) -> Option<Vec<SocketAddr>> {
     let (_, addresses) = line.strip_prefix("serving ")?.rsplit_once(" on ")?;
-    addresses.split(' ').map(|address| address.parse().ok()).collect()
+    let address = |portal: &str| portal.split(',').next()?.parse().ok();
+    addresses.split(' ').map(address).collect()
 }
 
 /// `control ADDRESS fingerprint HEX`.
@@ -247,6 +251,7 @@ mod tests {
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().ok()).collect();
         assert_eq!(portals_in("serving /tmp/a on b on 127.0.0.1:3260"), addresses(&["127.0.0.1:3260"]));
         assert_eq!(portals_in("serving /tmp/a on [::1]:1 127.0.0.1:2"), addresses(&["[::1]:1", "127.0.0.1:2"]));
+        assert_eq!(portals_in("serving /tmp/a on 127.0.0.1:1 [::1]:2,2"), addresses(&["127.0.0.1:1", "[::1]:2"]));
         assert_eq!(control_in("control 127.0.0.1:8443 fingerprint 00ff"), "127.0.0.1:8443".parse().ok());
         assert_eq!(portals_in("  disk-1  0123  64 bytes"), None);
         assert_eq!(control_in("controller"), None);

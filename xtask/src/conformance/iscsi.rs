@@ -131,7 +131,7 @@ struct Stage {
 impl Stage {
     fn set(root: &Path, folder: PathBuf) -> anyhow::Result<Self> {
         let mut daemon =
-            Daemon::with_new_pool(root.join("target/debug/lunshadow"), &folder, &["--size", POOL_SIZE], 2)?;
+            Daemon::with_new_pool(root.join("target/debug/lunshadow"), &folder, &["--size", POOL_SIZE], &[1, 1])?;
         daemon.start()?;
         daemon.ask(&["host", "add", "suite", "--iqn", INITIATOR, "--iqn", SECOND_INITIATOR])?;
         let secrets = folder.join("secrets.txt");

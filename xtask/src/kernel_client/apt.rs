@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use crate::command::{output_of, program, run};
 
 /// Depends on the kernel of a release, and has nothing else.
-pub(super) const KERNEL: &str = "linux-image-cloud-amd64";
+pub(super) const KERNEL: &str = "linux-image-amd64";
 
 /// Debian's kernels have their own NTFS from this version on. Of older releases the one from the backports is taken.
 const NTFS_SINCE: (u32, u32) = (6, 12);
@@ -151,18 +151,18 @@ mod tests {
 
     #[test]
     fn the_kernel_is_what_the_meta_package_depends_on() {
-        let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n  Suggests: x\n";
-        assert_eq!(kernel_in(depends), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(kernel_in("linux-image-cloud-amd64\n"), None);
+        let depends = "linux-image-amd64\n  Depends: linux-image-6.1.0-56-amd64\n  Suggests: x\n";
+        assert_eq!(kernel_in(depends), Some("linux-image-6.1.0-56-amd64"));
+        assert_eq!(kernel_in("linux-image-amd64\n"), None);
     }
 
     #[test]
     fn versions_of_kernels_are_compared_as_numbers() {
-        assert_eq!(version_in("linux-image-6.1.0-56-cloud-amd64"), Some((6, 1)));
-        assert!(version_in("linux-image-6.1.0-56-cloud-amd64") < Some(NTFS_SINCE));
-        assert!(version_in("linux-image-6.12.95+deb12-cloud-amd64") >= Some(NTFS_SINCE));
-        assert_eq!(version_in("linux-image-7.0+1-cloud-amd64"), Some((7, 0)));
-        assert_eq!(version_in("linux-image-cloud-amd64"), None);
+        assert_eq!(version_in("linux-image-6.1.0-56-amd64"), Some((6, 1)));
+        assert!(version_in("linux-image-6.1.0-56-amd64") < Some(NTFS_SINCE));
+        assert!(version_in("linux-image-6.12.95+deb12-amd64") >= Some(NTFS_SINCE));
+        assert_eq!(version_in("linux-image-7.0+1-amd64"), Some((7, 0)));
+        assert_eq!(version_in("linux-image-amd64"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::command::program;
 use crate::peers::QEMU_SYSTEM;
 
 /// Where a guest finds what listens on this machine's loopback address (QEMU's user network).
-const HOST_ADDRESS: &str = "10.0.2.2";
+pub(super) const HOST_ADDRESS: &str = "10.0.2.2";
 
 /// All that QEMU can imitate, less CMPXCHG16B: the flags that QEMU 7.2 leaves behind it make the kernel take a bad pointer.
 const PROCESSOR: &str = "max,cx16=off";

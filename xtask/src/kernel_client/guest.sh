@@ -88,14 +88,14 @@ rescan() {
   iscsiadm -m session --rescan >/dev/null
 }
 
-# The disk of a LUN number, as soon as it is there.
+# The disk of a LUN number, as soon as it is there, and is not that of another path: NUMBER [OTHER].
 disk_of() {
   local tries device block
   for ((tries = 0; tries < disk_tries; tries++)); do
     for device in /sys/class/scsi_device/*:*:*:"$1"/device; do
       [[ -e $device/state && $(<"$device/state") == running ]] || continue
       for block in "$device"/block/*; do
-        [[ -b /dev/${block##*/} ]] && echo "/dev/${block##*/}" && return
+        [[ -b /dev/${block##*/} && /dev/${block##*/} != "${2-}" ]] && echo "/dev/${block##*/}" && return
       done
     done
     sleep 0.1

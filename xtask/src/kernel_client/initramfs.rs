@@ -40,6 +40,7 @@ const PROGRAMS: &[&str] = &[
     "rm",
     "sed",
     "sg_persist",
+    "sg_rtpg",
     "sha256sum",
     "sleep",
     "sort",
@@ -56,7 +57,8 @@ const PROGRAMS: &[&str] = &[
 const APPLETS: &[&str] = &["awk", "cmp", "dmesg", "find", "grep", "insmod", "ip", "mount", "poweroff", "umount"];
 
 /// Modules of the kernel, which has no `modprobe` here that it could call. CRC32C is what digests, ext4 and XFS ask it for.
-const MODULES: &[&str] = &["virtio_pci", "virtio_net", "sd_mod", "crc32c_generic", "iscsi_tcp", "ext4", "xfs", "ntfs3"];
+const MODULES: &[&str] =
+    &["virtio_pci", "virtio_net", "sd_mod", "scsi_dh_alua", "crc32c_generic", "iscsi_tcp", "ext4", "xfs", "ntfs3"];
 
 /// Where the loader of Debian looks for libraries without a cache of them. It lies there itself.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";

@@ -12,6 +12,7 @@ mod loader;
 mod luns;
 mod modules;
 mod packages;
+mod paths;
 mod recovery;
 mod reservations;
 mod sessions;
@@ -67,6 +68,7 @@ const CHECKS: &[Check] = &[
     Check { name: "a LUN appears", prove: luns::appears },
     Check { name: "a LUN disappears", prove: luns::disappears },
     Check { name: "a LUN grows", prove: luns::grows },
+    Check { name: "a portal group on standby", prove: paths::stand_by },
     Check { name: "the array is killed under load", prove: |stage| recovery::survives(stage, Way::Killed) },
     Check { name: "the array is restarted under load", prove: |stage| recovery::survives(stage, Way::Ended) },
 ];

@@ -16,6 +16,10 @@ const POOL_SIZE: &str = "16GiB";
 const GUESTS: [(&str, &str); 2] =
     [("guest-1", "iqn.2026-11.org.example:guest-1"), ("guest-2", "iqn.2026-11.org.example:guest-2")];
 
+/// The portal groups of the array. Guests log in by the first one.
+pub(super) const FIRST_GROUP: u16 = 1;
+pub(super) const SECOND_GROUP: u16 = 2;
+
 /// The guest that does what takes only one.
 pub(super) const FIRST: usize = 0;
 pub(super) const SECOND: usize = 1;
@@ -45,7 +49,8 @@ pub(super) struct Mapped {
 impl Stage {
     /// Starts the array, and boots the guests side by side.
     pub(super) fn set(lunshadow: &Path, image: &Image, folder: &Path) -> anyhow::Result<Self> {
-        let mut array = Daemon::with_new_pool(lunshadow.to_owned(), folder, &["--size", POOL_SIZE], 1)?;
+        let mut array =
+            Daemon::with_new_pool(lunshadow.to_owned(), folder, &["--size", POOL_SIZE], &[FIRST_GROUP, SECOND_GROUP])?;
         array.start()?;
         let port = array.portals().first().context("it has a portal")?.port();
         let mut guests = Vec::new();

@@ -49,7 +49,7 @@ impl ArraySide {
     pub(super) fn start(lunshadow: PathBuf, folder: &Path, kind: &Kind) -> anyhow::Result<Self> {
         let folder = folder.join(kind.folder);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let mut array = Daemon::with_new_pool(lunshadow, &folder, &["--size", kind.pool_size], 1)?;
+        let mut array = Daemon::with_new_pool(lunshadow, &folder, &["--size", kind.pool_size], &[1])?;
         array.start()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is to be had")?;
         let address = listener.local_addr()?;

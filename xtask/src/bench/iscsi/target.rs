@@ -61,7 +61,7 @@ impl Kind {
 fn ours(place: &Place, folder: &Path, under: Vec<OsString>, serve_options: &[&'static str]) -> anyhow::Result<Daemon> {
     let capacity = format!("{}MiB", (place.lun_bytes * CAPACITY_LUNS) >> 20);
     let options = ["--size", &capacity, "--preallocate"];
-    let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, 1)?;
+    let mut daemon = Daemon::with_new_pool(place.lunshadow.clone(), folder, &options, &[1])?;
     let mut serve_options = serve_options.to_vec();
     if !under.is_empty() {
         // valgrind does not bring back what is done by io_uring, and what is done while there is nothing to do should not be counted.
