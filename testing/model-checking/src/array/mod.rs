@@ -4,6 +4,8 @@
 //! asked, or their answer is not heeded), repeated, late and out of order, and hosts that crash (they ask no more). What the array makes
 //! of it meanwhile is cut into steps wherever it waits: for the pool, for its records, for time. Between any two of them it can crash.
 
+mod action;
+mod begun;
 mod counting;
 mod outlasting;
 mod parking;
@@ -16,7 +18,6 @@ mod view;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,14 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use action::{Action, Name, PoolWork};
+use begun::{Begun, Steps};
 pub(crate) use counting::Counting;
 use outlasting::Outlasting;
 pub use planted::Fault;
 pub(crate) use pool::ModelPool;
 pub use pool::Step;
-use pool::{Work, number_of};
+use pool::Work;
 pub(crate) use records::ModelRecords;
 pub use request::Request;
 use request::{Answer, Subject, ask};
@@ -51,94 +54,30 @@ const PATIENCE: Duration = Duration::from_secs(11);
 /// How often what is under way may be moved on until nothing is left of it.
 const ROUNDS_AT_MOST: usize = 200;
 
-/// A LUN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Name {
-    /// A source LUN.
-    Source(u8),
-    /// The shadow LUN of a source in a set; the nth that was drawn.
-    Shadow {
-        /// The set.
-        set: u8,
-        /// The source LUN.
-        source: u8,
-        /// There are several if a preparation failed before.
-        nth: u8,
-    },
-}
-
-/// Something that happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// A host asks about a set.
-    Ask(u8, Request),
-    /// The pool goes on with what stands at a place of its queue.
-    Pool(usize, PoolWork, Step),
-    /// The transaction that stands still becomes durable.
-    Land,
-    /// The times pass that the array waits for anything.
-    Patience,
-    /// The leases of committed sets run out, and the reaper comes.
-    CommittedLeasesEnd,
-    /// All leases run out, and the reaper comes.
-    LeasesEnd,
-    /// The array crashes and is started again.
-    Crash,
-}
-
-/// What the pool goes on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolWork {
-    /// A preparation of a set.
-    Prepare(u8),
-    /// The commit of a set.
-    Commit(u8),
-    /// The deletion of a LUN.
-    Delete(Name),
-}
-
-impl PoolWork {
-    /// The set that it is about.
-    const fn set(self) -> Option<u8> {
-        match self {
-            Self::Prepare(set) | Self::Commit(set) | Self::Delete(Name::Shadow { set, .. }) => Some(set),
-            Self::Delete(Name::Source(_)) => None,
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ask(set, request) => write!(f, "the host of set {} asks to {request}", set + 1),
-            Self::Pool(_, work, step) => {
-                match work {
-                    PoolWork::Prepare(set) => write!(f, "the pool: the preparation of set {} ", set + 1)?,
-                    PoolWork::Commit(set) => write!(f, "the pool: the commit of set {} ", set + 1)?,
-                    PoolWork::Delete(name) => write!(f, "the pool: the deletion of {name:?} ")?,
-                }
-                f.write_str(match step {
-                    Step::Happens => "happens; its answer stays away",
-                    Step::Answers => "is done and answered",
-                    Step::Fails => "fails",
-                })
-            }
-            Self::Land => f.write_str("the records take the transaction that waits"),
-            Self::Patience => f.write_str("11 s pass"),
-            Self::CommittedLeasesEnd => f.write_str("the leases of committed sets run out"),
-            Self::LeasesEnd => f.write_str("all leases run out"),
-            Self::Crash => f.write_str("the array crashes and is started again"),
-        }
-    }
-}
-
 /// A request that is not answered.
 struct Asked {
     set: u8,
     request: Request,
     /// Something that can end the set was asked, or happened, while it was under way.
     disturbed: bool,
+    begun: Begun,
+    steps: Steps,
     answer: JoinHandle<Answer>,
+}
+
+/// A request that was answered because time had passed.
+struct GivenUp {
+    set: u8,
+    request: Request,
+    begun: Begun,
+    steps: Steps,
+}
+
+/// The one who ends leases, at work.
+struct Reaping {
+    begun: Begun,
+    steps: Steps,
+    task: JoinHandle<Result<Vec<ShadowSetId>, CatalogError>>,
 }
 
 /// The running array: what a crash takes away.
@@ -176,10 +115,8 @@ pub struct ArraySystem {
     ids: Arc<Counting>,
     asked: Vec<Asked>,
     /// Requests that were answered because time had passed, and that the array may still be at work on.
-    given_up: Vec<(u8, Request)>,
-    /// The last task that had begun when time had passed that everything waits for.
-    last_waited: u64,
-    reaping: Vec<JoinHandle<Result<Vec<ShadowSetId>, CatalogError>>>,
+    given_up: Vec<GivenUp>,
+    reaping: Vec<Reaping>,
     witnesses: Vec<Witness>,
     names: BTreeMap<LunId, Name>,
     /// The most that each host was ever served, for an array that serves what was unmapped.
@@ -403,14 +340,19 @@ impl ArraySystem {
         self.remains = None;
         match action {
             Action::Ask(set, request) => self.ask(set, request),
-            Action::Pool(place, _, step) => {
+            Action::Pool(place, work, step) => {
+                if step != Step::Happens {
+                    self.steps_of(work.set()).for_each(|steps| steps.answered = steps.answered.saturating_add(1));
+                }
                 self.failures_left -= u8::from(step == Step::Fails);
                 self.pool.let_go(place, step);
             }
-            Action::Land => self.records.land(),
+            Action::Land => {
+                self.steps_of(None).for_each(|steps| steps.landed = steps.landed.saturating_add(1));
+                self.records.land();
+            }
             Action::Patience => {
-                let Boot { runtime, .. } = self.booted();
-                self.last_waited = number_of(runtime.spawn(std::future::ready(())).id());
+                self.pool.times().pass();
                 self.let_pass(PATIENCE);
             }
             Action::CommittedLeasesEnd => self.end_leases(COMMITTED_LEASE),
@@ -422,6 +364,15 @@ impl ArraySystem {
             }
         }
         self.settle();
+    }
+
+    /// What is under way for a set, or for any of them.
+    fn steps_of(&mut self, set: Option<u8>) -> impl Iterator<Item = &mut Steps> {
+        let is_about = move |of: u8| set.is_none_or(|set| set == of);
+        let asked = self.asked.iter_mut().filter(move |asked| is_about(asked.set)).map(|asked| &mut asked.steps);
+        let given_up = self.given_up.iter_mut().filter(move |given_up| is_about(given_up.set));
+        let reaping = self.reaping.iter_mut().map(|reaping| &mut reaping.steps);
+        asked.chain(given_up.map(|given_up| &mut given_up.steps)).chain(reaping)
     }
 
     /// Time stands still unless everything waits: when this ends, all has been done that can be done.
@@ -462,7 +413,8 @@ impl ArraySystem {
         self.witnesses[usize::from(set)].note_request(request);
         let Boot { runtime, catalog } = self.booted();
         let answer = runtime.spawn(ask(Arc::clone(catalog), subject, request));
-        self.asked.push(Asked { set, request, disturbed, answer });
+        let begun = self.pool.times().begin(answer.id());
+        self.asked.push(Asked { set, request, disturbed, begun, steps: Steps::default(), answer });
     }
 
     /// What goes wrong around a request.
@@ -501,7 +453,8 @@ impl ArraySystem {
             return;
         }
         let (catalog, now) = (Arc::clone(catalog), self.clock.now());
-        self.reaping.push(runtime.spawn(async move { catalog.reap(now).await }));
+        let task = runtime.spawn(async move { catalog.reap(now).await });
+        self.reaping.push(Reaping { begun: self.pool.times().begin(task.id()), steps: Steps::default(), task });
     }
 
     /// Takes in the answers and what can be seen.
@@ -510,9 +463,9 @@ impl ArraySystem {
         let durably = action != Action::Patience || self.records.standing().is_none();
         let (answered, asked): (Vec<_>, Vec<_>) = self.asked.drain(..).partition(|asked| asked.answer.is_finished());
         self.asked = asked;
-        for Asked { set, request, disturbed, answer } in answered {
+        for Asked { set, request, disturbed, begun, steps, answer } in answered {
             if action == Action::Patience {
-                self.given_up.push((set, request));
+                self.given_up.push(GivenUp { set, request, begun, steps });
             }
             let answer = self.booted().runtime.block_on(answer).unwrap_or(Err(CatalogError::BrokenOff));
             self.witnesses[usize::from(set)].note_answer(request, &answer, disturbed, durably);
@@ -520,7 +473,7 @@ impl ArraySystem {
                 self.witnesses[usize::from(set)].armed = self.members(set);
             }
         }
-        self.reaping.retain(|reaping| !reaping.is_finished());
+        self.reaping.retain(|reaping| !reaping.task.is_finished());
         if self.tasks_alive() == 0 {
             self.given_up.clear();
         }

@@ -74,7 +74,6 @@ impl Outlasting {
             ids: Arc::new(Counting::after(last_id)),
             asked: Vec::new(),
             given_up: Vec::new(),
-            last_waited: 0,
             reaping: Vec::new(),
             witnesses,
             names,

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task;
 use tokio::time::Instant;
 
+use super::begun::{Begun, Times};
 use super::parking::Parking;
 use super::planted::Fault;
 
@@ -44,8 +45,7 @@ pub enum Step {
 #[derive(Debug)]
 struct Standing {
     work: Work,
-    /// The task that waits for it.
-    task: u64,
+    begun: Begun,
     /// What a commit captures: what was prepared when it began.
     members: Vec<ShadowMember>,
     happened: bool,
@@ -56,16 +56,11 @@ struct Standing {
 #[derive(Debug)]
 pub(crate) struct StandingWork {
     pub(crate) work: Work,
-    pub(crate) task: u64,
+    pub(crate) begun: Begun,
     pub(crate) members: Vec<ShadowMember>,
     pub(crate) happened: bool,
     /// Whether the task was told of a failure before.
     pub(crate) failed_before: bool,
-}
-
-/// Tasks are numbered in the order in which they begin.
-pub(crate) fn number_of(task: task::Id) -> u64 {
-    task.to_string().parse().expect("the text of a task's id is a number")
 }
 
 #[derive(Debug, Clone, Default)]
@@ -87,6 +82,7 @@ pub(crate) struct ModelPool {
     standing: Mutex<Vec<Standing>>,
     /// Tasks that were told of a failure.
     failed: Mutex<BTreeSet<u64>>,
+    times: Times,
     /// While the array starts, the pool does what it is asked at once.
     holds_back: Mutex<bool>,
     /// What may block waits for the array's thread to wait.
@@ -97,8 +93,12 @@ pub(crate) struct ModelPool {
 impl ModelPool {
     pub(crate) fn new(content: Content, fault: Option<Fault>) -> Self {
         let (content, parking) = (Mutex::new(content), Arc::default());
-        let (standing, failed) = (Mutex::default(), Mutex::default());
-        Self { content, standing, failed, holds_back: Mutex::new(false), parking, fault }
+        let (standing, failed, holds_back) = (Mutex::default(), Mutex::default(), Mutex::new(false));
+        Self { content, standing, failed, times: Times::default(), holds_back, parking, fault }
+    }
+
+    pub(crate) const fn times(&self) -> &Times {
+        &self.times
     }
 
     pub(crate) const fn parking(&self) -> &Arc<Parking> {
@@ -152,12 +152,12 @@ impl ModelPool {
     /// The same with all that decides how the array goes on when it is answered.
     pub(crate) fn standing_at_length(&self) -> Vec<StandingWork> {
         let (standing, failed) = (self.standing.lock(), self.failed.lock());
-        let seen = standing.iter().map(|Standing { work, task, members, happened, .. }| StandingWork {
+        let seen = standing.iter().map(|Standing { work, begun, members, happened, .. }| StandingWork {
             work: *work,
-            task: *task,
+            begun: *begun,
             members: members.clone(),
             happened: *happened,
-            failed_before: failed.contains(task),
+            failed_before: failed.contains(&begun.task()),
         });
         seen.collect()
     }
@@ -171,9 +171,9 @@ impl ModelPool {
             self.content.lock().happen(standing.work, &standing.members, self.fault);
         }
         if step != Step::Happens {
-            let Standing { work, task, answer, .. } = all.remove(place);
+            let Standing { work, begun, answer, .. } = all.remove(place);
             if step == Step::Fails {
-                self.failed.lock().insert(task);
+                self.failed.lock().insert(begun.task());
             }
             if let Work::Commit(set) = work {
                 self.content.lock().held.remove(&set);
@@ -190,8 +190,8 @@ impl ModelPool {
             return true;
         }
         let (answer, answered) = oneshot::channel();
-        let task = task::try_id().map_or(0, number_of);
-        self.standing.lock().push(Standing { work, task, members: members.to_vec(), happened: false, answer });
+        let (begun, members) = (self.times.begin(task::id()), members.to_vec());
+        self.standing.lock().push(Standing { work, begun, members, happened: false, answer });
         answered.await.unwrap_or(false)
     }
 }

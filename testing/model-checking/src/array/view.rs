@@ -17,10 +17,11 @@ use lunshadow_lun::ShadowMember;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::pool::{Content, StandingWork, number_of as number_of_task};
+use super::begun::{Begun, Steps};
+use super::pool::{Content, StandingWork};
 use super::request::Request;
 use super::witness::Witness;
-use super::{ArraySystem, Asked, Boot, Name, PoolWork};
+use super::{ArraySystem, Asked, Boot, GivenUp, Name, PoolWork, Reaping};
 
 /// What the records say of a set.
 #[derive(Deserialize)]
@@ -56,8 +57,9 @@ struct Remembered {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct UnderWay {
     what: Task,
-    /// Whether it has been there for longer than anything is waited for.
-    waited: bool,
+    /// How often the times have passed that anything is waited for.
+    waited: u64,
+    steps: Steps,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +68,7 @@ enum Task {
         request: Request,
         disturbed: bool,
     },
+    GivenUp(Request),
     /// The one who ends leases, whichever set he is at.
     Reaper,
     Pool {
@@ -92,9 +95,8 @@ struct View {
     captures: BTreeMap<u8, u32>,
     under_way: BTreeMap<Option<u8>, Vec<UnderWay>>,
     asked: Vec<(u8, Request)>,
-    given_up: Vec<(u8, Request)>,
     tasks_alive: usize,
-    reaping: usize,
+    reaping: Vec<UnderWay>,
     witnesses: BTreeMap<u8, Witness>,
     crashes_left: u8,
     failures_left: u8,
@@ -142,9 +144,8 @@ impl ArraySystem {
             captures: captures.collect(),
             under_way: self.under_way(&name),
             asked: self.asked.iter().map(|asked| (asked.set, asked.request)).collect(),
-            given_up: self.given_up.clone(),
             tasks_alive: self.tasks_alive(),
-            reaping: self.reaping.len(),
+            reaping: self.reaping.iter().map(|reaping| self.reaped_by(reaping).1).collect(),
             witnesses: (0..).zip(&self.witnesses).map(witness).collect(),
             crashes_left: self.crashes_left,
             failures_left: self.failures_left,
@@ -153,12 +154,18 @@ impl ArraySystem {
 
     /// What is under way for each set, in the order in which the tasks began that are at work on it.
     fn under_way(&self, name: &impl Fn(Name) -> Name) -> BTreeMap<Option<u8>, Vec<UnderWay>> {
-        let mut under_way = BTreeMap::<_, Vec<(u64, Task)>>::new();
-        for Asked { set, request, disturbed, answer } in &self.asked {
-            let seen = Task::Asked { request: *request, disturbed: *disturbed };
-            under_way.entry(Some(*set)).or_default().push((number_of_task(answer.id()), seen));
+        let mut under_way = BTreeMap::<_, Vec<(Begun, UnderWay)>>::new();
+        let mut note = |set: Option<u8>, begun: Begun, steps: Steps, what: Task| {
+            let seen = UnderWay { what, waited: self.pool.times().passed_since(begun), steps };
+            under_way.entry(set).or_default().push((begun, seen));
+        };
+        for Asked { set, request, disturbed, begun, steps, .. } in &self.asked {
+            note(Some(*set), *begun, *steps, Task::Asked { request: *request, disturbed: *disturbed });
         }
-        for StandingWork { work, task, members, happened, failed_before } in self.pool.standing_at_length() {
+        for GivenUp { set, request, begun, steps } in &self.given_up {
+            note(Some(*set), *begun, *steps, Task::GivenUp(*request));
+        }
+        for StandingWork { work, begun, members, happened, failed_before } in self.pool.standing_at_length() {
             let work = self.named_work(work);
             let (kind, luns) = match work {
                 PoolWork::Prepare(_) => (0, self.names_of(&members)),
@@ -167,17 +174,19 @@ impl ArraySystem {
             };
             // The order of members is that of the ids that were drawn.
             let luns = luns.into_iter().map(name).collect();
-            let seen = Task::Pool { kind, luns, happened, failed_before };
-            under_way.entry(work.set()).or_default().push((task, seen));
+            note(work.set(), begun, Steps::default(), Task::Pool { kind, luns, happened, failed_before });
         }
-        for of_set in under_way.values_mut() {
-            of_set.extend(self.reaping.iter().map(|reaping| (number_of_task(reaping.id()), Task::Reaper)));
-        }
-        let in_order = |mut of_set: Vec<(u64, Task)>| {
-            of_set.sort_by_key(|(task, _)| *task);
-            of_set.into_iter().map(|(task, what)| UnderWay { what, waited: task <= self.last_waited }).collect()
+        let in_order = |mut of_set: Vec<(Begun, UnderWay)>| {
+            of_set.extend(self.reaping.iter().map(|reaping| self.reaped_by(reaping)));
+            of_set.sort_by_key(|(begun, _)| *begun);
+            of_set.into_iter().map(|(_, under_way)| under_way).collect()
         };
         under_way.into_iter().map(|(set, of_set)| (set, in_order(of_set))).collect()
+    }
+
+    fn reaped_by(&self, Reaping { begun, steps, .. }: &Reaping) -> (Begun, UnderWay) {
+        let waited = self.pool.times().passed_since(*begun);
+        (*begun, UnderWay { what: Task::Reaper, waited, steps: *steps })
     }
 
     /// All names of LUNs that anything refers to.
@@ -272,6 +281,7 @@ impl ArraySystem {
             | Table::Reservations
             | Table::Sanitize
             | Table::PortGroups
+            | Table::PortalGroups
             | Table::Scrub
             | Table::Work => Stored::Other,
         }
