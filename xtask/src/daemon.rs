@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::command::{program, run, wait_at_most};
+
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// How long the array may take until it serves, also when its instructions are counted.
 const START_AT_MOST: Duration = Duration::from_secs(60);
@@ -28,6 +32,8 @@ pub(crate) struct Daemon {
     /// More options of `serve`.
     serve_options: Vec<&'static str>,
     pool: PathBuf,
+    /// In memory, as by default, and gone with this.
+    tail: TempDir,
     log: PathBuf,
     /// Where it listens, once it has served; before that, any port.
     portals: Vec<SocketAddr>,
@@ -51,10 +57,11 @@ impl Daemon {
         }
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let log = folder.join("array.txt");
+        let tail = tempfile::Builder::new().prefix("lunshadow-xtask-").tempdir_in(MEMORY).context(MEMORY)?;
         let (portals, groups) = (vec![any_port; groups.len()], groups.to_vec());
         let (under, serve_options) = (Vec::new(), Vec::new());
         let child = None;
-        let daemon = Self { program, under, serve_options, pool, log, portals, groups, control: any_port, child };
+        let daemon = Self { program, under, serve_options, pool, tail, log, portals, groups, control: any_port, child };
         daemon.command(&[&["pool", "create", &daemon.pool.display().to_string()], options].concat())?;
         Ok(daemon)
     }
@@ -112,7 +119,7 @@ impl Daemon {
         let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut serve = Command::new(words.next().context("the program itself is always there")?);
         serve.args(words).arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
-        serve.args(&self.serve_options);
+        serve.arg("--tail").arg(self.tail.path()).args(&self.serve_options);
         for (portal, group) in self.portals.iter().zip(&self.groups) {
             serve.args(["--listen", &format!("{portal},{group}")]);
         }

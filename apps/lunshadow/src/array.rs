@@ -46,16 +46,21 @@ pub struct Storage {
 const FREE_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Memory that outlives the program and not the machine (shm_overview(7)).
+pub const TAIL_FOLDER: &str = "/dev/shm";
+
 impl Storage {
     /// Opens the pool in a folder or on a device.
     ///
     /// # Errors
     /// If there is none, or another process has it open, or it is damaged.
     pub async fn open(pool: &Path) -> anyhow::Result<Self> {
-        Self::open_with(pool, &StoreConfig::default(), IoMode::default(), Settings::default(), None).await
+        let tail = Some(Path::new(TAIL_FOLDER));
+        Self::open_with(pool, &StoreConfig::default(), IoMode::default(), tail, Settings::default(), None).await
     }
 
-    /// Opens the pool in a folder or on a device, and says how it is to be run, and on which threads its LUNs are served.
+    /// Opens the pool in a folder or on a device, and says how it is to be run, where what was answered outlives the program, and on which threads
+    /// its LUNs are served.
     ///
     /// # Errors
     /// As [`Storage::open`].
@@ -63,13 +68,14 @@ impl Storage {
         pool: &Path,
         config: &StoreConfig,
         mode: IoMode,
+        tail: Option<&Path>,
         settings: Settings,
         threads: Option<Arc<ConnectionThreads>>,
     ) -> anyhow::Result<Self> {
         let location = Location::of(pool)?;
         let until = Instant::now() + FREE_WITHIN;
         let opened = loop {
-            match StorePool::open_with(&location.pool, config, mode) {
+            match StorePool::open_outliving(&location.pool, config, mode, tail) {
                 Err(OpenError::InUse) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
                 opened => break opened,
             }

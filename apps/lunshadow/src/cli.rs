@@ -21,6 +21,7 @@ pub use self::lun::{
 };
 pub use self::portal::{PortalCommand, PortalSetArgs};
 pub use self::shadow::{ShadowCommand, ShadowCreateArgs, ShadowDeleteArgs, ShadowDetachArgs, ShadowPromoteArgs};
+use crate::array::TAIL_FOLDER;
 use crate::quantity::{Patience, duration, patience, size_bytes, size_or_none_bytes};
 
 /// Application-consistent, instant shadow copies of LUNs on Linux storage.
@@ -139,6 +140,10 @@ pub struct ServeArgs {
     /// they are flushed. 0 for none
     #[arg(long, value_name = "SIZE", value_parser = size_or_none_bytes, default_value = "1MiB")]
     pub write_behind: u64,
+    /// Where what was answered and not flushed is kept for the case that the program is killed: a folder in memory, which takes 8 MiB and as
+    /// much as --write-behind there. The next start takes it over; the machine's end takes it away. "none" for nowhere
+    #[arg(long, value_name = "DIR", default_value = TAIL_FOLDER)]
+    pub tail: PathBuf,
 }
 
 /// The ways to a medium.

@@ -17,6 +17,9 @@ use crate::control::{ControlService, Listening, forget_beside};
 /// The initiator that stands for everybody who is not known by name.
 pub const GUEST: &str = "iqn.2026-11.org.lunshadow:guest";
 
+/// What is said instead of a folder.
+const NO_TAIL: &str = "none";
+
 /// Which part of the machine's memory holds data, if nobody says how much.
 const READ_CACHE_PART: u64 = 8;
 
@@ -41,8 +44,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let limits = Limits { shadows_of_lun: args.shadows_per_lun, luns_in_set: args.luns_per_set, ..Limits::default() };
     let settings = Settings { limits, ..Settings::default() };
+    let tail = (args.tail.as_os_str() != NO_TAIL).then_some(&*args.tail);
     let threads = ConnectionThreads::start(Duration::from_micros(args.busy_poll_us.into()))?;
-    let storage = Storage::open_with(&args.pool, &config, args.io.into(), settings, Some(threads)).await?;
+    let storage = Storage::open_with(&args.pool, &config, args.io.into(), tail, settings, Some(threads)).await?;
     if let Some(available_bytes) = args.warn_below {
         storage.pool.warn_below(available_bytes);
     }

@@ -164,6 +164,7 @@ impl Served {
     fn start(device: &LoopDevice) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lunshadow"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--pool"]).arg(&device.path);
+        command.arg("--tail").arg(device.folder.path());
         command.env(RECORDS_VARIABLE, device.folder.path().join("records"));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take();

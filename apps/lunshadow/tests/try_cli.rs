@@ -191,7 +191,8 @@ impl Serving {
 
     async fn start_on(pool: &Path, portals: &[&str]) -> anyhow::Result<Self> {
         let listen = portals.iter().flat_map(|portal| ["--listen", portal]);
-        let mut command = lunshadow().command(["serve", "--pool", argument(pool)].into_iter().chain(listen));
+        let mut command = lunshadow()
+            .command(["serve", "--pool", argument(pool), "--tail", argument(pool)].into_iter().chain(listen));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut stdout = BufReader::new(child.stdout.take().context("standard output is piped")?);
         let found = timeout(SERVE_AT_MOST, address_in(&mut stdout)).await.context("it did not begin in time")??;

@@ -121,10 +121,12 @@ impl StoreLun {
         }
         // Before a map refers to it, as if it were written.
         self.shared.read_cache.written_blocks(&parts);
+        let outliving = self.shared.behind.outlive(&parts);
         if let Some(Ok(Mapped::Done)) = self.map_locked(state, bytes, |_| None, &entries, faults) {
-            self.shared.behind.enter(parts);
+            self.shared.behind.enter(parts, outliving);
             return Some(());
         }
+        self.shared.behind.forget(&outliving);
         claimed.iter().for_each(|block| state.pages.space.unhold(*block));
         None
     }

@@ -25,6 +25,7 @@ use crate::media::{self, Listener, Media, OnWritten, Parts, ReadPart, Writing};
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 use crate::state::Shared;
 use crate::sync::{Condvar, Mutex};
+use crate::tail::{Blocks, KeptBlocks};
 
 /// With so many transfers under way, what comes waits for one of them to end: the fewer there are, the more goes with each.
 const FLIGHTS_MAX: usize = 2;
@@ -56,12 +57,16 @@ struct Kept {
     /// How many there are.
     flights: usize,
     bytes: usize,
+    /// Where what is kept outlives the process.
+    outliving: Option<Blocks>,
 }
 
 struct Batch {
     number: u64,
     /// Single blocks at their offsets.
     blocks: Parts,
+    /// Where they are kept besides.
+    outliving: KeptBlocks,
     phase: Phase,
 }
 
@@ -100,6 +105,11 @@ impl Behind {
         self.is_paused.store(is_paused, Ordering::Relaxed);
     }
 
+    /// Whether the medium has everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// Whether so much more may come.
     pub(crate) fn takes(&self, bytes: usize) -> bool {
         if bytes == 0 || self.is_paused.load(Ordering::Relaxed) || self.is_short.load(Ordering::Relaxed) {
@@ -113,8 +123,23 @@ impl Behind {
         kept.bytes + bytes <= limit_bytes && !kept.has(Phase::Refused)
     }
 
+    /// Has what is kept outlive the process from now on.
+    pub(crate) fn outlive_in(&self, blocks: Blocks) {
+        self.kept.lock().outliving = Some(blocks);
+    }
+
+    /// Has blocks outlive the process. Before the log refers to them; [`enter`](Self::enter) comes next, or [`forget`](Self::forget).
+    pub(crate) fn outlive(&self, blocks: &Parts) -> KeptBlocks {
+        self.kept.lock().outliving.as_mut().map(|outliving| outliving.keep(blocks)).unwrap_or_default()
+    }
+
+    /// Nothing came of what was to outlive the process.
+    pub(crate) fn forget(&self, outliving: &KeptBlocks) {
+        self.kept.lock().give_back(outliving);
+    }
+
     /// Keeps blocks, to which maps refer from now on: the pool's lock is held.
-    pub(crate) fn enter(&self, blocks: Parts) {
+    pub(crate) fn enter(&self, blocks: Parts, outliving: KeptBlocks) {
         if blocks.is_empty() {
             return;
         }
@@ -122,7 +147,7 @@ impl Behind {
         let number = kept.next;
         kept.next += 1;
         kept.bytes += bytes_of(&blocks);
-        kept.batches.push(Batch { number, blocks, phase: Phase::Queued });
+        kept.batches.push(Batch { number, blocks, outliving, phase: Phase::Queued });
         self.count.fetch_add(1, Ordering::Release);
     }
 
@@ -211,12 +236,17 @@ impl Behind {
     pub(crate) fn landed(&self, flight: u64, is_written: bool) {
         let mut kept = self.kept.lock();
         kept.flights -= 1;
-        let Kept { batches, bytes, .. } = &mut *kept;
+        let Kept { batches, bytes, outliving, .. } = &mut *kept;
         let before = batches.len();
         if is_written {
             batches.retain(|batch| {
                 let has_ended = batch.phase == Phase::UnderWay { flight };
-                *bytes -= if has_ended { bytes_of(&batch.blocks) } else { 0 };
+                if has_ended {
+                    *bytes -= bytes_of(&batch.blocks);
+                    if let Some(outliving) = outliving {
+                        outliving.give_back(&batch.outliving);
+                    }
+                }
                 !has_ended
             });
             self.count.fetch_sub(before - batches.len(), Ordering::Release);
@@ -265,6 +295,12 @@ impl Behind {
 }
 
 impl Kept {
+    fn give_back(&mut self, blocks: &KeptBlocks) {
+        if let Some(outliving) = &mut self.outliving {
+            outliving.give_back(blocks);
+        }
+    }
+
     fn has(&self, phase: Phase) -> bool {
         self.batches.iter().any(|batch| batch.phase == phase)
     }
@@ -437,7 +473,7 @@ mod tests {
     fn what_is_kept_is_read_until_the_medium_has_it() {
         let (behind, media) = (behind(), Slow::default());
         media.write_at(7 * BLOCK_LEN, &[9; BLOCK_BYTES]).unwrap();
-        behind.enter(smallvec![block(5, 1), block(8, 2)]);
+        behind.enter(smallvec![block(5, 1), block(8, 2)], KeptBlocks::new());
         assert_eq!(tags(&behind, &media, &[5, 6, 7, 8]), [1, 0, 9, 2], "it is not even begun");
         assert!(begin(&behind, &media) && begin(&behind, &media));
         assert_eq!(media.begun.lock().unwrap().len(), 1, "once");
@@ -452,7 +488,7 @@ mod tests {
     fn no_more_is_kept_than_there_is_room_for() {
         let (behind, media) = (behind(), Slow::default());
         assert!(behind.takes(4 * BLOCK_BYTES) && !behind.takes(5 * BLOCK_BYTES));
-        behind.enter(smallvec![block(1, 1), block(2, 2), block(3, 3)]);
+        behind.enter(smallvec![block(1, 1), block(2, 2), block(3, 3)], KeptBlocks::new());
         assert!(behind.takes(BLOCK_BYTES) && !behind.takes(2 * BLOCK_BYTES));
         behind.pause(true);
         assert!(!behind.takes(1));
@@ -471,9 +507,9 @@ mod tests {
     fn settling_waits_for_all_and_begins_what_is_not_begun() {
         let (behind, media) = (behind(), Slow::default());
         settle(&behind, &media).unwrap();
-        behind.enter(smallvec![block(1, 1)]);
+        behind.enter(smallvec![block(1, 1)], KeptBlocks::new());
         assert!(begin(&behind, &media));
-        behind.enter(smallvec![block(2, 2)]);
+        behind.enter(smallvec![block(2, 2)], KeptBlocks::new());
         settle(&behind, &media).unwrap();
         assert_eq!(media.content.lock().unwrap().len(), 2);
     }
@@ -481,7 +517,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_kept_and_tried_again_by_who_settles() {
         let (behind, media) = (behind(), Slow { takes_none: true, ..Slow::default() });
-        behind.enter(smallvec![block(1, 1)]);
+        behind.enter(smallvec![block(1, 1)], KeptBlocks::new());
         assert!(!begin(&behind, &media), "it takes somebody who may wait");
         assert!(behind.is_stuck() && !behind.takes(BLOCK_BYTES), "who writes now is to hear what is wrong");
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {

@@ -172,7 +172,7 @@ pub fn check_on(
 
 /// Brings a pool back to what was last made durable, as opening it does; why that cannot be, if damage is in the way.
 fn bring_back(media: &Arc<dyn Media>) -> Result<Option<OpenError>, OpenError> {
-    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), (RECOVERY_CACHE_BYTES, 0)) {
+    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), (RECOVERY_CACHE_BYTES, 0), None) {
         Ok(_) => Ok(None),
         Err(error @ OpenError::Damaged { .. }) => Ok(Some(error)),
         Err(error) => Err(error),

@@ -66,6 +66,7 @@ mod sync;
 mod table_growth;
 mod table_index;
 mod table_scrub;
+mod tail;
 mod unthreaded;
 mod usage;
 mod verify;

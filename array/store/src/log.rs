@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::geometry::Geometry;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 use crate::record::Record;
+use crate::tail::Stream;
 
 const MAGIC: [u8; 8] = *b"LUNSHLOG";
 const BATCH_PAYLOAD_MAX: usize = 1 << 20;
@@ -80,6 +81,42 @@ pub(crate) struct LogPlace {
     pub(crate) position: u64,
 }
 
+impl LogPlace {
+    /// Where the batch behind one belongs.
+    pub(crate) fn behind(self, head: &BatchHead) -> Self {
+        let (sequence, position) = (head.sequence.get() + 1, head.position.get() + head.block_count());
+        Self { epoch: self.epoch, sequence, position }
+    }
+}
+
+/// The bytes of a batch that belongs to a place, in whole blocks.
+pub(crate) fn batch_of(
+    pool_id: u128,
+    place: LogPlace,
+    durable_generation: u64,
+    payload: &[u8],
+) -> (BatchHead, AlignedBuffer) {
+    let mut head = BatchHead {
+        magic: MAGIC,
+        pool_id: pool_id.into(),
+        epoch: place.epoch.into(),
+        sequence: place.sequence.into(),
+        position: place.position.into(),
+        generation: durable_generation.into(),
+        payload_bytes: u32::try_from(payload.len()).expect("batches are short").into(),
+        payload_crc: crc32c::crc32c(payload).into(),
+        reserved: 0.into(),
+        head_crc: 0.into(),
+    };
+    head.head_crc = crc32c::crc32c(&head.as_bytes()[..HEAD_CRC_AT]).into();
+    let end = HEAD_BYTES + payload.len();
+    let mut bytes = AlignedBuffer::of_len(end.next_multiple_of(BLOCK_BYTES));
+    bytes[..HEAD_BYTES].copy_from_slice(head.as_bytes());
+    bytes[HEAD_BYTES..end].copy_from_slice(payload);
+    bytes[end..].fill(0);
+    (head, bytes)
+}
+
 /// A batch that is to be written.
 pub(crate) struct Batch {
     pub(crate) sequence: u64,
@@ -98,6 +135,8 @@ pub(crate) struct Log {
     durable_generation: u64,
     /// Records that no batch has yet.
     pending: Vec<u8>,
+    /// Where what is not durable outlives the process.
+    tail: Option<Stream>,
     queue: VecDeque<Arc<Batch>>,
     queued_bytes: usize,
     durable_sequence: u64,
@@ -114,6 +153,7 @@ impl Log {
             tail_position: next.position,
             durable_generation: 0,
             pending: Vec::new(),
+            tail: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
             durable_sequence: next.sequence - 1,
@@ -130,11 +170,18 @@ impl Log {
     /// Adds one of several records that are to be durable together: no batch ends until [`seal_if_full`](Self::seal_if_full), as long as the pool's
     /// lock is held.
     pub(crate) fn add(&mut self, record: &Record) {
+        let before = self.pending.len();
         record.encode(&mut self.pending);
+        if let Some(tail) = &mut self.tail {
+            tail.add(&self.pending[before..]);
+        }
     }
 
     /// Makes a batch of what was added if that is enough for one. True if it was, which the writer of batches should be told.
     pub(crate) fn seal_if_full(&mut self) -> bool {
+        if let Some(tail) = &mut self.tail {
+            tail.publish();
+        }
         let full = self.pending.len() >= self.payload_max();
         if full {
             self.seal();
@@ -159,29 +206,14 @@ impl Log {
             return;
         }
         let payload = std::mem::take(&mut self.pending);
-        let mut head = BatchHead {
-            magic: MAGIC,
-            pool_id: self.pool_id.into(),
-            epoch: self.next.epoch.into(),
-            sequence: self.next.sequence.into(),
-            position: self.next.position.into(),
-            generation: self.durable_generation.into(),
-            payload_bytes: u32::try_from(payload.len()).expect("batches are short").into(),
-            payload_crc: crc32c::crc32c(&payload).into(),
-            reserved: 0.into(),
-            head_crc: 0.into(),
-        };
-        head.head_crc = crc32c::crc32c(&head.as_bytes()[..HEAD_CRC_AT]).into();
-        let end = HEAD_BYTES + payload.len();
-        let mut bytes = AlignedBuffer::of_len(end.next_multiple_of(BLOCK_BYTES));
-        bytes[..HEAD_BYTES].copy_from_slice(head.as_bytes());
-        bytes[HEAD_BYTES..end].copy_from_slice(&payload);
-        bytes[end..].fill(0);
+        let (head, bytes) = batch_of(self.pool_id, self.next, self.durable_generation, &payload);
         self.queued_bytes += bytes.len();
-        let (sequence, position) = (self.next.sequence, self.next.position);
+        let LogPlace { sequence, position, .. } = self.next;
         self.queue.push_back(Arc::new(Batch { sequence, position, bytes }));
-        self.next.sequence += 1;
-        self.next.position += head.block_count();
+        self.next = self.next.behind(&head);
+        if let Some(tail) = &mut self.tail {
+            tail.sealed(sequence);
+        }
     }
 
     /// The batch to be written next, made now if somebody waits for it.
@@ -233,6 +265,9 @@ impl Log {
 
     fn durable_up_to(&mut self, sequence: u64) {
         self.durable_sequence = self.durable_sequence.max(sequence);
+        if let Some(tail) = &mut self.tail {
+            tail.durable(self.durable_sequence);
+        }
         while self.queue.front().is_some_and(|batch| batch.sequence <= self.durable_sequence) {
             self.queued_bytes -= self.queue.pop_front().map_or(0, |batch| batch.bytes.len());
         }
@@ -243,6 +278,22 @@ impl Log {
         self.durable_sequence
     }
 
+    /// Has what is not durable outlive the process from now on. There is nothing yet.
+    pub(crate) fn outlive_in(&mut self, tail: Stream) {
+        debug_assert!(self.pending.is_empty() && self.queue.is_empty(), "nothing is changed yet");
+        self.tail = Some(tail);
+    }
+
+    /// Whether all that was added is durable.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.pending.is_empty() && self.durable_sequence + 1 == self.next.sequence
+    }
+
+    /// Where the next batch belongs.
+    pub(crate) const fn next(&self) -> LogPlace {
+        self.next
+    }
+
     /// Begins a new epoch: batches of earlier ones are none of this log any more.
     pub(crate) fn begin_epoch(&mut self, epoch: u64) {
         debug_assert!(self.pending.is_empty() && self.queue.is_empty(), "recovery logs nothing");
@@ -251,7 +302,6 @@ impl Log {
 
     /// Goes behind a batch that recovery replayed.
     pub(crate) fn skip(&mut self, head: &BatchHead) {
-        self.next.sequence = head.sequence.get() + 1;
-        self.next.position = head.position.get() + head.block_count();
+        self.next = self.next.behind(head);
     }
 }

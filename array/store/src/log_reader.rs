@@ -3,7 +3,7 @@
 use lunshadow_lun::AlignedBuffer;
 
 use crate::geometry::Geometry;
-use crate::log::{BatchHead, HEAD_BYTES};
+use crate::log::{BatchHead, HEAD_BYTES, LogPlace};
 use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 use crate::pool::OpenError;
@@ -41,6 +41,23 @@ impl<'a> LogReader<'a> {
         }
         let (_, blocks) = self.window.as_ref().expect("filled above");
         Ok(&blocks[index(place - first) * BLOCK_BYTES..][..BLOCK_BYTES])
+    }
+
+    /// The batches from a place on that are whole, in order.
+    pub(crate) fn batches_from(&mut self, mut place: LogPlace, pool_id: u128) -> Result<Vec<BatchHead>, OpenError> {
+        let geometry = self.geometry;
+        let start = place.position;
+        let mut found: Vec<BatchHead> = Vec::new();
+        while place.position - start < geometry.log_blocks() {
+            let Some(head) = BatchHead::parse(self.block(place.position)?, pool_id) else { break };
+            let in_ring = place.position - start + head.block_count() <= geometry.log_blocks();
+            if !in_ring || !head.is_next(&place, &geometry) || self.payload(&head)?.is_none() {
+                break;
+            }
+            place = place.behind(&head);
+            found.push(head);
+        }
+        Ok(found)
     }
 
     /// Whether anywhere in the ring a batch of the pool begins for which `is_meant` is true.

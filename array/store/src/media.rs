@@ -5,6 +5,7 @@ mod glance;
 mod in_flight;
 mod measure;
 mod ring;
+mod shared_memory;
 mod slots;
 mod transfer;
 mod wiping;
@@ -24,6 +25,7 @@ use crate::page::{BLOCK_BYTES, BLOCK_LEN, Page, index};
 
 pub(crate) use file::is_block_device;
 pub use file::{FileMedia, FileMediaError, IoMode};
+pub(crate) use shared_memory::SharedMemory;
 
 /// A medium: an array of bytes that survives a crash once it is synced.
 ///

@@ -13,7 +13,6 @@ use lunshadow_lun::{
     PoolError, PoolUsage, ReadCacheStatus, RevertPair, ScrubError, ScrubOptions, ScrubReport, ShadowMember,
     ShadowSetId,
 };
-
 use tokio::time::Instant;
 
 use crate::budget::Budget;
@@ -29,6 +28,7 @@ use crate::record::Record;
 use crate::space::Faults;
 use crate::state::{Refusal, Shared, State};
 use crate::superblock::Superblock;
+use crate::tail::Tail;
 use crate::{commit, enlarge, housekeeper, log_writer, recovery, reshape, scrub, usage, wiping};
 
 /// The name of the file in a pool's directory.
@@ -145,6 +145,7 @@ pub struct StorePool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     background_percent: u8,
+    tail: Option<Tail>,
 }
 
 impl StorePool {
@@ -186,13 +187,27 @@ impl StorePool {
     /// # Errors
     /// As [`StorePool::open`].
     pub fn open_with(directory: &Path, config: &StoreConfig, mode: IoMode) -> Result<Self, OpenError> {
+        Self::open_outliving(directory, config, mode, None)
+    }
+
+    /// As [`StorePool::open_with`], and has what was answered outlive the process in a folder that is in memory. What another process has left there,
+    /// which was killed, is taken over.
+    ///
+    /// # Errors
+    /// As [`StorePool::open`].
+    pub fn open_outliving(
+        directory: &Path,
+        config: &StoreConfig,
+        mode: IoMode,
+        tail_folder: Option<&Path>,
+    ) -> Result<Self, OpenError> {
         let mut media = FileMedia::open_as(&medium_of(directory), mode)?;
         if mode == IoMode::Auto {
             // The log's blocks are all allocated, so that reading them is reading the medium.
             let log = recovery::newest_superblock(&media)?.geometry.log_bytes();
             media = media.choose(&log);
         }
-        Self::open_on(media, config)
+        Self::open_outliving_on(media, config, tail_folder)
     }
 
     /// Makes an empty pool on a medium, whatever that holds, and opens it.
@@ -216,15 +231,33 @@ impl StorePool {
     /// # Errors
     /// As [`StorePool::open`].
     pub fn open_on(media: impl Media, config: &StoreConfig) -> Result<Self, OpenError> {
-        let (shared, roots) = recovery::open(Box::new(media), (config.cache_bytes, config.read_cache_bytes))?;
-        shared.scattered.set_after(config.defragment_after);
-        shared.behind.set_limit(config.write_behind_bytes, &*shared.media);
-        Self::start(Arc::new(shared), roots, config.background_percent).map_err(OpenError::Io)
+        Self::open_outliving_on(media, config, None)
     }
 
-    fn start(shared: Arc<Shared>, roots: Roots, background_percent: u8) -> io::Result<Self> {
+    /// As [`StorePool::open_outliving`], on a medium.
+    ///
+    /// # Errors
+    /// As [`StorePool::open`].
+    pub fn open_outliving_on(
+        media: impl Media,
+        config: &StoreConfig,
+        tail_folder: Option<&Path>,
+    ) -> Result<Self, OpenError> {
+        let tail = match tail_folder {
+            Some(folder) => Tail::of_pool(folder, recovery::newest_superblock(&media)?.superblock.pool_id.get()),
+            None => None,
+        };
+        let caches = (config.cache_bytes, config.read_cache_bytes);
+        let (shared, roots) = recovery::open(Box::new(media), caches, tail.as_ref())?;
+        let tail = tail.filter(|tail| shared.outlive_in(tail, &roots, config.write_behind_bytes));
+        shared.scattered.set_after(config.defragment_after);
+        shared.behind.set_limit(config.write_behind_bytes, &*shared.media);
+        Self::start(Arc::new(shared), roots, config.background_percent, tail).map_err(OpenError::Io)
+    }
+
+    fn start(shared: Arc<Shared>, roots: Roots, background_percent: u8, tail: Option<Tail>) -> io::Result<Self> {
         shared.state.lock().running = true;
-        let mut pool = Self { shared, threads: Vec::new(), background_percent };
+        let mut pool = Self { shared, threads: Vec::new(), background_percent, tail };
         pool.run("store-log", |shared| log_writer::run(shared))?;
         pool.run("store-house", move |shared| housekeeper::run(shared, roots, Budgets::new(background_percent)))?;
         Ok(pool)
@@ -361,6 +394,10 @@ impl Drop for StorePool {
         }
         // Who gathered a write may still be on the way out when that was answered. Whoever opens the pool next is not to find it in use.
         self.shared.gathering.gatherers.wait_until_gone(|| self.shared.media.settle());
+        // Otherwise it is for whoever opens the pool next.
+        if let Some(tail) = self.tail.take().filter(|_| self.shared.leaves_nothing()) {
+            tail.remove();
+        }
     }
 }
 

@@ -22,21 +22,22 @@ use crate::state::{Limits, PageError, Shared, State};
 use crate::superblock::{FORMAT_VERSION, KNOWN_FEATURES, Slot, Superblock};
 use crate::table_growth::Provided;
 use crate::table_index::{self, TableIndex};
+use crate::tail::{Tail, inherit};
 
 /// Brings a pool back to what was last made durable, and makes a checkpoint of it.
 pub(crate) fn open(
     media: Box<dyn Media>,
     (cache_bytes, read_cache_bytes): (u64, u64),
+    tail: Option<&Tail>,
 ) -> Result<(Shared, Roots), OpenError> {
     let Newest { superblock, geometry, all_whole } = newest_superblock(&*media)?;
+    if let Some(tail) = tail {
+        inherit::take_over(tail, &*media, &superblock, &geometry)?;
+    }
     let mut luns = LunTable::default();
     load_table(&*media, &superblock, &geometry, &mut luns)?;
     let (level_1, regions) = load_regions(&*media, &superblock, &geometry)?;
-    let place = LogPlace {
-        epoch: superblock.epoch.get(),
-        sequence: superblock.log_sequence.get(),
-        position: superblock.log_position.get(),
-    };
+    let place = superblock.log_place();
     let used_count = superblock.used_blocks.get();
     let map_count = superblock.map_blocks.get();
     if used_count > geometry.usable_blocks() || map_count > used_count || place.sequence == 0 {
@@ -253,24 +254,11 @@ fn find_batches(
     mut place: LogPlace,
 ) -> Result<Vec<BatchHead>, OpenError> {
     let geometry = *log.geometry();
-    let start = place.position;
-    let mut found: Vec<BatchHead> = Vec::new();
-    while place.position - start < geometry.log_blocks() {
-        let Some(head) = BatchHead::parse(log.block(place.position)?, superblock.pool_id.get()) else { break };
-        let in_ring = place.position - start + head.block_count() <= geometry.log_blocks();
-        if !in_ring || !head.is_next(&place, &geometry) {
-            break;
-        }
-        if head.generation.get() > superblock.generation.get() {
-            return Err(OpenError::DamagedSuperblocks);
-        }
-        if log.payload(&head)?.is_none() {
-            break;
-        }
-        place.sequence += 1;
-        place.position += head.block_count();
-        found.push(head);
+    let mut found = log.batches_from(place, superblock.pool_id.get())?;
+    if found.iter().any(|head| head.generation.get() > superblock.generation.get()) {
+        return Err(OpenError::DamagedSuperblocks);
     }
+    found.iter().for_each(|head| place = place.behind(head));
     // Each batch was written after the one before it had become durable. So if there is one behind the place where the log seems to end,
     // the one that is missing there is damaged, and going on would lose what was durable.
     if log.has_batch(superblock.pool_id.get(), |head| head.follows(&place))? {
@@ -278,7 +266,7 @@ fn find_batches(
     }
     // For the same reason only the last can lack its data.
     if let Some(last) = found.last()
-        && !has_its_data(shared, &geometry, &log.records(last)?)?
+        && !has_its_data(&*shared.media, &geometry, &log.records(last)?)?
     {
         found.pop();
     }
@@ -293,7 +281,7 @@ fn find_batches(
 }
 
 /// Whether the data that the records refer to is there.
-fn has_its_data(shared: &Shared, geometry: &Geometry, records: &[Record]) -> Result<bool, OpenError> {
+pub(crate) fn has_its_data(media: &dyn Media, geometry: &Geometry, records: &[Record]) -> Result<bool, OpenError> {
     for record in records {
         let Record::Write { block, checks, .. } = record else { continue };
         // A record stays within a leaf, and so does what is read at once.
@@ -301,7 +289,7 @@ fn has_its_data(shared: &Shared, geometry: &Geometry, records: &[Record]) -> Res
             return Ok(false);
         }
         let mut data = AlignedBuffer::of_len(checks.len() * BLOCK_BYTES);
-        shared.media.read_at(block * BLOCK_LEN, &mut data).map_err(OpenError::Io)?;
+        media.read_at(block * BLOCK_LEN, &mut data).map_err(OpenError::Io)?;
         if data.chunks_exact(BLOCK_BYTES).zip(checks).any(|(data, check)| check_of(data) != *check) {
             return Ok(false);
         }

@@ -7,6 +7,7 @@ use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::geometry::{Geometry, ROOT_ENTRIES};
+use crate::log::LogPlace;
 use crate::media::Media;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN};
 use crate::scrub::ScrubCursor;
@@ -86,6 +87,12 @@ impl Superblock {
     pub(crate) fn can_count_on(&self) -> bool {
         let counts = [self.generation, self.epoch, self.log_sequence, self.log_position];
         counts.iter().all(|count| count.get() <= u64::MAX / 2)
+    }
+
+    /// Where the log goes on behind this checkpoint.
+    pub(crate) fn log_place(&self) -> LogPlace {
+        let (sequence, position) = (self.log_sequence.get(), self.log_position.get());
+        LogPlace { epoch: self.epoch.get(), sequence, position }
     }
 
     /// Where the scrub goes on.

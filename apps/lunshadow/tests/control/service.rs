@@ -77,7 +77,17 @@ impl Service {
     fn serve(folder: TempDir, more: &[&str]) -> anyhow::Result<Self> {
         let pool = folder.path().join("pool");
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"))?;
-        let arguments = ["serve", "--pool", text(&pool), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+        let arguments = [
+            "serve",
+            "--pool",
+            text(&pool),
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            "127.0.0.1:0",
+            "--tail",
+            text(folder.path()),
+        ];
         // Beyond this the child has to be killed, so nothing may return early without it.
         let arguments = arguments.into_iter().chain(more.iter().copied());
         let mut child = program(arguments).env("RUST_LOG", "warn").stdout(Stdio::piped()).stderr(log).spawn()?;

@@ -1,7 +1,7 @@
-//! The built program is killed while initiators write to it, again and again: what they were told is durable is there.
+//! The built program is killed while initiators write to it, again and again: what was answered is there, flushed or not.
 //!
-//! Here each writer has a session and blocks of its own. It notes what was answered, and what a flush has covered since; after the next start,
-//! each block must hold what was durable or something newer that was on its way. `LUNSHADOW_KILL_ROUNDS` is the number of kills,
+//! Here each writer has a session and blocks of its own. It notes what was answered; after the next start, each block must hold that, or something newer
+//! that was on its way. `LUNSHADOW_KILL_ROUNDS` is the number of kills,
 //! `LUNSHADOW_KILL_SEED` the seed.
 #![expect(clippy::print_stderr, reason = "a run says what it has done")]
 
@@ -36,9 +36,9 @@ const BLOCK_BYTES: usize = 4096;
 /// What a block may hold.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// What a flush has covered.
-    durable: u64,
-    /// What was sent since, answered or not.
+    /// What was answered last.
+    answered: u64,
+    /// What was sent since.
     newer: Vec<u64>,
 }
 
@@ -85,18 +85,17 @@ impl Writer {
                     self.blocks.entry(block).or_default().newer.push(self.stamp);
                 }
                 disk.write(at * 8, Bytes::from(data)).await?;
+                for block in at..at + count {
+                    self.blocks.insert(block, Known { answered: self.stamp, newer: Vec::new() });
+                }
             }
             disk.flush().await?;
-            for known in self.blocks.values_mut() {
-                known.durable = known.newer.last().copied().unwrap_or(known.durable);
-                known.newer.clear();
-            }
             // Nobody listens any more when the array is being killed.
             flushed.send(()).ok();
         }
     }
 
-    /// Compares everything with what is known, and knows it better afterwards. How many blocks hold something newer than what was durable.
+    /// Compares everything with what is known, and knows it better afterwards. How many blocks hold something newer than what was answered.
     async fn verify(&mut self, disk: &Disk) -> anyhow::Result<usize> {
         let (mut at, end) = (self.first_block(), self.first_block() + BLOCKS);
         let mut newer = 0;
@@ -108,12 +107,12 @@ impl Writer {
                 ensure!(found == content(stamp, block), "writer {}: block {block} is torn", self.number);
                 let known = self.blocks.entry(block).or_default();
                 ensure!(
-                    stamp == known.durable || known.newer.contains(&stamp),
+                    stamp == known.answered || known.newer.contains(&stamp),
                     "writer {}: block {block} holds {stamp}, and may hold {known:?}",
                     self.number
                 );
-                newer += usize::from(stamp != known.durable);
-                *known = Known { durable: stamp, newer: Vec::new() };
+                newer += usize::from(stamp != known.answered);
+                *known = Known { answered: stamp, newer: Vec::new() };
             }
             at += count;
         }
@@ -176,7 +175,7 @@ async fn round(pool: &Path, writers: &mut Vec<Writer>, kill_after: usize) -> any
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_array_has_lost_nothing_that_was_flushed() -> anyhow::Result<()> {
+async fn a_killed_array_has_lost_nothing_that_was_answered() -> anyhow::Result<()> {
     let (rounds, seed) = (from_environment("LUNSHADOW_KILL_ROUNDS", 3), from_environment("LUNSHADOW_KILL_SEED", 1));
     let folder = tempfile::tempdir()?;
     let pool = folder.path().join("pool");
@@ -198,7 +197,7 @@ async fn a_killed_array_has_lost_nothing_that_was_flushed() -> anyhow::Result<()
     }
     let stamps: u64 = writers.iter().map(|writer| writer.stamp).sum();
     eprintln!(
-        "{rounds} kills, {stamps} writes, {flushes} flushes; {newer} blocks newer than the last flush were there"
+        "{rounds} kills, {stamps} writes, {flushes} flushes; {newer} blocks newer than what was answered were there"
     );
     Ok(())
 }

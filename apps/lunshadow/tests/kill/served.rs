@@ -29,7 +29,9 @@ impl Served {
             "50",
             "--defragment-after",
             "1s",
+            "--tail",
         ]);
+        command.arg(pool);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("the child has a pipe")?;
         let mut served = Self { child, portal: SocketAddr::from(([127, 0, 0, 1], 0)) };

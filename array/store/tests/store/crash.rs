@@ -39,7 +39,7 @@ pub(crate) fn cases(default: u32) -> u32 {
     u32::try_from(from_environment("PROPTEST_CASES", default.into())).expect("a number of cases")
 }
 
-fn random_action(random: &mut SmallRng) -> Action {
+pub(crate) fn random_action(random: &mut SmallRng) -> Action {
     let (lun, window, at, count) = random.random();
     match random.random_range(0..52) {
         0 | 1 => Action::Create { length: lun },

@@ -45,6 +45,8 @@ mod sharing;
 #[cfg(test)]
 mod sim_media;
 #[cfg(test)]
+mod tail;
+#[cfg(test)]
 mod tolerant;
 #[cfg(test)]
 mod wiping;
