@@ -141,7 +141,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size_or_none_bytes, default_value = "1MiB")]
     pub write_behind: u64,
     /// Where what was answered and not flushed is kept for the case that the program is killed: a folder in memory, which takes 8 MiB and as
-    /// much as --write-behind there. The next start takes it over; the machine's end takes it away. "none" for nowhere
+    /// much as --write-behind there. The next start takes it over; the machine's end takes it away. "none" for nowhere. Commands that open
+    /// a pool that nobody serves look for it where it is by default
     #[arg(long, value_name = "DIR", default_value = TAIL_FOLDER)]
     pub tail: PathBuf,
 }

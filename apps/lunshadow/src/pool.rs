@@ -1,11 +1,13 @@
 //! `lunshadow pool …`: making pools, and checking those that nobody serves.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use lunshadow_store::{CheckOptions, CheckReport, OpenError, Repair, StoreConfig, pool_id};
 use serde_json::json;
 
-use crate::array::Storage;
+use crate::array::{Storage, TAIL_FOLDER};
 use crate::cli::{PoolCheckArgs, PoolCommand, PoolCreateArgs};
 use crate::console::{bytes, say};
 use crate::foreign::found_on;
@@ -73,7 +75,7 @@ fn check(args: &PoolCheckArgs) -> anyhow::Result<bool> {
     // It draws nothing where nobody looks.
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let report = lunshadow_store::check(&args.folder, &options, &mut |progress| {
+    let report = lunshadow_store::check(&args.folder, Some(Path::new(TAIL_FOLDER)), &options, &mut |progress| {
         bar.set_message(format!(
             "{} map pages, {} of data",
             progress.map_pages,

@@ -20,6 +20,7 @@ use crate::location::medium_of;
 use crate::media::{FileMedia, Media};
 use crate::pool::OpenError;
 use crate::recovery;
+use crate::tail::Tail;
 use overlay::{Overlay, SharedMedia};
 use roots::Roots;
 pub(crate) use tally::BlockSet;
@@ -128,16 +129,22 @@ impl CheckReport {
     }
 }
 
-/// Checks the pool in a directory or on a block device, which nobody else may have open.
+/// Checks the pool in a directory or on a block device, which nobody else may have open. If a process was killed that had it, what it has left in
+/// `tail_folder` is part of the pool, as for whoever opens it: see [`StorePool::open_outliving`](crate::StorePool::open_outliving).
 ///
 /// # Errors
 /// As for opening a pool, but damage that leaves something to check is part of the report.
 pub fn check(
     directory: &Path,
+    tail_folder: Option<&Path>,
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, OpenError> {
-    check_on(FileMedia::open(&medium_of(directory))?, options, progress)
+    let media = FileMedia::open(&medium_of(directory))?;
+    let pool_id = |media: &FileMedia| recovery::newest_superblock(media).map(|newest| newest.superblock.pool_id.get());
+    // One without a superblock has nothing to do with a tail; why it has none is said below.
+    let tail = tail_folder.and_then(|folder| Tail::left(folder, pool_id(&media).ok()?));
+    check_with(media, tail.as_ref(), options, progress)
 }
 
 /// Checks the pool on a medium.
@@ -149,8 +156,20 @@ pub fn check_on(
     options: &CheckOptions,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, OpenError> {
+    check_with(media, None, options, progress)
+}
+
+fn check_with(
+    media: impl Media,
+    tail: Option<&Tail>,
+    options: &CheckOptions,
+    progress: &mut dyn FnMut(CheckProgress),
+) -> Result<CheckReport, OpenError> {
     let media: Arc<dyn Media> = if options.repair { Arc::new(media) } else { Arc::new(Overlay::over(media)) };
-    let unopenable = bring_back(&media)?;
+    let unopenable = bring_back(&media, tail)?;
+    if let Some(tail) = tail.filter(|_| options.repair && unopenable.is_none()) {
+        tail.remove();
+    }
     let mut report = walk_all(&media, options, progress)?;
     report.unopenable = unopenable;
     if !options.repair {
@@ -162,7 +181,7 @@ pub fn check_on(
         // The second walk needs no data: the first one has seen it.
         let again = CheckOptions { verify_data: false, repair: false, ..*options };
         if report.unopenable.is_some() {
-            report.unopenable = bring_back(&media)?;
+            report.unopenable = bring_back(&media, tail)?;
         }
         let left = walk_all(&media, &again, progress)?;
         if left.is_repairable() { Repair::CountsUnknown } else { Repair::Done }
@@ -171,8 +190,8 @@ pub fn check_on(
 }
 
 /// Brings a pool back to what was last made durable, as opening it does; why that cannot be, if damage is in the way.
-fn bring_back(media: &Arc<dyn Media>) -> Result<Option<OpenError>, OpenError> {
-    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), (RECOVERY_CACHE_BYTES, 0), None) {
+fn bring_back(media: &Arc<dyn Media>, tail: Option<&Tail>) -> Result<Option<OpenError>, OpenError> {
+    match recovery::open(Box::new(SharedMedia(Arc::clone(media))), (RECOVERY_CACHE_BYTES, 0), tail) {
         Ok(_) => Ok(None),
         Err(error @ OpenError::Damaged { .. }) => Ok(Some(error)),
         Err(error) => Err(error),

@@ -42,6 +42,10 @@ pub(crate) struct Tail {
     path: PathBuf,
 }
 
+fn path_of(folder: &Path, pool_id: u128) -> PathBuf {
+    folder.join(format!("lunshadow-{pool_id:032x}"))
+}
+
 /// What is to be known without a tail.
 const LOST: &str = "what is answered and not flushed is lost if the program is killed";
 
@@ -52,12 +56,20 @@ impl Tail {
         opened.inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, LOST)).ok()
     }
 
+    /// The tail that a process has left, if one has.
+    pub(crate) fn left(folder: &Path, pool_id: u128) -> Option<Self> {
+        if path_of(folder, pool_id).symlink_metadata().is_err() {
+            return None;
+        }
+        Self::of_pool(folder, pool_id)
+    }
+
     /// Opens the file of a pool in a folder, or makes it.
     ///
     /// # Errors
     /// What the operating system answers; `PermissionDenied` if somebody else has put something there.
     fn open(folder: &Path, pool_id: u128) -> io::Result<Self> {
-        let path = folder.join(format!("lunshadow-{pool_id:032x}"));
+        let path = path_of(folder, pool_id);
         let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).expect("a flag of open(2)");
         let mut options = OpenOptions::new();
         let options =

@@ -75,7 +75,7 @@ async fn commit_all(pool: &StorePool, sources: u64, round: u64) {
 }
 
 fn expect_clean(directory: &Path, luns: u64) {
-    let report = check(directory, &CheckOptions::default(), &mut |_| ()).unwrap();
+    let report = check(directory, None, &CheckOptions::default(), &mut |_| ()).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.luns, luns);
 }

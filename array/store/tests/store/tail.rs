@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
-use lunshadow_lun::Pool as _;
-use lunshadow_store::{StoreConfig, StorePool};
+use lunshadow_lun::{BlockCount, Lba, LunId, Pool as _};
+use lunshadow_store::{CheckOptions, IoMode, POOL_FILE, StoreConfig, StorePool, check};
 
 use crate::check::assert_clean;
 use crate::crash::{from_environment, random_action};
@@ -151,4 +151,36 @@ async fn a_file_that_is_not_as_it_was_written_does_no_harm() {
         assert_clean(&media.image(), &format!("change {number}"));
     }
     assert!(taken_over > 10, "most of the file is not in use: {taken_over}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_counts_what_was_left() {
+    let (folder, tail) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let directory = folder.path().join("pool");
+    let config = small_config(4096);
+    StorePool::create(&directory, &config).unwrap().close().await.unwrap();
+    let pool = StorePool::open_outliving(&directory, &config, IoMode::default(), Some(tail.path())).unwrap();
+    let lun = pool.create(LunId::random(), BlockCount(8 * 1024)).await.unwrap();
+    lun.write(Lba(0), vec![7; 16 * 4096].into()).await.unwrap();
+    // The copies are what is left of a process that is killed now. The file first, as above.
+    let (left, copy) = (tempfile::tempdir().unwrap(), folder.path().join("copy"));
+    let file = file_in(tail.path());
+    let left_file = left.path().join(file.file_name().unwrap());
+    fs::copy(&file, &left_file).unwrap();
+    fs::create_dir(&copy).unwrap();
+    fs::copy(directory.join(POOL_FILE), copy.join(POOL_FILE)).unwrap();
+    let counted = |tail: Option<&Path>, repair: bool| {
+        let options = CheckOptions { repair, ..CheckOptions::default() };
+        let report = check(&copy, tail, &options, &mut |_| ()).unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        report.data_blocks
+    };
+    assert_eq!(counted(None, false), 0, "nothing of it is durable");
+    for _ in 0..2 {
+        assert_eq!(counted(Some(left.path()), false), 16);
+        assert!(left_file.exists(), "a check changes nothing");
+    }
+    assert_eq!(counted(Some(left.path()), true), 16);
+    assert!(!left_file.exists(), "a repair has taken it over");
+    assert_eq!(counted(None, false), 16);
 }
