@@ -116,7 +116,7 @@ struct Explored {
 
 impl Explored {
     fn open(medium: &Medium) -> Self {
-        let (shared, roots) = recovery::open(Box::new(medium.clone()), (64, 0)).expect("a pool");
+        let (shared, roots) = recovery::open(Box::new(medium.clone()), (64, 0), None).expect("a pool");
         let shared = Arc::new(shared);
         shared.behind.set_limit(2 * BLOCK as u64, &*shared.media);
         shared.state.lock().running = true;
