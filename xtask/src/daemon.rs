@@ -33,7 +33,7 @@ pub(crate) struct Daemon {
     serve_options: Vec<&'static str>,
     pool: PathBuf,
     /// In memory, as by default, and gone with this.
-    tail: TempDir,
+    tail: Option<TempDir>,
     log: PathBuf,
     /// Where it listens, once it has served; before that, any port.
     portals: Vec<SocketAddr>,
@@ -61,7 +61,18 @@ impl Daemon {
         let (portals, groups) = (vec![any_port; groups.len()], groups.to_vec());
         let (under, serve_options) = (Vec::new(), Vec::new());
         let child = None;
-        let daemon = Self { program, under, serve_options, pool, tail, log, portals, groups, control: any_port, child };
+        let daemon = Self {
+            program,
+            under,
+            serve_options,
+            pool,
+            tail: Some(tail),
+            log,
+            portals,
+            groups,
+            control: any_port,
+            child,
+        };
         daemon.command(&[&["pool", "create", &daemon.pool.display().to_string()], options].concat())?;
         Ok(daemon)
     }
@@ -119,7 +130,8 @@ impl Daemon {
         let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut serve = Command::new(words.next().context("the program itself is always there")?);
         serve.args(words).arg("serve").arg("--pool").arg(&self.pool).args(["--control", &self.control.to_string()]);
-        serve.arg("--tail").arg(self.tail.path()).args(&self.serve_options);
+        let tail = self.tail.as_ref().context("it was ended for good")?;
+        serve.arg("--tail").arg(tail.path()).args(&self.serve_options);
         for (portal, group) in self.portals.iter().zip(&self.groups) {
             serve.args(["--listen", &format!("{portal},{group}")]);
         }
@@ -156,6 +168,12 @@ impl Daemon {
             child.kill().ok();
             child.wait().ok();
         }
+    }
+
+    /// Ends it at once, with all that it has in memory.
+    pub(crate) fn end_for_good(&mut self) {
+        self.kill();
+        self.tail = None;
     }
 
     /// Asks it to end, and waits until it has.

@@ -65,7 +65,7 @@ async fn portal_groups_are_ports_of_their_own() -> anyhow::Result<()> {
         let name = format!("{},t,0x{tag:04x}", array.target_name());
         assert!(identification.contains(&name), "{identification}");
         let standard = inq.succeed(["-i", INITIATOR, &url]).await?;
-        assert_eq!((value(&standard, "TPGS")?, value(&standard, "MultiP")?), ("2", "1"), "{standard}");
+        assert_eq!((value(&standard, "TPGS")?, value(&standard, "MultiP")?), ("3", "1"), "{standard}");
     }
     array.stop().await
 }

@@ -73,7 +73,8 @@ impl ArraySide {
 
 impl Drop for ArraySide {
     fn drop(&mut self) {
-        self.array.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        // Whoever listens for commands has it, too, and does not end.
+        self.array.lock().unwrap_or_else(PoisonError::into_inner).end_for_good();
     }
 }
 
