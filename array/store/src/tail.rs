@@ -23,6 +23,7 @@ pub(crate) use blocks::{Blocks, KeptBlocks};
 pub(crate) use stream::Stream;
 
 use crate::checkpoint::Roots;
+use crate::media::SharedMemory;
 use crate::page::{BLOCK_LEN, index};
 use crate::state::Shared;
 
@@ -35,6 +36,32 @@ pub(crate) struct Opening {
     pub(crate) pool_id: u128,
     pub(crate) epoch: u64,
 }
+
+/// Words that each part of the file begins with.
+const MAGIC_WORD: usize = 0;
+const POOL_WORDS: [usize; 2] = [1, 2];
+const EPOCH_WORD: usize = 3;
+
+impl Opening {
+    /// Makes a part of the file one of this opening. What else is in it counts from then on.
+    fn publish(self, memory: &mut SharedMemory, magic: [u8; 8]) {
+        let [low, high] =
+            [self.pool_id, self.pool_id >> 64].map(|half| u64::try_from(half & HALF).expect("half of it"));
+        memory.publish(POOL_WORDS[0], low);
+        memory.publish(POOL_WORDS[1], high);
+        memory.publish(EPOCH_WORD, self.epoch);
+        memory.publish(MAGIC_WORD, u64::from_le_bytes(magic));
+    }
+
+    /// Which opening a part of the file is of, if it is such a part.
+    fn of(memory: &SharedMemory, magic: [u8; 8]) -> Option<Self> {
+        let [low, high] = POOL_WORDS.map(|word| u128::from(memory.word(word)));
+        let found = Self { pool_id: low | high << 64, epoch: memory.word(EPOCH_WORD) };
+        (memory.word(MAGIC_WORD) == u64::from_le_bytes(magic)).then_some(found)
+    }
+}
+
+const HALF: u128 = u64::MAX as u128;
 
 /// The file of a pool.
 pub(crate) struct Tail {

@@ -7,16 +7,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Opening;
-use super::stream::{halves, whole};
 use crate::media::SharedMemory;
 use crate::page::{BLOCK_BYTES, BLOCK_LEN, index};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"LUNSDATA");
+const MAGIC: [u8; 8] = *b"LUNSDATA";
 
-/// Words of the first page; behind them, for each block, where it belongs and one more, or zero if there is none.
-const MAGIC_WORD: usize = 0;
-const POOL_WORDS: [usize; 2] = [1, 2];
-const EPOCH_WORD: usize = 3;
+/// Words of the first page, behind those of the opening; then, for each block, where it belongs and one more, or zero if there is none.
 const COUNT_WORD: usize = 4;
 const OFFSETS_WORD: usize = 8;
 
@@ -44,12 +40,8 @@ impl Blocks {
     pub(super) fn begin(file: &File, offset_bytes: u64, opening: Opening, block_count: usize) -> io::Result<Self> {
         let count = block_count + SPARE;
         let mut memory = SharedMemory::of(file, offset_bytes, Self::len_of(block_count))?;
-        let [low, high] = halves(opening.pool_id);
-        memory.publish(POOL_WORDS[0], low);
-        memory.publish(POOL_WORDS[1], high);
-        memory.publish(EPOCH_WORD, opening.epoch);
         memory.publish(COUNT_WORD, u64::try_from(count).expect("counts have 64 bits"));
-        memory.publish(MAGIC_WORD, MAGIC);
+        opening.publish(&mut memory, MAGIC);
         let free = (0..u32::try_from(count).unwrap_or(u32::MAX)).rev().collect();
         Ok(Self { memory, data_at: data_at(count), free })
     }
@@ -87,9 +79,8 @@ pub(super) fn remains(file: &File, offset_bytes: u64, opening: Opening) -> io::R
         return Ok(Vec::new());
     }
     let memory = SharedMemory::of(file, offset_bytes, index(len))?;
-    let pool_id = whole(POOL_WORDS.map(|word| memory.word(word)));
     let count = usize::try_from(memory.word(COUNT_WORD)).unwrap_or(usize::MAX);
-    let is_ours = memory.word(MAGIC_WORD) == MAGIC && Opening { pool_id, epoch: memory.word(EPOCH_WORD) } == opening;
+    let is_ours = Opening::of(&memory, MAGIC) == Some(opening);
     if !is_ours || count > index(len / BLOCK_LEN) || data_at(count) + count * BLOCK_BYTES > index(len) {
         return Ok(Vec::new());
     }

@@ -11,12 +11,10 @@ use super::Opening;
 use crate::media::SharedMemory;
 use crate::page::index;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"LUNSTAIL");
+const MAGIC: [u8; 8] = *b"LUNSTAIL";
 
-/// Words of the first page. The stream's places grow for ever; they are modulo the ring's length in it.
-const MAGIC_WORD: usize = 0;
-const POOL_WORDS: [usize; 2] = [1, 2];
-const EPOCH_WORD: usize = 3;
+// Words of the first page, behind those of the opening. The stream's places grow for ever; they are modulo the ring's length in it.
+
 /// The sequence number of the last batch that is durable. The stream begins where that one ended.
 const DURABLE_WORD: usize = 4;
 /// Where the stream ends.
@@ -75,14 +73,10 @@ impl Stream {
     pub(super) fn begin(file: &File, opening: Opening, next_sequence: u64) -> io::Result<Self> {
         let mut memory = map(file)?;
         let durable = next_sequence - 1;
-        let [low, high] = halves(opening.pool_id);
-        memory.publish(POOL_WORDS[0], low);
-        memory.publish(POOL_WORDS[1], high);
-        memory.publish(EPOCH_WORD, opening.epoch);
         memory.publish(DURABLE_WORD, durable);
         let [sequence_word, _] = end_words(durable);
         memory.publish(sequence_word, durable);
-        memory.publish(MAGIC_WORD, MAGIC);
+        opening.publish(&mut memory, MAGIC);
         Ok(Self { memory, begin: 0, written: 0, durable, has_gap: false })
     }
 
@@ -152,11 +146,7 @@ pub(super) fn remains(file: &File) -> io::Result<Option<Remains>> {
 }
 
 fn read(memory: &SharedMemory) -> Option<Remains> {
-    if memory.word(MAGIC_WORD) != MAGIC {
-        return None;
-    }
-    let pool_id = whole(POOL_WORDS.map(|word| memory.word(word)));
-    let opening = Opening { pool_id, epoch: memory.word(EPOCH_WORD) };
+    let opening = Opening::of(memory, MAGIC)?;
     let end_of = |sequence| {
         let [sequence_word, end_word] = end_words(sequence);
         (memory.word(sequence_word) == sequence).then(|| memory.word(end_word))
@@ -198,16 +188,6 @@ fn records_in(mut bytes: &[u8]) -> Vec<u8> {
         bytes = behind;
     }
     records
-}
-
-pub(super) fn halves(pool_id: u128) -> [u64; 2] {
-    let bytes = pool_id.to_le_bytes();
-    let [low, high] = [&bytes[..8], &bytes[8..]];
-    [low, high].map(|half| u64::from_le_bytes(half.try_into().expect("half of it")))
-}
-
-pub(super) fn whole([low, high]: [u64; 2]) -> u128 {
-    u128::from(low) | u128::from(high) << 64
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ impl SetPortGroups {
     pub(super) async fn run(self, disk: &Disk, list: &[u8]) -> Result<(), Sense> {
         let wanted = self.wanted(list)?;
         let access = &disk.state.access;
-        // SPC-4 5.15.2.8: a state that cannot be reached is an error, and nothing changes.
+        // SPC-4 6.45: a state that cannot be reached is an error, and here nothing changes then.
         let is_reached = |(group, state): (&PortalGroup, &AccessState)| {
             worse_of(*state, state_of(access.by_administrator.of(group.0))) == *state
         };
