@@ -33,10 +33,11 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the program `lunshadow` as the tests of the workspace have it. For itself, it has fewer features of what it is made of, and all of that is
+/// Builds the program `lunshadow`, and others, as the tests of the workspace have it. For itself, it has fewer features of what it is made of, and all of that is
 /// compiled a second time; a test of its own that is built, too, makes the difference.
-pub(crate) fn build_as_for_tests() -> anyhow::Result<()> {
-    run(&mut cargo(&["build", "--workspace", "--bin", "lunshadow", "--test", "try_cli"]))
+pub(crate) fn build_as_for_tests(others: &[&str]) -> anyhow::Result<()> {
+    let mut build = cargo(&["build", "--workspace", "--bin", "lunshadow", "--test", "try_cli"]);
+    run(build.args(others.iter().flat_map(|program| ["--bin", program])))
 }
 
 /// Builds the program `lunshadow` as it is used.

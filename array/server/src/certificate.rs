@@ -51,6 +51,9 @@ pub struct ServerCertificate {
 }
 
 impl ServerCertificate {
+    /// Whom it is made out to. Nobody goes by it: hosts go by the fingerprint.
+    pub const NAME: &str = "lunshadow-array";
+
     /// The certificate in `folder`; makes one there if there is none. The key's file is for its owner only.
     ///
     /// # Errors
@@ -78,8 +81,17 @@ impl ServerCertificate {
         Fingerprint(Sha256::digest(&self.certificate).into())
     }
 
+    /// What a peer is shown.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     /// How to shake hands: TLS 1.3 and 1.2.
-    pub(crate) fn tls_config(self) -> Result<Arc<ServerConfig>, CertificateError> {
+    ///
+    /// # Errors
+    /// If certificate and key do not fit each other.
+    pub fn tls_config(self) -> Result<Arc<ServerConfig>, CertificateError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -91,7 +103,8 @@ impl ServerCertificate {
 
 /// The key first: a certificate without its key would never be replaced.
 fn make(certificate_path: &Path, key_path: &Path) -> Result<(), CertificateError> {
-    let made = rcgen::generate_simple_self_signed(["lunshadow-array".to_owned()]).map_err(CertificateError::Making)?;
+    let made =
+        rcgen::generate_simple_self_signed([ServerCertificate::NAME.to_owned()]).map_err(CertificateError::Making)?;
     let write = |path: &Path, readers: Readers, text: &str| {
         let written = kept_file::write(path, readers, text);
         written.map_err(|source| CertificateError::File { path: path.to_owned(), source })

@@ -42,10 +42,8 @@ impl From<CatalogError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { code, detail, status } = self;
-        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(ToOwned::to_owned));
-        let kind = format!("urn:lunshadow:problem:{}", name.unwrap_or_default());
         let noted = Noted { code, detail: detail.clone() };
-        let body = serde_json::to_vec(&Problem { kind, status, code, detail }).unwrap_or_default();
+        let body = serde_json::to_vec(&Problem { status, ..Problem::new(code, detail) }).unwrap_or_default();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response();
         if status == StatusCode::UNAUTHORIZED {

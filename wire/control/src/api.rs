@@ -132,6 +132,16 @@ pub struct Problem {
     pub detail: String,
 }
 
+impl Problem {
+    /// A problem with the status that goes with its code.
+    #[must_use]
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(ToOwned::to_owned));
+        let kind = format!("urn:lunshadow:problem:{}", name.unwrap_or_default());
+        Self { kind, status: status_of(code), code, detail: detail.into() }
+    }
+}
+
 /// The status that goes with a problem (RFC 9110 section 15). This table is the only one.
 #[must_use]
 pub const fn status_of(code: ProblemCode) -> u16 {

@@ -39,6 +39,19 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// What stands in a request (RFC 9110 section 9.1).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {

@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &IscsiArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in a folder")?;
-    build_as_for_tests()?;
+    build_as_for_tests(&[])?;
     let folder = root.join(FOLDER);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;

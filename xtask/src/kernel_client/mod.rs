@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &KernelClientArgs) -> anyhow::Result<()> {
     let target = metadata.target_directory.as_std_path();
     let folder = target.join("kernel-client");
     let unpacked = Unpacked::get(&folder.join("packages"), arguments.fresh)?;
-    build_as_for_tests()?;
+    build_as_for_tests(&[])?;
     let run_folder = folder.join("run");
     fs::create_dir_all(&run_folder).with_context(|| run_folder.display().to_string())?;
     let image = Image { kernel: unpacked.kernel(), initramfs: initramfs::build(&unpacked, &folder)? };

@@ -10,6 +10,8 @@
 //! | `["kill"]` | the array ends at once |
 //! | `["start"]` | it starts again, on the same addresses |
 //! | `["pause"]`, `["resume"]` | it stands still, and goes on |
+//! | `["relay"]` | the address of a relay before its control service, which runs from then on |
+//! | `["trouble", …]` | the relay lets the array be in that condition |
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 
+use super::relay::Relay;
 use crate::daemon::Daemon;
 
 /// An array for the tests.
@@ -41,28 +44,37 @@ pub(super) const SMALL: Kind = Kind { address: "LUNSHADOW_SMALL_ARRAY_SIDE", poo
 pub(super) struct ArraySide {
     variable: &'static str,
     address: SocketAddr,
-    array: Arc<Mutex<Daemon>>,
+    programs: Arc<Mutex<Programs>>,
+}
+
+/// What runs on the array's side.
+struct Programs {
+    array: Daemon,
+    /// The program of the relay, and the relay itself once somebody wants it.
+    relay_program: PathBuf,
+    relay: Option<Relay>,
 }
 
 impl ArraySide {
-    /// Makes a new pool below `folder` and serves it with the program at `lunshadow`.
-    pub(super) fn start(lunshadow: PathBuf, folder: &Path, kind: &Kind) -> anyhow::Result<Self> {
+    /// Makes a new pool below `folder` and serves it with the program among `programs`.
+    pub(super) fn start(programs: &Path, folder: &Path, kind: &Kind) -> anyhow::Result<Self> {
         let folder = folder.join(kind.folder);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let mut array = Daemon::with_new_pool(lunshadow, &folder, &["--size", kind.pool_size], &[1])?;
+        let mut array = Daemon::with_new_pool(programs.join("lunshadow"), &folder, &["--size", kind.pool_size], &[1])?;
         array.start()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is to be had")?;
         let address = listener.local_addr()?;
-        let array = Arc::new(Mutex::new(array));
-        let served = Arc::clone(&array);
+        let relay_program = programs.join("lunshadow-relay");
+        let programs = Arc::new(Mutex::new(Programs { array, relay_program, relay: None }));
+        let served = Arc::clone(&programs);
         std::thread::spawn(move || {
             for peer in listener.incoming().flatten() {
-                let array = Arc::clone(&served);
+                let programs = Arc::clone(&served);
                 // A test that ends in the middle of a conversation harms only itself.
-                std::thread::spawn(move || converse(&peer, &array).ok());
+                std::thread::spawn(move || converse(&peer, &programs).ok());
             }
         });
-        Ok(Self { variable: kind.address, address, array })
+        Ok(Self { variable: kind.address, address, programs })
     }
 
     /// Tells a command's programs where the array's side is.
@@ -74,15 +86,17 @@ impl ArraySide {
 impl Drop for ArraySide {
     fn drop(&mut self) {
         // Whoever listens for commands has it, too, and does not end.
-        self.array.lock().unwrap_or_else(PoisonError::into_inner).end_for_good();
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.relay = None;
+        programs.array.end_for_good();
     }
 }
 
-fn converse(peer: &TcpStream, array: &Mutex<Daemon>) -> anyhow::Result<()> {
+fn converse(peer: &TcpStream, programs: &Mutex<Programs>) -> anyhow::Result<()> {
     for line in BufReader::new(peer).lines() {
         let words: Vec<String> = serde_json::from_str(&line?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let done = obey(&mut array.lock().unwrap_or_else(PoisonError::into_inner), &words);
+        let done = obey(&mut programs.lock().unwrap_or_else(PoisonError::into_inner), &words);
         let answer = match done {
             Ok(text) => serde_json::json!({ "ok": text }),
             Err(error) => serde_json::json!({ "error": format!("{error:#}") }),
@@ -93,7 +107,8 @@ fn converse(peer: &TcpStream, array: &Mutex<Daemon>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn obey(array: &mut Daemon, words: &[&str]) -> anyhow::Result<String> {
+fn obey(programs: &mut Programs, words: &[&str]) -> anyhow::Result<String> {
+    let array = &mut programs.array;
     match words {
         ["where"] => {
             let portal = array.portals().first().context("it has a portal")?;
@@ -105,6 +120,16 @@ fn obey(array: &mut Daemon, words: &[&str]) -> anyhow::Result<String> {
         ["start"] => array.start()?,
         ["pause"] => array.pause()?,
         ["resume"] => array.signal("CONT")?,
+        ["relay"] => {
+            let relay = match &mut programs.relay {
+                Some(relay) => relay,
+                none => none.insert(Relay::start(&programs.relay_program, array.pool())?),
+            };
+            return Ok(relay.address().to_owned());
+        }
+        ["trouble", condition @ ..] => {
+            programs.relay.as_mut().context("nobody has asked for the relay yet")?.set(&condition.join(" "))?;
+        }
         _ => bail!("nobody understands {words:?}"),
     }
     Ok(String::new())

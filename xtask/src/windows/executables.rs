@@ -24,6 +24,9 @@ const PLACES: usize = 3;
 /// Those that take longest, which begin first.
 const LONG: &[&str] = &["conform", "scenarios", "install", "proofs"];
 
+/// Where a test is told the file of its standard error, which Wine's own messages go to, of all programs that it starts.
+const STANDARD_ERROR: &str = "LUNSHADOW_STANDARD_ERROR";
+
 /// How long all tests under Wine may take together. On two processors they took 5 minutes.
 const ALL_AT_MOST: Duration = Duration::from_secs(50 * 60);
 
@@ -151,7 +154,7 @@ impl<'a> Runner<'a> {
             match end {
                 End::Done { passed: true } => {}
                 End::Done { passed: false } => {
-                    print!("{}", read(&report)?);
+                    print!("{}{}", read(&report)?, read(&error_of(&report))?);
                     outcome.failed.push(executable.name.clone());
                 }
                 End::Hung(found) => bail!("{}: it hangs again: {found}", executable.name),
@@ -166,19 +169,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What stands beside a report: standard error.
+fn error_of(report: &Path) -> PathBuf {
+    report.with_extension("error.txt")
+}
+
 fn read(report: &Path) -> anyhow::Result<String> {
     let text = std::fs::read(report).with_context(|| report.display().to_string())?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 impl Executable {
-    /// Runs it with its output in a file: a COM server that a test starts inherits it, and would keep a pipe open. If it hangs, what it has started goes on.
+    /// Runs it with its output in files: a COM server that a test starts inherits them, and would keep a pipe open. If it hangs, what it has started goes on.
     fn run(&self, place: &Place, filter: Option<&str>, report: &Path, until: Instant) -> anyhow::Result<End> {
-        let output = File::create(report).with_context(|| report.display().to_string())?;
+        let create = |path: &Path| File::create(path).with_context(|| path.display().to_string());
+        let (output, error) = (create(report)?, create(&error_of(report))?);
         let mut tests = Command::new(WINE);
         tests.arg(windows_path(&self.path)).arg("--test-threads=1").args(filter).current_dir(&self.folder);
         place.describe_to(&mut tests);
-        tests.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        tests.env(STANDARD_ERROR, windows_path(&error_of(report)));
+        tests.stdin(Stdio::null()).stdout(output).stderr(error);
         let mut running = tests.spawn().with_context(|| format!("cannot start {WINE}"))?;
         let (mut impatience, mut reason) = (Impatience::new(Instant::now(), until), None);
         let len = || std::fs::metadata(report).map_or(0, |metadata| metadata.len());

@@ -12,6 +12,7 @@ mod libraries;
 mod msvc;
 mod place;
 mod prefix;
+mod relay;
 mod statements;
 mod verdicts;
 
@@ -77,8 +78,8 @@ pub(crate) fn run_all(arguments: &WindowsArgs) -> anyhow::Result<()> {
     timed("build", || build(profile))?;
     let libraries = timed("libraries that Wine lacks", || libraries::build(root, &folder.join("libraries")))?;
     let programs = metadata.target_directory.join(TARGET).join(profile).into_std_path_buf();
-    let lunshadow = metadata.target_directory.join(native_folder(profile)).join("lunshadow").into_std_path_buf();
-    let parts = Parts { folder, libraries, programs, lunshadow };
+    let array_programs = metadata.target_directory.join(native_folder(profile)).into_std_path_buf();
+    let parts = Parts { folder, libraries, programs, array_programs };
     if arguments.bench {
         let place = Place::make(&parts, &[LARGE], 0)?;
         return timed("figures", || figures::run(root, &parts, &place));
@@ -135,7 +136,7 @@ fn build(profile: &str) -> anyhow::Result<()> {
     }
     run(programs.arg("--bins"))?;
     // Here nothing hands out pointers that debug assertions refuse.
-    if profile == "windows" { build_as_for_tests() } else { build_for_speed() }
+    if profile == "windows" { build_as_for_tests(&["lunshadow-relay"]) } else { build_for_speed() }
 }
 
 /// The folder that the array's side is built into.

@@ -17,8 +17,8 @@ pub(super) struct Parts {
     pub(super) libraries: Libraries,
     /// The folder of the Windows programs.
     pub(super) programs: PathBuf,
-    /// The array's program.
-    pub(super) lunshadow: PathBuf,
+    /// The folder of the array's programs.
+    pub(super) array_programs: PathBuf,
 }
 
 /// The prefix and the arrays. Dropping it ends them, and every program in the prefix.
@@ -38,7 +38,7 @@ impl Place {
             prefix.run(&parts.programs.join("vss-stand-in.exe"), &["register"])?;
             Ok(prefix)
         })?;
-        let start = |kind| ArraySide::start(parts.lunshadow.clone(), &folder, kind);
+        let start = |kind| ArraySide::start(&parts.array_programs, &folder, kind);
         let arrays = timed("arrays", || kinds.iter().map(start).collect())?;
         Ok(Self { prefix, arrays })
     }

@@ -75,7 +75,7 @@ impl Rig {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let socket = TcpStream::connect(self.server.local_addr()).await.expect("it listens");
-        let name = ServerName::try_from("lunshadow-array").expect("a name");
+        let name = ServerName::try_from(ServerCertificate::NAME).expect("a name");
         TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("it speaks TLS")
     }
 
