@@ -97,6 +97,16 @@ impl ArrayView {
         })
     }
 
+    /// Makes a LUN longer that the suite copies.
+    pub(crate) fn grow(&self, serial: &str, by_bytes: u64) -> anyhow::Result<()> {
+        anyhow::ensure!(self.others.sources.contains(serial), "LUN {serial} is not the suite's to grow");
+        let luns = self.client.luns()?;
+        let lun = luns.iter().find(|lun| identity_of(lun.lun).serial == serial);
+        let lun = lun.with_context(|| format!("the control service does not list LUN {serial}"))?;
+        self.client.grow_lun(&lun.name, lun.len_bytes + by_bytes)?;
+        Ok(())
+    }
+
     /// Ends all sets of the suite, and deletes what has left them.
     pub(crate) fn clean_up(&self) -> anyhow::Result<()> {
         for set in self.sets()? {

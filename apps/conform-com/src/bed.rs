@@ -187,6 +187,12 @@ impl TestHost for Host {
         self.disks.seen(lun)
     }
 
+    fn grow(&self, source: &LunInformation, by_bytes: u64) -> Result<bool, BedError> {
+        let Some((array, serial)) = self.array.as_ref().zip(source.serial_number.as_ref()) else { return Ok(false) };
+        array.grow(serial, by_bytes).map_err(failed)?;
+        Ok(true)
+    }
+
     fn scratch(&self) -> (u64, u64) {
         self.disks.scratch()
     }
@@ -304,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_the_file_does_not_give_is_not_tested_for_a_reason() {
-        let judged = judged(BED, &[14, 28, 33, 37, 49, 58, 71, 92, 111]);
+        let judged = judged(BED, &[14, 28, 33, 37, 49, 58, 71, 87, 92, 104, 111]);
         for (number, reason) in [
             (14, "does not hear the provider's events"),
             (28, "cannot be made to be so"),
@@ -312,13 +318,22 @@ mod tests {
             (49, "no host with 64 LUNs"),
             (58, "no way to their content"),
             (71, "no second host"),
+            (87, "no way to their content"),
             (92, "no host for a coordinator"),
+            (104, "no way to their content"),
             (111, "does not hear the provider's events"),
         ] {
             let (verdict, evidence) = &judged[&number];
             assert!(*verdict == Verdict::NotTested && evidence.contains(reason), "P-{number}: {verdict:?} {evidence}");
         }
         assert_eq!(judged[&37].0, Verdict::Held, "{judged:#?}");
+    }
+
+    #[test]
+    fn a_lun_grows_only_where_a_control_service_is_described() {
+        let (class, runtime) = (Arc::new(Fake::default()), Runtime::new().unwrap());
+        let host = set_up(&class, BED, &runtime).host();
+        assert_eq!(host.grow(&host.sources().unwrap()[0], 1 << 20), Ok(false));
     }
 
     #[test]

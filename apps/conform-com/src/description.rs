@@ -28,6 +28,7 @@
 //! commit-takes = ["array", "delay-commits", "{ms}"]
 //! resyncing = ["array", "resync-for-ever"]
 //! resync-fails = ["array", "fail-resyncs"]
+//! deleting = ["array", "delete-for-ever"]
 //! sound = ["array", "restore"]                       # ends each of them, and may come twice
 //!
 //! [importer]                                         # a second host, which may import what the first one creates; this machine plays it too
@@ -183,6 +184,8 @@ pub struct Trouble {
     pub resyncing: Vec<String>,
     /// Resyncs fail.
     pub resync_fails: Vec<String>,
+    /// Deletions do not come to their end.
+    pub deleting: Vec<String>,
     /// It is sound again, whatever it was.
     pub sound: Vec<String>,
 }

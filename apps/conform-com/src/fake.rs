@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use lunshadow_conform::{BedError, ComClass};
+use lunshadow_conform::{BedError, ComClass, Stranger, first_that_lets_in};
 use lunshadow_coordinator::StandInProvider;
 use lunshadow_vss::{
     Argument, Context, CreateSnapshotSet, HResult, HardwareProvider, Interceptor, LunStateChange, Method, Slot,
@@ -17,9 +17,6 @@ use crate::bed::Class;
 
 /// How many LUNs a call may have.
 const LUNS_AT_MOST: usize = 64;
-
-/// `winerror.h`: there is no such interface.
-const E_NOINTERFACE: HResult = HResult::from_bits(0x8000_4002);
 
 /// The class.
 pub(crate) struct Fake {
@@ -73,6 +70,11 @@ impl ComClass for Fake {
 
     fn create_in_process(&self) -> Result<HResult, BedError> {
         Ok(HResult::S_OK)
+    }
+
+    fn ask_as_stranger(&self) -> Result<Stranger, BedError> {
+        let first = first_that_lets_in(&*self.provider);
+        Ok(first.map_or(Stranger::IsRefused, Stranger::IsLetIn))
     }
 
     fn slots(&self) -> Result<Arc<dyn Slots>, BedError> {
@@ -213,7 +215,7 @@ impl FakeSlots {
 
 impl Slots for FakeSlots {
     fn call(&self, slot: Slot, arguments: &[Argument]) -> Result<SlotAnswer, HResult> {
-        let method = Method::ALL.iter().copied().find(|method| method.slot() == slot).ok_or(E_NOINTERFACE)?;
+        let method = Method::ALL.iter().copied().find(|method| method.slot() == slot).ok_or(HResult::E_NOINTERFACE)?;
         let mut answer = answered(HResult::S_OK, arguments.to_vec());
         let performed = self.perform(method, &mut answer).ok_or(HResult::E_UNEXPECTED)?;
         answer.code = performed.err().unwrap_or(HResult::S_OK);

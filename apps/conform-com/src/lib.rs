@@ -27,5 +27,5 @@ mod trouble;
 
 pub use bed::{Class, ComBed};
 #[cfg(windows)]
-pub use com::RegisteredClass;
+pub use com::{RegisteredClass, asked_as_stranger, fare_as_stranger};
 pub use run::run;

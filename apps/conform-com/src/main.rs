@@ -11,9 +11,12 @@ fn main() -> ExitCode {
     use std::sync::Arc;
 
     use clap::Parser as _;
-    use lunshadow_conform_com::RegisteredClass;
     use lunshadow_conform_com::arguments::Arguments;
+    use lunshadow_conform_com::{RegisteredClass, asked_as_stranger, fare_as_stranger};
 
+    if let Some(class) = asked_as_stranger(std::env::args().skip(1)) {
+        std::process::exit(fare_as_stranger(class));
+    }
     let arguments = Arguments::parse();
     match lunshadow_conform_com::run(&arguments, Arc::new(RegisteredClass(arguments.clsid))) {
         Ok(true) => ExitCode::SUCCESS,

@@ -61,6 +61,7 @@ impl Trouble {
             }
             Condition::Resyncing => &commands.resyncing,
             Condition::ResyncFails => &commands.resync_fails,
+            Condition::Deleting => &commands.deleting,
         };
         (!command.is_empty()).then(|| command.clone())
     }
@@ -98,6 +99,25 @@ mod tests {
         assert!(!trouble.set(Condition::Full) && !file.exists(), "a command that fails is undone, as far as it got");
         assert!(trouble.set(Condition::CommitTakes(Duration::from_secs(9))));
         assert!(folder.path().join("trouble9000").exists(), "the command is told how long");
+    }
+
+    #[test]
+    fn each_condition_has_a_program_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |file: &str| format!("{file} = [\"touch\", \"{}\"]\n", folder.path().join(file).display());
+        for (key, condition) in [
+            ("unreachable", Condition::Unreachable),
+            ("full", Condition::Full),
+            ("preparing", Condition::Preparing),
+            ("commit-fails", Condition::CommitFails),
+            ("commit-takes", Condition::CommitTakes(Duration::from_secs(1))),
+            ("resyncing", Condition::Resyncing),
+            ("resync-fails", Condition::ResyncFails),
+            ("deleting", Condition::Deleting),
+        ] {
+            let trouble = Trouble::new(toml::from_str(&format!("{}sound = [\"true\"]", make(key))).unwrap());
+            assert!(trouble.set(condition) && folder.path().join(key).exists(), "{key}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use lunshadow_control::{Fingerprint, InitiatorName};
 use lunshadow_store::IoMode;
 use lunshadow_target::NetworkPortal;
 
-pub use self::conform::{ConformCommand, ConformNativeArgs};
+pub use self::conform::{ConformArgs, ConformCommand, ConformNativeArgs};
 pub use self::lun::{
     LunCommand, LunCopyArgs, LunCreateArgs, LunDeleteArgs, LunExportArgs, LunGrowArgs, LunImportArgs, LunRenameArgs,
     LunRevertArgs, LunSwitchArgs, MappingArgs,
@@ -56,8 +56,7 @@ pub enum Command {
     #[command(subcommand)]
     Shadow(ShadowCommand),
     /// Hold a VSS hardware provider to its contract, statement by statement
-    #[command(subcommand)]
-    Conform(ConformCommand),
+    Conform(ConformArgs),
 }
 
 /// `lunshadow try`.

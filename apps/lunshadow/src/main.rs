@@ -36,7 +36,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Portal(command) => admin::portal(command),
         Command::Lun(command) => return admin::lun(command, &Runtime::new()?),
         Command::Shadow(command) => return admin::shadow(command),
-        Command::Conform(command) => return conform::run(command),
+        Command::Conform(args) => return conform::run(args),
     }?;
     Ok(true)
 }

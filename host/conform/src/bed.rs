@@ -9,6 +9,8 @@ use lunshadow_coordinator::{Clock, Platform, VolumeName};
 use lunshadow_vss::{HResult, HardwareProvider, LunInformation, Slots};
 use uuid::Uuid;
 
+use crate::stranger::Stranger;
+
 /// Why the bed could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -54,6 +56,8 @@ pub enum Condition {
     Resyncing,
     /// Resyncs begin, and fail.
     ResyncFails,
+    /// Deletions do not come to their end. What becomes of those that were begun when it works again is the array's affair: it may carry them out or not.
+    Deleting,
 }
 
 /// The objects of the array, by the serial numbers that hosts see. What is compared is compared as a whole.
@@ -97,6 +101,12 @@ pub trait ComClass: Send + Sync {
     /// If COM cannot be asked.
     fn create_in_process(&self) -> Result<HResult, BedError>;
 
+    /// How a caller without rights fares, who wants an object of the class and calls each of its methods.
+    ///
+    /// # Errors
+    /// If there can be no such caller.
+    fn ask_as_stranger(&self) -> Result<Stranger, BedError>;
+
     /// An object of the class in the process that serves it, to be called by the numbers of its slots.
     ///
     /// # Errors
@@ -118,7 +128,7 @@ pub trait TestHost: Send + Sync {
     /// If the host cannot see its disks.
     fn sources(&self) -> Result<Vec<LunInformation>, BedError>;
 
-    /// The disk that is this LUN, after a rescan. `None` if the host does not see it.
+    /// The disk that is this LUN, after a rescan, with the length that it has by now. `None` if the host does not see it.
     ///
     /// # Errors
     /// If the host cannot look.
@@ -129,6 +139,12 @@ pub trait TestHost: Send + Sync {
     /// # Errors
     /// If the host cannot look.
     fn seen(&self, lun: &LunInformation) -> Result<Option<LunInformation>, BedError>;
+
+    /// Makes one of the [`sources`](Self::sources) longer, with all that it has. It may stay so. Answers whether this bed can.
+    ///
+    /// # Errors
+    /// If it should be able to, and the array does not do it.
+    fn grow(&self, source: &LunInformation, by_bytes: u64) -> Result<bool, BedError>;
 
     /// Where on every source the suite may write: an offset and a length in bytes, both of whole MiB, at least 1 MiB long.
     fn scratch(&self) -> (u64, u64);

@@ -66,8 +66,15 @@ impl<'a> Lab<'a> {
 
     /// The process ends without a word, and another one is started and loaded.
     pub(crate) fn restart(&mut self) -> Result<(), Setback> {
-        self.provider = self.start(&self.host)?;
+        self.replace_process()?;
         need("OnLoad", self.provider.on_load())
+    }
+
+    /// The process ends without a word, whatever it was about, and another one is started.
+    pub(crate) fn replace_process(&mut self) -> Result<(), Setback> {
+        self.recorder.end_process();
+        self.provider = self.start(&self.host)?;
+        Ok(())
     }
 
     /// As the rest of the check, on another host.
@@ -223,6 +230,21 @@ impl<'a> Lab<'a> {
         self.host.disk(lun)?.ok_or_else(|| Setback(format!("the host does not see {}", serial(lun))))
     }
 
+    /// Makes a source longer. Answers with the length that the host sees then.
+    pub(crate) fn grow(&self, source: &LunInformation, by_bytes: u64) -> Result<u64, Setback> {
+        let before_bytes = self.disk(source)?.len_bytes();
+        if !self.host.grow(source, by_bytes)? {
+            return Err(Setback("the test bed cannot grow a LUN".to_owned()));
+        }
+        let after_bytes = self.disk(source)?.len_bytes();
+        if after_bytes == before_bytes + by_bytes {
+            return Ok(after_bytes);
+        }
+        Err(Setback(format!(
+            "a LUN of {before_bytes} bytes is to have {by_bytes} more, and the host sees {after_bytes}"
+        )))
+    }
+
     /// Writes something that can be told from everything else to a place of a LUN, numbered from 0 on.
     pub(crate) fn mark(&self, lun: &LunInformation, place: u64, text: &str) -> Result<(), Setback> {
         let disk = self.disk(lun)?;
@@ -243,7 +265,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Makes the array do something.
-    pub(crate) fn while_array(&self, condition: Condition) -> Result<While<'_>, Setback> {
+    pub(crate) fn while_array(&self, condition: Condition) -> Result<While<'a>, Setback> {
         if self.bed.set_condition(condition) {
             Ok(While(self.bed))
         } else {

@@ -26,6 +26,7 @@ mod recorder;
 mod report;
 mod spans;
 mod statements;
+mod stranger;
 mod suite;
 
 pub use bed::{BedError, BelowVss, ComClass, Condition, EventSink, Gravity, Ledger, TestBed, TestHost};
@@ -35,4 +36,5 @@ pub use orders::Order;
 pub use recorder::{CallRecord, Ending, EventRecord, Sequence};
 pub use report::{Form, Report, ReportError, StatementReport, UnknownForm};
 pub use statements::{InvalidNumber, Level, Number, Statement, statements};
+pub use stranger::{Stranger, first_that_lets_in};
 pub use suite::{Plan, checked, checked_behind_com, run};

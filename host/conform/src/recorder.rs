@@ -17,7 +17,7 @@ pub enum Ending {
     Code(HResult),
     /// By a panic: over COM, the provider's process would be gone.
     Panicked,
-    /// Not at all, up to the end of the check.
+    /// Not at all, up to the end of the check or of the provider's process.
     Open,
 }
 
@@ -124,6 +124,8 @@ pub(crate) struct Recorder {
 struct Log {
     sequence: Sequence,
     order: u64,
+    /// How many calls had begun when the last process ended.
+    of_ended_processes: usize,
 }
 
 impl Log {
@@ -158,9 +160,18 @@ impl Recorder {
         log.sequence.calls.len() - 1
     }
 
+    /// The process is about to end. What its callers are told from now on comes from whoever notices that, and is no answer of the provider.
+    pub(crate) fn end_process(&self) {
+        let mut log = self.log.lock();
+        log.of_ended_processes = log.sequence.calls.len();
+    }
+
     fn end(&self, index: usize, ending: Ending) {
         let now_us = self.now_us();
         let mut log = self.log.lock();
+        if index < log.of_ended_processes {
+            return;
+        }
         let ended = log.next();
         if let Some(call) = log.sequence.calls.get_mut(index) {
             call.duration_us = now_us.saturating_sub(call.start_us);

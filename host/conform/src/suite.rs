@@ -21,7 +21,8 @@ pub struct Plan {
     pub provider: String,
     /// A fault to plant in front of it.
     pub fault: Option<Fault>,
-    /// The statements to judge; all if it is empty.
+    /// The statements to judge; all if it is empty. Those about all calls are judged over the calls of the others that are wanted, and over those of all
+    /// checks if there is no other.
     pub only: BTreeSet<Number>,
     /// A report of all statements about the same provider without a fault. What calls none of the methods in which the fault acts is taken from it
     /// and not run again.
@@ -58,8 +59,8 @@ pub fn checked_behind_com() -> BTreeSet<Number> {
 pub fn run(bed: &Arc<dyn TestBed>, plan: &Plan, progress: &dyn Fn(&StatementReport)) -> Report {
     let all = statements();
     let mut run = Run { bed, plan, all: &all, progress, reports: Vec::new() };
-    // Judges of all calls need calls to judge, so all checks run for them.
-    let runs_all = JUDGES.iter().any(|(number, _)| plan.wants(*number));
+    // Judges of all calls need calls to judge, so all checks run for them if none is wanted.
+    let runs_all = plan.only.iter().all(|number| JUDGES.iter().any(|(judged, _)| judged == number));
     for check in checks::all() {
         if runs_all || plan.wants(check.number) {
             run.check(&check);

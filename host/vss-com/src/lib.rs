@@ -23,6 +23,7 @@ mod task_memory;
 #[cfg(test)]
 mod tests;
 mod vss_admin;
+mod without_rights;
 mod write_back;
 
 pub use activation::activate;
@@ -35,4 +36,5 @@ pub use slots::SlotCaller;
 pub use surface::Surface;
 pub use task_memory::{ComTaskMemory, TaskMemory};
 pub use vss_admin::{Registration, VssAdmin};
+pub use without_rights::{com_asks_who_calls, run_without_rights};
 pub use write_back::write_back;

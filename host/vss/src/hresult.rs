@@ -54,6 +54,8 @@ codes! {
     S_FALSE = 0x0000_0001, "S_FALSE";
     /// Not implemented.
     E_NOTIMPL = 0x8000_4001, "E_NOTIMPL";
+    /// The object has no such interface.
+    E_NOINTERFACE = 0x8000_4002, "E_NOINTERFACE";
     /// A null pointer where none may be.
     E_POINTER = 0x8000_4003, "E_POINTER";
     /// Aborted; illegal from a provider.

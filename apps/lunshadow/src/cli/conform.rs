@@ -6,6 +6,18 @@ use clap::{Args, Subcommand};
 use lunshadow_conform::{Fault, Form, Number};
 
 /// `lunshadow conform`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct ConformArgs {
+    /// What to do here.
+    #[command(subcommand)]
+    pub command: Option<ConformCommand>,
+    /// The class of a provider behind COM. Where COM is, on Windows and under Wine, lunshadow-conform takes it; this program says so
+    #[arg(long, value_name = "CLSID")]
+    pub clsid: Option<String>,
+}
+
+/// What can be done without COM.
 #[derive(Debug, Subcommand)]
 pub enum ConformCommand {
     /// Hold this program's own provider to the contract, over an array of its own; ends with 1 if a statement of the level "must" is broken

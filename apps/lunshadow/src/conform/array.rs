@@ -148,6 +148,13 @@ impl Array for TroubledArray {
 
     fn release(&self, shadow: LunId) -> Result<Outcome, ArrayError> {
         self.trouble.reach()?;
+        let mut state = self.trouble.state.lock();
+        if state.condition == Condition::Deleting {
+            self.trouble.changed.wait_while(&mut state, |state| state.condition == Condition::Deleting);
+            // What was asked for is lost: whoever asked may be gone, and an array that did it all the same would leave nothing to the next process.
+            return Err(refused(ProblemCode::Internal));
+        }
+        drop(state);
         self.array.release(shadow)
     }
 

@@ -43,7 +43,7 @@ pub struct NativeBed {
     host: Arc<NativeHost>,
     importer: Arc<NativeHost>,
     crowded: Arc<NativeHost>,
-    initiators: [Initiator; 2],
+    initiators: [Arc<Initiator>; 2],
 }
 
 impl NativeBed {
@@ -61,12 +61,12 @@ impl NativeBed {
         let (ids, luns, crowd) = runtime.block_on(populate(&storage, folder, &names))?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let target = runtime.block_on(storage.serve(&[listen.into()], Admission::KnownHosts))?;
-        let initiators =
-            [Initiator::log_in(&target, &names[0], runtime)?, Initiator::log_in(&target, &names[1], runtime)?];
+        let log_in = |name| Initiator::log_in(&target, name, runtime).map(Arc::new);
+        let initiators = [log_in(&names[0])?, log_in(&names[1])?];
         let clock = Arc::new(JumpingClock::new(timing));
         let trouble = Arc::new(Trouble::new(Arc::clone(&clock)));
         let all_sources: Vec<LunId> = luns.iter().chain(&crowd).copied().collect();
-        let host = |id: HostId, luns: Vec<LunId>, initiator: Option<&Initiator>| {
+        let host = |id: HostId, luns: Vec<LunId>, initiator: Option<&Arc<Initiator>>| {
             let array = InProcessArray::new(Arc::clone(&storage.catalog), runtime.handle().clone(), id);
             Arc::new(NativeHost {
                 id,
@@ -75,7 +75,8 @@ impl NativeBed {
                 clock: Arc::clone(&clock),
                 luns,
                 all_sources: all_sources.clone(),
-                windows: initiator.map(|initiator| Arc::clone(&initiator.windows)),
+                initiator: initiator.cloned(),
+                runtime: runtime.handle().clone(),
             })
         };
         let (main, importer) =

@@ -8,11 +8,12 @@ use lunshadow_conform::{BedError, BelowVss, EventSink, Gravity, Ledger, TestHost
 use lunshadow_control::{HostId, InitiatorName, LunId, identity_of};
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{IscsiAdapter, Platform as _, SimulatedHost, SystemClock};
+use lunshadow_lun::BlockCount;
 use lunshadow_provider::{Event, EventLog, Provider, ProviderConfig, Severity, lun_information};
 use lunshadow_store::StorePool;
 use lunshadow_target::Target;
-use lunshadow_vss::{DeviceName, HardwareProvider, LunInformation};
-use tokio::runtime::Runtime;
+use lunshadow_vss::{HardwareProvider, LunInformation};
+use tokio::runtime::{Handle, Runtime};
 
 use super::array::TroubledArray;
 use super::bed::{IMAGE_BYTES, SCRATCH_BYTES};
@@ -29,14 +30,16 @@ pub(super) struct NativeHost {
     pub(super) luns: Vec<LunId>,
     /// The sources of all hosts, which are no shadow LUNs.
     pub(super) all_sources: Vec<LunId>,
-    /// Its disks, where it is logged in.
-    pub(super) windows: Option<Arc<SimulatedHost>>,
+    /// Its way to its disks, where it is logged in.
+    pub(super) initiator: Option<Arc<Initiator>>,
+    pub(super) runtime: Handle,
 }
 
 /// The initiator of a simulated host.
 pub(super) struct Initiator {
-    pub(super) windows: Arc<SimulatedHost>,
+    windows: Arc<SimulatedHost>,
     adapter: Arc<IscsiAdapter>,
+    runtime: Handle,
 }
 
 impl Initiator {
@@ -45,7 +48,15 @@ impl Initiator {
         let adapter = Arc::new(runtime.block_on(login).context("a simulated host cannot log in")?);
         let windows = SimulatedHost::new(Arc::clone(&adapter) as _, runtime.handle().clone())
             .context("a simulated host cannot see its disks")?;
-        Ok(Self { windows: Arc::new(windows), adapter })
+        Ok(Self { windows: Arc::new(windows), adapter, runtime: runtime.handle().clone() })
+    }
+
+    /// A disk as a host finds it that has just started: one that runs goes by the length with which a disk arrived.
+    fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
+        let adapter = Arc::<IscsiAdapter>::clone(&self.adapter);
+        let windows = SimulatedHost::new(adapter, self.runtime.clone()).map_err(failed)?;
+        let device = windows.look_for(lun).map_err(failed)?;
+        device.map(|device| windows.disk_io(&device).map_err(failed)).transpose()
     }
 
     pub(super) fn log_out(&self, runtime: &Runtime) -> anyhow::Result<()> {
@@ -72,12 +83,8 @@ fn failed(error: impl std::fmt::Display) -> BedError {
 }
 
 impl NativeHost {
-    fn windows(&self) -> Result<&SimulatedHost, BedError> {
-        self.windows.as_deref().ok_or_else(|| BedError("this host is not logged in".to_owned()))
-    }
-
-    fn device_of(&self, lun: &LunInformation) -> Result<Option<DeviceName>, BedError> {
-        self.windows()?.look_for(lun).map_err(failed)
+    fn initiator(&self) -> Result<&Initiator, BedError> {
+        self.initiator.as_deref().ok_or_else(|| BedError("this host is not logged in".to_owned()))
     }
 
     fn serial(lun: LunId) -> String {
@@ -94,7 +101,7 @@ impl TestHost for NativeHost {
     }
 
     fn sources(&self) -> Result<Vec<LunInformation>, BedError> {
-        let Some(windows) = &self.windows else {
+        let Some(Initiator { windows, .. }) = self.initiator.as_deref() else {
             return Ok(self.luns.iter().map(|lun| lun_information(&identity_of(*lun))).collect());
         };
         let seen = |lun: &LunId| {
@@ -106,13 +113,24 @@ impl TestHost for NativeHost {
     }
 
     fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
-        let device = self.device_of(lun)?;
-        device.map(|device| self.windows()?.disk_io(&device).map_err(failed)).transpose()
+        self.initiator()?.disk(lun)
     }
 
     fn seen(&self, lun: &LunInformation) -> Result<Option<LunInformation>, BedError> {
-        let device = self.device_of(lun)?;
-        device.map(|device| Ok(self.windows()?.disk(&device).map_err(failed)?.lun)).transpose()
+        let windows = &self.initiator()?.windows;
+        let device = windows.look_for(lun).map_err(failed)?;
+        device.map(|device| Ok(windows.disk(&device).map_err(failed)?.lun)).transpose()
+    }
+
+    fn grow(&self, source: &LunInformation, by_bytes: u64) -> Result<bool, BedError> {
+        let is_it = |lun: &LunId| source.serial_number.as_ref() == Some(&Self::serial(*lun));
+        let unknown = || BedError("the catalog has no such source".to_owned());
+        let lun = self.luns.iter().copied().find(is_it).ok_or_else(unknown)?;
+        let entry = self.catalog.luns().into_iter().find(|entry| entry.lun == lun).ok_or_else(unknown)?;
+        let block_count = BlockCount::from_bytes(entry.block_count.bytes() + by_bytes);
+        let block_count = block_count.ok_or_else(|| BedError("a LUN has whole blocks".to_owned()))?;
+        self.runtime.block_on(self.catalog.grow_lun(lun, block_count)).map_err(failed)?;
+        Ok(true)
     }
 
     fn scratch(&self) -> (u64, u64) {
@@ -120,7 +138,7 @@ impl TestHost for NativeHost {
     }
 
     fn below_vss(&self) -> Option<BelowVss> {
-        let windows = self.windows.as_ref()?;
+        let windows = &self.initiator.as_ref()?.windows;
         let volume = |lun: &LunId| {
             let device = windows.device_by_serial_number(&Self::serial(*lun))?;
             Some(windows.volumes(&device).ok()?.first()?.name.clone())

@@ -23,14 +23,21 @@ use tokio::runtime::Runtime;
 pub use bed::NativeBed;
 pub use clock::Timing;
 
-use crate::cli::{ConformCommand, ConformNativeArgs};
+use crate::cli::{ConformArgs, ConformCommand, ConformNativeArgs};
 use crate::console;
 
 /// Runs `lunshadow conform`. Answers whether no *must* is broken.
 ///
 /// # Errors
-/// If the test bed cannot be set up, or the report not be written.
-pub fn run(command: &ConformCommand) -> anyhow::Result<bool> {
+/// If the test bed cannot be set up, the report not be written, or the provider is behind COM.
+pub fn run(args: &ConformArgs) -> anyhow::Result<bool> {
+    let Some(command) = &args.command else {
+        let class = args.clsid.as_deref().unwrap_or("CLSID");
+        anyhow::bail!(
+            "a provider behind COM is reached where COM is, on Windows or under Wine: run `lunshadow-conform --clsid {class} --bed FILE` \
+             there, as docs/conform.md says"
+        );
+    };
     match command {
         ConformCommand::Native(args) => native(args, &Runtime::new()?),
         ConformCommand::Faults => {

@@ -68,11 +68,20 @@ fn what_is_not_known_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_class_is_for_another_program() {
+    let output = conform(&["--clsid", "{88cb7c5d-5166-4968-82c5-db12ae552a1d}"]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = text(&output.stderr);
+    let program = "run `lunshadow-conform --clsid {88cb7c5d-5166-4968-82c5-db12ae552a1d} --bed FILE` there";
+    assert!(complaint.lines().count() == 1 && complaint.contains(program), "{complaint}");
+}
+
+#[test]
 fn faults_and_statements_are_listed() {
     let faults = text(&conform(&["faults"]).stdout);
     assert_eq!(faults.lines().count(), Fault::ALL.len());
     assert!(faults.contains("claims-foreign") && faults.contains("(P-26)"), "{faults}");
     let listed = text(&conform(&["statements"]).stdout);
     assert_eq!(listed.lines().count(), statements().len());
-    assert!(listed.contains("P-10   must     no check") && listed.contains("P-04   must     over COM"), "{listed}");
+    assert!(listed.contains("P-06   must     no check") && listed.contains("P-04   must     over COM"), "{listed}");
 }

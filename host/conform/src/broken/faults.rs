@@ -138,6 +138,8 @@ faults! {
     SecondDeletionFails, "second-deletion-fails", [OnLunEmpty], "OnLunEmpty vetoes a LUN that is gone.", [84];
     DeletesAnything, "deletes-anything", [OnLunEmpty], "OnLunEmpty succeeds for LUNs that are no shadow LUNs.", [85];
     NeedsDeviceNames, "needs-device-names", [OnLunEmpty], "OnLunEmpty refuses a missing device name.", [86];
+    ForgetsTheBegun, "forgets-the-begun", [OnLunEmpty], "OnLunEmpty succeeds and does nothing if an earlier process has begun with the LUN.", [87];
+    DeniesTheBegun, "denies-the-begun", [OnLunEmpty], "OnLunEmpty vetoes a LUN that an earlier process has begun to delete.", [87];
     DeletesTheYounger, "deletes-the-younger", [OnLunEmpty], "OnLunEmpty deletes younger copies of the source too.", [88];
     NoFinalCommit, "no-final-commit", [PreFinalCommitSnapshots], "PreFinalCommitSnapshots vetoes.", [89];
     FinalCommitMasks, "final-commit-masks", [PostFinalCommitSnapshots], "PostFinalCommitSnapshots masks the shadow LUNs.", [93];

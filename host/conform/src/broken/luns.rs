@@ -221,10 +221,16 @@ impl BrokenProvider {
     pub(super) fn empty(&self, device: Option<&DeviceName>, lun: Option<&LunInformation>) -> Result<(), HResult> {
         let Some(lun) = lun else { return self.inner().on_lun_empty(device, None) };
         let announced = self.memory.lock().find(lun).cloned();
-        let is_second = !self.memory.lock().deleted.insert(serial(lun).to_owned());
+        let (is_gone, was_begun) = {
+            let mut memory = self.memory.lock();
+            let beginner = *memory.begun.entry(serial(lun).to_owned()).or_insert(self.process);
+            (memory.deleted.contains(serial(lun)), beginner != self.process)
+        };
         match self.fault {
+            Fault::ForgetsTheBegun if was_begun => return Ok(()),
+            Fault::DeniesTheBegun if was_begun => return self.veto(),
             Fault::NeedsDeviceNames if device.is_none() => return Err(HResult::E_INVALIDARG),
-            Fault::SecondDeletionFails if announced.is_some() && is_second => return self.veto(),
+            Fault::SecondDeletionFails if announced.is_some() && is_gone => return self.veto(),
             Fault::DeletionOnlyUnmaps if announced.is_some() => {
                 self.mask(std::slice::from_ref(lun));
                 return Ok(());
@@ -237,6 +243,9 @@ impl BrokenProvider {
             _ => {}
         }
         let answer = self.inner().on_lun_empty(device, Some(lun));
+        if answer.is_ok() {
+            self.memory.lock().deleted.insert(serial(lun).to_owned());
+        }
         match (self.fault, announced) {
             (Fault::VetoToldTwice, _) if answer.is_err() => {
                 self.events.event(Gravity::Error, "A fault was planted here. Choose another provider.");

@@ -42,6 +42,8 @@ pub(super) struct Memory {
     pub(super) located: BTreeSet<(u32, String)>,
     pub(super) masked: BTreeSet<(u32, String)>,
     pub(super) deleted: BTreeSet<String>,
+    /// Serial numbers of LUNs, and the process that was first to be asked to delete them.
+    pub(super) begun: HashMap<String, u32>,
     /// Waits that go on behind the caller's back.
     pub(super) waits: HashMap<SnapshotSetId, JoinHandle<Result<(), HResult>>>,
     pub(super) abandoned: Vec<Box<dyn Async>>,

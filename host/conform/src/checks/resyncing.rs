@@ -14,6 +14,7 @@ pub(super) const CHECKS: Group = &[
     (101, the_destination_is_the_copy),
     (102, the_copy_is_not_used_up),
     (103, the_destination_is_itself),
+    (104, a_longer_destination_is_cut),
     (105, a_shortage_is_told_at_once),
     (106, the_status_is_true),
     (107, a_failure_is_the_status),
@@ -22,6 +23,9 @@ pub(super) const CHECKS: Group = &[
     (111, an_abandoned_resync_is_noted),
     (112, the_signature_can_be_written),
 ];
+
+/// By how much a destination is longer than its shadow LUN.
+const GROWTH_BYTES: u64 = 1 << 20;
 
 fn begun(lab: &Lab<'_>, made: &Made) -> Result<Box<dyn Async>, Setback> {
     need("ResyncLuns", lab.provider.resync_luns(&made.targets, &made.sources))
@@ -120,6 +124,30 @@ fn the_destination_is_itself(lab: &mut Lab<'_>) -> Checked {
     let (before, after) = (identifiers(before), identifiers(after));
     demand!(before.is_some() && before == after, "page 0x83 was {before:?} before the resync and is {after:?}");
     held("page 0x83 of the destination is as it was")
+}
+
+fn a_longer_destination_is_cut(lab: &mut Lab<'_>) -> Checked {
+    let sources = lab.sources(1)?;
+    lab.mark(&sources[0], 0, "copied")?;
+    let made = lab.announced(1)?;
+    lab.locate(&made.targets)?;
+    let wanted_bytes = lab.disk(&made.targets[0])?.len_bytes();
+    let grown_bytes = lab.grow(&sources[0], GROWTH_BYTES)?;
+    lab.mark(&sources[0], 0, "changed since")?;
+    if let Err(setback) = finished(lab, &made) {
+        // A provider that resyncs nothing at all is told by other statements.
+        finished(lab, &lab.announced(1)?)?;
+        let what = format!("a shadow LUN of {wanted_bytes} bytes onto a destination of {grown_bytes}");
+        return Ok(Finding::Broken(format!("{what}: {setback}")));
+    }
+    let has_bytes = lab.disk(&sources[0])?.len_bytes();
+    demand!(
+        has_bytes == wanted_bytes,
+        "a destination of {grown_bytes} bytes has {has_bytes} after the resync, and its shadow LUN {wanted_bytes}"
+    );
+    let differs = differing(lab, &made)?;
+    demand!(differs.is_none(), "destination and shadow LUN differ at byte {}", differs.unwrap_or_default());
+    held(format!("a destination of {grown_bytes} bytes has the {wanted_bytes} of its shadow LUN, and its content"))
 }
 
 fn a_shortage_is_told_at_once(lab: &mut Lab<'_>) -> Checked {

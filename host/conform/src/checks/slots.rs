@@ -17,9 +17,6 @@ pub(super) const CHECKS: Group = &[
 /// `winerror.h`: a NULL where the interface's description allows none. Stubs answer it before the provider is asked.
 const RPC_X_NULL_REF_POINTER: HResult = HResult::from_bits(0x8007_06f4);
 
-/// `winerror.h`: there is no such interface.
-const E_NOINTERFACE: HResult = HResult::from_bits(0x8000_4002);
-
 fn every_slot_is_its_method(lab: &mut Lab<'_>) -> Checked {
     let life = life(lab)?;
     demand!(life.cut_short.is_none(), "{}", life.cut_short.unwrap_or_default());
@@ -98,7 +95,7 @@ fn no_callback_is_needed(lab: &mut Lab<'_>) -> Checked {
     let slots = lab.slots()?;
     for time in ["first", "second"] {
         let answer = match slots.call(Method::OnLoad.slot(), &[Argument::Null]) {
-            Err(E_NOINTERFACE) => {
+            Err(HResult::E_NOINTERFACE) => {
                 return Ok(Finding::NotApplicable("the provider has no IVssProviderNotifications".to_owned()));
             }
             answer => answer.map_err(|code| Setback(format!("OnLoad cannot be called: {code}")))?,

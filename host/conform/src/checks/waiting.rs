@@ -17,7 +17,7 @@ pub(super) const CHECKS: Group =
 
 /// How long a call is watched before it counts as waiting. A provider that waits is never judged by it; one that does not answers long
 /// before.
-const WATCHED: Duration = Duration::from_millis(500);
+pub(super) const WATCHED: Duration = Duration::from_millis(500);
 
 /// How soon an abort has to end a wait. More than the second of the statement, since a busy machine is nobody's fault.
 const PROMPT: Duration = Duration::from_secs(10);

@@ -2,6 +2,8 @@
 
 mod arrays;
 mod operation;
+#[cfg(test)]
+mod tests;
 
 use std::ptr::{null, null_mut};
 
@@ -11,9 +13,10 @@ use lunshadow_vss::{
 };
 use uuid::Uuid;
 use windows::Win32::Storage::Vss::{
-    IVssAsync, IVssHardwareSnapshotProviderEx, IVssProviderCreateSnapshotSet, IVssProviderNotifications,
+    IVssAsync, IVssHardwareSnapshotProvider, IVssHardwareSnapshotProviderEx, IVssProviderCreateSnapshotSet,
+    IVssProviderNotifications,
 };
-use windows_core::{BOOL, HRESULT, HSTRING, Interface, Result};
+use windows_core::{BOOL, HRESULT, HSTRING, IUnknown, Interface, Result};
 
 use crate::{activate, guid};
 pub(crate) use arrays::code_of;
@@ -24,10 +27,14 @@ use operation::RemoteOperation;
 ///
 /// Answers are the codes that came back, legal or not. A process that is gone answers with COM's own codes, such as `0x800706BA` (the
 /// server is unavailable) and `0x800706BE` (the call failed); for a new process a new `RemoteProvider` is made.
+///
+/// An object may lack two interfaces. Without `IVssHardwareSnapshotProviderEx` it is a legacy provider (section 2.3), and that interface's methods
+/// answer [`HResult::E_NOINTERFACE`]. Without `IVssProviderNotifications` nobody loads it (P-122), which is a success.
 pub struct RemoteProvider {
-    hardware: IVssHardwareSnapshotProviderEx,
+    hardware: IVssHardwareSnapshotProvider,
+    extended: Option<IVssHardwareSnapshotProviderEx>,
     creation: IVssProviderCreateSnapshotSet,
-    notifications: IVssProviderNotifications,
+    notifications: Option<IVssProviderNotifications>,
 }
 
 // SAFETY: proxies of the multi-threaded apartment may be used from every thread of it, and `join_mta` makes all threads such.
@@ -41,9 +48,21 @@ impl RemoteProvider {
     /// # Errors
     /// What COM says.
     pub fn create(class: Uuid) -> Result<Self> {
-        activate(class, |object| {
-            Ok(Self { hardware: object.cast()?, creation: object.cast()?, notifications: object.cast()? })
-        })
+        activate(class, Self::of)
+    }
+
+    /// An object with the interfaces that it has.
+    fn of(object: &IUnknown) -> Result<Self> {
+        let extended: Option<IVssHardwareSnapshotProviderEx> = if_there(object)?;
+        let hardware = match &extended {
+            Some(extended) => extended.clone().into(),
+            None => object.cast()?,
+        };
+        Ok(Self { hardware, extended, creation: object.cast()?, notifications: if_there(object)? })
+    }
+
+    fn extended(&self) -> std::result::Result<&IVssHardwareSnapshotProviderEx, HResult> {
+        self.extended.as_ref().ok_or(HResult::E_NOINTERFACE)
     }
 
     /// One of the calls of the creation that have a set's id only.
@@ -59,6 +78,14 @@ impl RemoteProvider {
         };
         // SAFETY: an id is all that is passed.
         outcome(unsafe { method(self.creation.as_raw(), guid(set.0)) })
+    }
+}
+
+/// An interface that an object may lack.
+fn if_there<T: Interface>(object: &IUnknown) -> Result<Option<T>> {
+    match object.cast() {
+        Err(error) if error.code().0 == HResult::E_NOINTERFACE.0 => Ok(None),
+        answer => answer.map(Some),
     }
 }
 
@@ -128,7 +155,7 @@ impl HardwareProvider for RemoteProvider {
         let mut supported = BOOL::from(false);
         // SAFETY: the arrays are as long as the count, or NULL; the Boolean is a place of ours.
         let answer = unsafe {
-            (self.hardware.vtable().base__.AreLunsSupported)(
+            (self.hardware.vtable().AreLunsSupported)(
                 self.hardware.as_raw(),
                 array.count()?,
                 context.bits().cast_signed(),
@@ -151,7 +178,7 @@ impl HardwareProvider for RemoteProvider {
         let mut supported = BOOL::from(false);
         // SAFETY: the name ends with a zero, there is one structure, and the Boolean is a place of ours.
         let answer = unsafe {
-            (self.hardware.vtable().base__.FillInLunInfo)(
+            (self.hardware.vtable().FillInLunInfo)(
                 self.hardware.as_raw(),
                 device.as_ptr(),
                 array.as_mut_ptr(),
@@ -179,7 +206,7 @@ impl HardwareProvider for RemoteProvider {
         let mut array = LunArray::new(luns)?;
         // SAFETY: the arrays are as long as the count, or NULL.
         let answer = unsafe {
-            (self.hardware.vtable().base__.BeginPrepareSnapshot)(
+            (self.hardware.vtable().BeginPrepareSnapshot)(
                 self.hardware.as_raw(),
                 guid(set.0),
                 guid(snapshot.0),
@@ -203,7 +230,7 @@ impl HardwareProvider for RemoteProvider {
         let mut destinations = LunArray::zeroed(sources.len());
         // SAFETY: the arrays are as long as the count, or NULL; the destinations are empty.
         let answer = unsafe {
-            (self.hardware.vtable().base__.GetTargetLuns)(
+            (self.hardware.vtable().GetTargetLuns)(
                 self.hardware.as_raw(),
                 array.count()?,
                 devices.as_ptr(),
@@ -219,7 +246,7 @@ impl HardwareProvider for RemoteProvider {
         let mut array = LunArray::new(shadows)?;
         // SAFETY: the array is as long as the count.
         outcome(unsafe {
-            (self.hardware.vtable().base__.LocateLuns)(self.hardware.as_raw(), array.count()?, array.as_mut_ptr())
+            (self.hardware.vtable().LocateLuns)(self.hardware.as_raw(), array.count()?, array.as_mut_ptr())
         })
     }
 
@@ -232,15 +259,13 @@ impl HardwareProvider for RemoteProvider {
         let device = device.as_ref().map_or(null(), |device| device.as_ptr());
         let mut array = LunArray::new(lun.map(std::slice::from_ref).unwrap_or_default())?;
         // SAFETY: both are NULL or one of their kind, and outlive the call.
-        outcome(unsafe {
-            (self.hardware.vtable().base__.OnLunEmpty)(self.hardware.as_raw(), device, array.as_mut_ptr())
-        })
+        outcome(unsafe { (self.hardware.vtable().OnLunEmpty)(self.hardware.as_raw(), device, array.as_mut_ptr()) })
     }
 
     fn get_provider_capabilities(&self) -> std::result::Result<u64, HResult> {
-        let mut mask = 0;
+        let (extended, mut mask) = (self.extended()?, 0);
         // SAFETY: the mask is a place of ours.
-        let answer = unsafe { (self.hardware.vtable().GetProviderCapabilities)(self.hardware.as_raw(), &raw mut mask) };
+        let answer = unsafe { (extended.vtable().GetProviderCapabilities)(extended.as_raw(), &raw mut mask) };
         outcome(answer).map(|()| mask)
     }
 
@@ -250,11 +275,12 @@ impl HardwareProvider for RemoteProvider {
         originals: &[LunInformation],
         change: LunStateChange,
     ) -> std::result::Result<(), HResult> {
+        let extended = self.extended()?;
         let (mut shadows, mut originals) = pairs(shadows, originals)?;
         // SAFETY: the arrays are as long as the count, or NULL.
         outcome(unsafe {
-            (self.hardware.vtable().OnLunStateChange)(
-                self.hardware.as_raw(),
+            (extended.vtable().OnLunStateChange)(
+                extended.as_raw(),
                 shadows.as_mut_ptr(),
                 originals.as_mut_ptr(),
                 shadows.count()?,
@@ -268,12 +294,13 @@ impl HardwareProvider for RemoteProvider {
         shadows: &[LunInformation],
         targets: &[LunInformation],
     ) -> std::result::Result<Box<dyn Async>, HResult> {
+        let extended = self.extended()?;
         let (mut shadows, mut targets) = pairs(shadows, targets)?;
         let mut operation = null_mut();
         // SAFETY: the arrays are as long as the count, or NULL; the operation is a place of ours.
         let answer = unsafe {
-            (self.hardware.vtable().ResyncLuns)(
-                self.hardware.as_raw(),
+            (extended.vtable().ResyncLuns)(
+                extended.as_raw(),
                 shadows.as_mut_ptr(),
                 targets.as_mut_ptr(),
                 shadows.count()?,
@@ -292,11 +319,12 @@ impl HardwareProvider for RemoteProvider {
         shadows: &[LunInformation],
         originals: &[LunInformation],
     ) -> std::result::Result<(), HResult> {
+        let extended = self.extended()?;
         let (mut shadows, mut originals) = pairs(shadows, originals)?;
         // SAFETY: the arrays are as long as the count, or NULL.
         outcome(unsafe {
-            (self.hardware.vtable().OnReuseLuns)(
-                self.hardware.as_raw(),
+            (extended.vtable().OnReuseLuns)(
+                extended.as_raw(),
                 shadows.as_mut_ptr(),
                 originals.as_mut_ptr(),
                 shadows.count()?,
@@ -305,13 +333,15 @@ impl HardwareProvider for RemoteProvider {
     }
 
     fn on_load(&self) -> std::result::Result<(), HResult> {
+        let Some(notifications) = &self.notifications else { return Ok(()) };
         // SAFETY: the parameter is reserved.
-        outcome(unsafe { (self.notifications.vtable().OnLoad)(self.notifications.as_raw(), null_mut()) })
+        outcome(unsafe { (notifications.vtable().OnLoad)(notifications.as_raw(), null_mut()) })
     }
 
     fn on_unload(&self, forced: bool) -> std::result::Result<(), HResult> {
+        let Some(notifications) = &self.notifications else { return Ok(()) };
         // SAFETY: a Boolean is all that is passed.
-        outcome(unsafe { (self.notifications.vtable().OnUnload)(self.notifications.as_raw(), forced.into()) })
+        outcome(unsafe { (notifications.vtable().OnUnload)(notifications.as_raw(), forced.into()) })
     }
 }
 
