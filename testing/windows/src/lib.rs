@@ -7,6 +7,7 @@
 
 #[cfg(windows)]
 pub mod layout;
+pub mod logged;
 pub mod planted;
 #[cfg(windows)]
 pub mod raw;

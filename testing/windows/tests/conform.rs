@@ -9,6 +9,7 @@ use std::process::Command;
 use lunshadow_conform::Fault;
 use lunshadow_control::LunId;
 use lunshadow_provider_com::{config, ids};
+use lunshadow_windows::logged;
 use lunshadow_windows::rig::{
     Activation, ArraySide, Host, Identity, Product, SAMPLE_MEBIBYTES, built, iqn_of, new_name,
 };
@@ -29,7 +30,7 @@ const OF_A_CROWD: [u64; 3] = [45, 48, 49];
 /// The statements about an array without room.
 const OF_A_FULL_ARRAY: [u64; 3] = [28, 43, 105];
 
-/// What the program for the array's side is told for each condition.
+/// The words that the program for the array's side is told for each condition.
 type Trouble = [(&'static str, &'static str)];
 
 /// An array that stands still is out of reach, and neither commits nor resyncs.
@@ -38,6 +39,23 @@ const STANDS_STILL: &Trouble =
 
 /// An array whose pool somebody else has written to until it took no more.
 const IS_FULL: &Trouble = &[("full", "fill"), ("sound", "drain")];
+
+/// An array behind a relay, which takes its time and needs room for a resync: ours does neither by itself.
+const TAKES_ITS_TIME: &Trouble = &[
+    ("full", "trouble full"),
+    ("preparing", "trouble preparing"),
+    ("commit-takes", "trouble commit-takes {ms}"),
+    ("resyncing", "trouble resyncing"),
+    ("deleting", "trouble deleting"),
+    ("sound", "trouble sound"),
+];
+
+/// The statements about an array that takes its time.
+const OF_A_SLOW_ARRAY: [u64; 10] = [38, 44, 51, 87, 105, 106, 108, 109, 111, 118];
+
+/// Those about events, and some more in whose checks there are any. A program is started after each call to tell them, so the checks with many calls are not
+/// among them.
+const OF_EVENTS: [u64; 9] = [14, 15, 19, 24, 55, 65, 72, 85, 99];
 
 /// The product, installed for a host with two LUNs and known as another one that may import, and the file that describes them.
 struct Bed {
@@ -75,18 +93,31 @@ impl Bed {
     }
 
     fn describe(&self, crowd: &[LunId]) {
-        fs::write(self.path("bed.toml"), self.description(crowd)).expect("it can be written");
+        self.describe_with(crowd, "");
     }
 
-    fn description(&self, crowd: &[LunId]) -> String {
+    /// With more about the provider.
+    fn describe_with(&self, crowd: &[LunId], provider: &str) {
+        fs::write(self.path("bed.toml"), self.description(crowd, provider)).expect("it can be written");
+    }
+
+    /// From here on a program tells the provider's events.
+    fn hear(&self) {
+        let program = built("events.exe");
+        let printed = std::env::var(logged::PRINTED).expect("`cargo xtask windows` has Wine print into a file");
+        self.describe_with(&[], &format!("events = ['{}', '{printed}', '{{after}}']\n", program.display()));
+    }
+
+    fn description(&self, crowd: &[LunId], provider: &str) -> String {
         let noted = fs::read_to_string(self.array.pool().join("control-endpoint.json"));
         let noted: Value = serde_json::from_str(&noted.expect("the control service runs")).expect("it is JSON");
         let listed = |luns: &[LunId]| {
             let serials: Vec<String> = luns.iter().map(|lun| format!("{:?}", lun.to_string())).collect();
             serials.join(", ")
         };
-        let trouble = |(condition, word): &(&str, &str)| {
-            format!("{condition} = ['{}', '{word}']\n", built("array-side.exe").display())
+        let trouble = |(condition, words): &(&str, &str)| {
+            let words = words.replace(' ', "', '");
+            format!("{condition} = ['{}', '{words}']\n", built("array-side.exe").display())
         };
         // What an administrator would do on one machine: the settings of the other host are put in place.
         let put = |identity: &Identity| {
@@ -109,6 +140,7 @@ impl Bed {
              [provider]\n\
              end = ['{}']\n\
              program = 'lunshadow-provider.exe'\n\
+             {provider}\
              [importer]\n\
              initiator = \"{}\"\n\
              host = \"{}\"\n\
@@ -152,6 +184,8 @@ impl Bed {
         let mut program = Command::new(built("lunshadow-conform.exe"));
         program.arg("--clsid").arg(ids::CLASS_ID.braced().to_string()).arg("--bed").arg(bed);
         program.args(["--report", "json", "--output"]).arg(&report).args(arguments);
+        // The provider's process inherits it.
+        program.env("WINEDEBUG", logged::CHANNEL);
         program.stdout(output.try_clone().expect("a file")).stderr(output);
         let status = start(&mut program).and_then(|mut child| child.wait()).expect("it is built and starts");
         let said = fs::read_to_string(&log).unwrap_or_default();
@@ -200,7 +234,7 @@ fn only(numbers: &[u64]) -> String {
 }
 
 /// How many statements that a source requires are judged.
-const MUSTS: usize = 60;
+const MUSTS: usize = 69;
 
 /// Statements about another host, and a fault that breaks them.
 const OF_IMPORTS: ([u64; 2], Fault) = ([31, 71], Fault::LocatesOwnOnly);
@@ -232,6 +266,12 @@ fn p_001_p_002_p_003_p_004_p_005_p_020_p_021_p_022_p_036_p_110_p_121_our_provide
     let bed = Bed::on(ArraySide::small(), IS_FULL);
     judged.extend(bed.conform(&["--only", &only(&OF_A_FULL_ARRAY)]).1);
     assert_found(&bed, (&OF_ROOM.0, OF_ROOM.1));
+    drop(bed);
+    let bed = Bed::on(ArraySide::relayed(), TAKES_ITS_TIME);
+    bed.hear();
+    judged.extend(bed.conform(&["--only", &only(&[&OF_A_SLOW_ARRAY[..], &OF_EVENTS].concat())]).1);
+    let silent = bed.conform(&["--only", "P14,P24", "--fault", Fault::SilentVeto.name()]).1;
+    assert_eq!(numbers(&silent, "broken"), [14], "{silent:#?}");
     let held = numbers(&judged, "held");
     let of_crowd = OF_A_CROWD.iter().filter(|number| held.contains(number));
     assert_eq!(of_crowd.count(), OF_A_CROWD.len(), "{judged:#?}");

@@ -1,5 +1,5 @@
-//! Has the array stand still, or go on, and the small one be full, or have room: what a test bed of `lunshadow-conform` needs to see a provider whose
-//! array does not answer or takes no more.
+//! Has the array stand still, or go on, the small one be full, or have room, and the relay before the first one let it be slow: what a test bed of
+//! `lunshadow-conform` needs to see a provider whose array does not answer, takes no more, or takes its time.
 
 use std::process::ExitCode;
 
@@ -7,12 +7,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     use lunshadow_windows::rig::{ArraySide, drain, fill};
 
-    let word = std::env::args().nth(1);
-    match word.as_deref() {
-        Some("pause") => ArraySide::new().pause(),
-        Some("resume") => ArraySide::new().resume(),
-        Some("fill") => fill(&ArraySide::small()),
-        Some("drain") => drain(&ArraySide::small()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match &words[..] {
+        ["pause"] => ArraySide::new().pause(),
+        ["resume"] => ArraySide::new().resume(),
+        ["fill"] => fill(&ArraySide::small()),
+        ["drain"] => drain(&ArraySide::small()),
+        ["trouble", condition @ ..] => ArraySide::new().trouble(condition),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS

@@ -20,6 +20,8 @@ pub const SMALL_ADDRESS: &str = "LUNSHADOW_SMALL_ARRAY_SIDE";
 #[derive(Debug, Clone)]
 pub struct ArraySide {
     address: String,
+    /// Where hosts find its control service, if not at its own address.
+    control: Option<String>,
 }
 
 /// What came of a command.
@@ -64,9 +66,20 @@ impl ArraySide {
         Self::at(SMALL_ADDRESS)
     }
 
+    /// That of most tests, whose hosts find its control service behind a relay that can make it slow.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn relayed() -> Self {
+        let mut side = Self::new();
+        side.control = Some(side.ask(&["relay"]));
+        side
+    }
+
     fn at(variable: &str) -> Self {
-        let address = std::env::var(variable);
-        Self { address: address.expect("`cargo xtask windows` starts the array and says where it is") }
+        let address = std::env::var(variable).expect("`cargo xtask windows` starts the array and says where it is");
+        Self { address, control: None }
     }
 
     /// The iSCSI portal.
@@ -104,12 +117,18 @@ impl ArraySide {
         self.ask(&["resume"]);
     }
 
+    /// Has the relay before its control service let it be in a condition (`testing/relay`).
+    pub fn trouble(&self, condition: &[&str]) {
+        self.ask(&[&["trouble"], condition].concat());
+    }
+
     /// Makes a host known, with the initiator that [`iqn_of`] names. Answers its enrolment string.
     #[must_use]
     pub fn add_host(&self, name: &str, imports_from: Option<&str>) -> String {
         let iqn = iqn_of(name);
         let mut words = vec!["run", "host", "add", name, "--iqn", &iqn];
         words.extend(imports_from.into_iter().flat_map(|host| ["--imports-from", host]));
+        words.extend(self.control.iter().flat_map(|address| ["--address", address]));
         self.ask(&words).trim().to_owned()
     }
 

@@ -63,7 +63,7 @@ fn p_003_identity_is_one_and_unknown_interfaces_are_null() {
             .expect("symmetric and transitive"),
     ];
     assert!(identities.windows(2).all(|pair| pair[0].as_raw() == pair[1].as_raw()));
-    let no_interface = HResult::from_bits(0x8000_4002);
+    let no_interface = HResult::E_NOINTERFACE;
     for unknown in [IVssSoftwareSnapshotProvider::IID, IVssAsync::IID, GUID::from_u128(7)] {
         assert_eq!(query(&identities[0], &unknown), (no_interface, null_mut()), "{unknown:?}");
     }
