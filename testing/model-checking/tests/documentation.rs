@@ -5,6 +5,7 @@ use std::time::Duration;
 use lunshadow_catalog::{COMMIT_WITHIN_DEFAULT, COMMIT_WITHIN_MAX, LeaseTimes, Limits};
 use lunshadow_model_checking::promise::Promise;
 use lunshadow_provider::ProviderConfig;
+use lunshadow_vss::Method;
 
 const PAGE: &str = include_str!("../../../docs/vss_lifecycle.md");
 
@@ -37,6 +38,18 @@ fn its_clocks_and_limits_are_those_of_the_code() {
         ("shadow LUNs of one LUN", limits.shadows_of_lun),
     ] {
         assert_row(what, &limit.to_string());
+    }
+}
+
+#[test]
+fn it_says_of_every_call_what_is_promised() {
+    let (_, promises) = PAGE.split_once("\n## What we promise in each call\n").expect("the page has that part");
+    let promises = promises.split("\n## ").next().unwrap_or_default();
+    let row_of = |name: &str| promises.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+    for name in Method::ALL.iter().map(|method| method.name()).chain(["IVssAsync"]) {
+        let row = row_of(name).unwrap_or_else(|| panic!("the page says nothing of {name}"));
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
     }
 }
 
