@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use lunshadow_vss::{BreakOptions, DeviceName, HResult, LunInformation, LunStateChange, ProviderId, SnapshotSetId};
+use lunshadow_vss::{
+    BreakOptions, DeviceName, DiskSignature, HResult, LunInformation, LunStateChange, ProviderId, SnapshotSetId,
+};
 
 use crate::import::rescan;
-use crate::platform::PlatformError;
+use crate::platform::{DiskIdentity, HostDisk, PlatformError};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
 use crate::service::{Service, ShadowLun};
 use crate::timeline::Phase;
@@ -31,6 +33,12 @@ pub enum BreakError {
     OriginalPresent {
         /// The original.
         original: DeviceName,
+    },
+    /// A shadow disk got ids for its partitions on another host, which has forgotten what they were.
+    #[error("nobody knows which ids the partitions of {device} had as those of its original")]
+    OriginalUnknown {
+        /// The disk.
+        device: DeviceName,
     },
     /// A shadow disk could not be given the identity of its original.
     #[error("the disk {device} cannot be given the identity of its original")]
@@ -60,7 +68,9 @@ impl BreakError {
             Self::NotFound(_) => HResult::VSS_E_OBJECT_NOT_FOUND,
             Self::ContradictingOptions | Self::NotOfLuns(_) => HResult::E_INVALIDARG,
             Self::ProviderNotRegistered(_) => HResult::VSS_E_PROVIDER_NOT_REGISTERED,
-            Self::OriginalPresent { .. } | Self::Identity { .. } => HResult::VSS_E_BREAK_REVERT_ID_FAILED,
+            Self::OriginalPresent { .. } | Self::OriginalUnknown { .. } | Self::Identity { .. } => {
+                HResult::VSS_E_BREAK_REVERT_ID_FAILED
+            }
             Self::Provider(failure) => failure.code(),
             Self::Flags(_) | Self::Rescan(_) => HResult::VSS_E_UNEXPECTED,
         }
@@ -70,7 +80,8 @@ impl BreakError {
 /// The LUNs of one provider, each once.
 type LunsByProvider = BTreeMap<ProviderId, (Arc<ProviderSeat>, Vec<ShadowLun>)>;
 
-/// Breaks a set. Without options no provider hears of it, and the volumes stay as they are.
+/// Breaks a set. Without options no provider hears of it, and the volumes stay as they are. Only the two about identities exclude each
+/// other: that masking is not combined with anything is a rule of the tool vshadow, not of VSS (section 3.11).
 pub(crate) fn break_set(service: &Service, set: SnapshotSetId, options: BreakOptions) -> Result<(), BreakError> {
     let _no_deletion = service.deletion.lock().unwrap_or_else(PoisonError::into_inner);
     if options.contains(BreakOptions::REVERT_IDENTITY_ALL | BreakOptions::REVERT_IDENTITY_NONE) {
@@ -134,21 +145,39 @@ fn tell(by_provider: &LunsByProvider, change: LunStateChange) -> Result<(), Prov
     Ok(())
 }
 
-/// All or none: a disk whose original is there is found before any is changed.
+/// All or none: what speaks against one disk is found before any is changed.
 fn revert_identities<'a>(service: &Service, luns: impl Iterator<Item = &'a ShadowLun>) -> Result<(), BreakError> {
-    let luns: Vec<_> = luns.collect();
     let disks = rescan(service).map_err(BreakError::Rescan)?;
-    for lun in &luns {
+    let mut reverts = Vec::new();
+    for lun in luns {
         if let Some(original) = disks.iter().find(|disk| disk.lun.matches_by_page83(&lun.source)) {
             return Err(BreakError::OriginalPresent { original: original.device.clone() });
         }
+        let disk = service.platform.disk(&lun.device);
+        let disk = disk.map_err(|source| BreakError::Identity { device: lun.device.clone(), source })?;
+        let identity = identity_of_original(lun, &disk);
+        reverts.push(identity.ok_or_else(|| BreakError::OriginalUnknown { device: lun.device.clone() })?);
     }
-    for lun in luns {
-        let revert = || service.platform.set_disk_signature(&lun.device, lun.source.disk_signature);
+    for (device, identity) in reverts {
+        let revert = || service.platform.set_disk_identity(device, &identity);
         service
             .recorder
             .phase(Phase::RestoreDiskSignature, revert)
-            .map_err(|source| BreakError::Identity { device: lun.device.clone(), source })?;
+            .map_err(|source| BreakError::Identity { device: device.clone(), source })?;
     }
     Ok(())
+}
+
+/// What a shadow disk had before it was given an identity of its own; `None` if that cannot be told. All know the original's signature;
+/// the ids of its partitions are on the shadow disk itself until they are replaced, and then with the host that has replaced them.
+fn identity_of_original<'a>(lun: &'a ShadowLun, disk: &HostDisk) -> Option<(&'a DeviceName, DiskIdentity)> {
+    let signature = lun.source.disk_signature;
+    let is_original = |it: &&DiskIdentity| signature == DiskSignature::default() || it.signature == signature;
+    let identity = match lun.original_identity.as_ref().filter(is_original) {
+        Some(original) => original.clone(),
+        None if disk.lun.disk_signature == signature => disk.identity(),
+        None if disk.partition_ids.is_empty() => DiskIdentity { signature, ..disk.identity() },
+        None => return None,
+    };
+    Some((&lun.device, identity))
 }

@@ -187,7 +187,7 @@ impl<'a> Creation<'a> {
     /// The shadow copies that have arrived. Where the final calls come first, that is none.
     fn shadow_volumes(&self) -> Vec<ShadowVolume> {
         let surfaced = |volume: &DraftVolume| {
-            let luns = self.import.shadow_luns(volume.provider.id(), &volume.luns)?;
+            let luns = self.import.shadow_luns(self.service, volume.provider.id(), &volume.luns)?;
             let disks = luns.into_iter().map(|lun| (lun.device, lun.extents)).collect();
             Some(ShadowVolume { volume: volume.volume.clone(), disks })
         };
@@ -228,7 +228,7 @@ impl<'a> Creation<'a> {
     fn properties(&self, volume: &DraftVolume) -> SnapshotProperties {
         let surfaced = if self.is_transportable() { Context::NOT_SURFACED } else { Context::empty() };
         let is_hardware = volume.provider.software_kind().is_none();
-        let here = || self.import.shadow_luns(volume.provider.id(), &volume.luns).unwrap_or_default();
+        let here = || self.import.shadow_luns(self.service, volume.provider.id(), &volume.luns).unwrap_or_default();
         let assisted = if is_hardware { Context::HARDWARE_ASSISTED } else { Context::empty() };
         SnapshotProperties {
             snapshot: volume.snapshot,

@@ -96,10 +96,14 @@ pub(crate) fn empty_lun(
     let Some(seen) = seen else {
         // The storage has taken the disk away: by a deletion whose answer was lost, perhaps. The provider finds out by the identity
         // that it announced itself, and answers success if there is nothing left to do.
-        return Ok(seat.on_lun_empty(None, shadow)?);
+        seat.on_lun_empty(None, shadow)?;
+        service.state().forget_identity(shadow);
+        return Ok(());
     };
     let filled = seat.fill_in_lun_info(device, &service.settings.as_seen(&seen), service.settings.fill_mode)?;
     let filled = filled.filter(|filled| service.settings.match_mode.level(shadow, filled).is_some());
     let lun = filled.ok_or_else(|| DeletionError::NotRecognised(device.clone()))?;
-    Ok(seat.on_lun_empty(Some(device), &lun)?)
+    seat.on_lun_empty(Some(device), &lun)?;
+    service.state().forget_identity(shadow);
+    Ok(())
 }

@@ -147,8 +147,8 @@ impl Import {
         service.recorder.end(began, Activity::Phase { phase: Phase::Arrival }, ending);
         result?;
         // Every arrival is a copy of a disk that is here.
-        for arrival in self.arrivals() {
-            new_identity(service, &arrival.device)
+        for (target, arrival) in self.arrived() {
+            new_identity(service, target, &arrival.device)
                 .map_err(|source| CreationError::Identity { device: arrival.device.clone(), source })?;
         }
         Ok(())
@@ -179,11 +179,17 @@ impl Import {
     }
 
     /// Where the shadow copy of a volume lies; `None` unless all of it has arrived.
-    pub(crate) fn shadow_luns(&self, provider: ProviderId, luns: &[VolumeLun]) -> Option<Vec<ShadowLun>> {
+    pub(crate) fn shadow_luns(
+        &self,
+        service: &Service,
+        provider: ProviderId,
+        luns: &[VolumeLun],
+    ) -> Option<Vec<ShadowLun>> {
         let shadow_lun = |lun: &VolumeLun| {
             let is_it = |it: &&Expected| it.target.provider.id() == provider && it.target.source_device == lun.device;
             let expected = self.expected.iter().find(is_it)?;
             let arrival = expected.arrival.as_ref()?;
+            let original_identity = service.state().original_identity(&expected.target.shadow).cloned();
             Some(ShadowLun {
                 source_device: lun.device.clone(),
                 source: lun.lun.clone(),
@@ -191,6 +197,7 @@ impl Import {
                 shadow: expected.target.shadow.clone(),
                 device: arrival.device.clone(),
                 match_level: arrival.match_level,
+                original_identity,
             })
         };
         luns.iter().map(shadow_lun).collect()
@@ -272,7 +279,12 @@ impl Import {
     }
 
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
-        self.expected.iter().filter_map(|expected| expected.arrival.as_ref())
+        self.arrived().map(|(_, arrival)| arrival)
+    }
+
+    /// The announced LUNs that are here, with the disks that they are.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = (&Target, &Arrival)> {
+        self.expected.iter().filter_map(|expected| Some((&expected.target, expected.arrival.as_ref()?)))
     }
 
     /// How sure the matches were, in words.
@@ -381,8 +393,11 @@ pub(crate) fn rescan(service: &Service) -> Result<Vec<HostDisk>, PlatformError> 
     service.recorder.phase(Phase::Rescan, || service.platform.rescan())
 }
 
-/// Step 4.14, for one disk.
-pub(crate) fn new_identity(service: &Service, device: &DeviceName) -> Result<(), PlatformError> {
+/// Step 4.14, for one disk. What it came with is remembered, since a break may want it back.
+pub(crate) fn new_identity(service: &Service, target: &Target, device: &DeviceName) -> Result<(), PlatformError> {
+    let original = service.platform.disk(device)?.identity();
+    // Before the attempt: one that fails may have changed something.
+    service.state().remember_identity(&target.shadow, original);
     service.recorder.phase(Phase::NewDiskIdentities, || service.platform.assign_new_identity(device))
 }
 

@@ -20,6 +20,7 @@ mod creation;
 mod deletion;
 pub mod disk;
 mod document;
+mod exclusive;
 mod failure;
 mod import;
 mod platform;
@@ -41,8 +42,8 @@ pub use deletion::Deletion;
 pub use document::{BackupDocument, DocumentError, DocumentLun, DocumentSnapshot};
 pub use failure::{CreationError, CreationFailure, DeletionError, DeletionFailure, RequestError};
 pub use platform::{
-    DiskExtent, HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName, WriterError,
-    WriterEvent,
+    DiskExtent, DiskIdentity, HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName,
+    WriterError, WriterEvent,
 };
 pub use provider_calls::{ProviderFailure, ProviderRegistration};
 pub use recovery::RecoveryError;
@@ -51,7 +52,7 @@ pub use service::{Coordinator, ShadowLun, SnapshotProperties};
 pub use settings::{FillMode, FinalOrder, LocateArray, Mangling, MatchMode, Settings, TransportableRecovery};
 pub use simulated_host::{
     AdapterDisk, AdapterFuture, ApplicationDisk, AttachedLun, GateCounts, HostAdapter, HostVolume, IscsiAdapter,
-    SimulatedHost, Writer,
+    OpenDisk, SimulatedHost, Writer,
 };
 pub use software_provider::{SoftwareKind, SoftwareProvider, SoftwareRegistration};
 pub use stand_in::{StandInFault, StandInProvider};

@@ -3,12 +3,16 @@
 //! The coordinator decides *when* each of these things happens; a [`Platform`] does them. [`SimulatedHost`](crate::SimulatedHost)
 //! is the one over our own iSCSI initiator.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use lunshadow_vss::{DeviceName, DiskSignature, HResult, LunInformation, SnapshotSetId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::disk::DiskError;
 
 /// The name of a volume, `\\?\Volume{…}\` with the trailing backslash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -52,6 +56,24 @@ pub struct HostDisk {
     pub len_bytes: u64,
     /// Where volumes lie on it. A disk without partition table is one volume.
     pub volumes: Vec<DiskExtent>,
+    /// The ids of its partitions by their numbers, if it has a GPT.
+    pub partition_ids: BTreeMap<u32, Uuid>,
+}
+
+impl HostDisk {
+    /// What Windows tells the disk from others by.
+    pub(crate) fn identity(&self) -> DiskIdentity {
+        DiskIdentity { signature: self.lun.disk_signature, partition_ids: self.partition_ids.clone() }
+    }
+}
+
+/// The ids on a disk that no two disks of a host can share (section 3.13).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskIdentity {
+    /// The signature of an MBR disk, or the id of a GPT disk.
+    pub signature: DiskSignature,
+    /// The ids of the partitions by their numbers, of a GPT disk only.
+    pub partition_ids: BTreeMap<u32, Uuid>,
 }
 
 /// A shadow copy on the disks that it arrived as.
@@ -132,6 +154,9 @@ pub enum PlatformError {
     /// There is no such disk (any more).
     #[error("there is no disk {0}")]
     UnknownDisk(DeviceName),
+    /// A program has the disk open.
+    #[error("the disk {0} is open in another program")]
+    InUse(DeviceName),
     /// A disk could not be read or written.
     #[error("the disk {device} cannot be read or written")]
     Disk {
@@ -148,7 +173,7 @@ pub enum PlatformError {
         device: DeviceName,
         /// What is wrong with it.
         #[source]
-        source: crate::disk::DiskError,
+        source: DiskError,
     },
     /// The connection to the storage is lost.
     #[error("the storage cannot be reached")]
@@ -222,11 +247,28 @@ pub trait Platform: Send + Sync {
     /// [`PlatformError`]; also when the signature is not of the kind that the disk has.
     fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError>;
 
+    /// Gives a disk a certain identity: what [`set_disk_signature`](Self::set_disk_signature) writes, and the ids of its partitions. Unless a
+    /// host says otherwise, it can write no ids of partitions, and fails where there are any.
+    ///
+    /// # Errors
+    /// [`PlatformError`]; also when the identity is not of the kind that the disk has.
+    fn set_disk_identity(&self, device: &DeviceName, identity: &DiskIdentity) -> Result<(), PlatformError> {
+        if !identity.partition_ids.is_empty() {
+            return Err(PlatformError::Layout { device: device.clone(), source: DiskError::SignatureKind });
+        }
+        self.set_disk_signature(device, identity.signature)
+    }
+
     /// Takes the marks of a shadow copy from disks that are copies themselves, so that nothing is known of how they were before.
     ///
     /// # Errors
     /// [`PlatformError`]. Some disks may be free of them then.
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError>;
+
+    /// The shortest time for which a writer can be frozen, if there is one that does not leave it to VSS (section 7).
+    fn freeze_at_most(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether a writer will change the shadow copies before they are final (auto-recovery, section 4(h)).
     fn writers_recover(&self) -> bool {
@@ -244,6 +286,18 @@ pub trait Platform: Send + Sync {
 
     /// Makes the shadow copies of a set read-only again.
     fn end_recovery(&self, _set: SnapshotSetId) {}
+
+    /// Opens a disk so that nobody else has it open until [`close_exclusive`](Self::close_exclusive), and tries again for `patience` while
+    /// somebody has. Unless a host says otherwise, nobody else opens its disks.
+    ///
+    /// # Errors
+    /// [`PlatformError::InUse`], [`PlatformError::UnknownDisk`]. The disk is not open then.
+    fn open_exclusively(&self, _device: &DeviceName, _patience: Duration) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    /// Undoes [`open_exclusively`](Self::open_exclusively), also for a disk that has gone meanwhile.
+    fn close_exclusive(&self, _device: &DeviceName) {}
 
     /// Dismounts the volumes of a disk that will go away. A disk that is not there is dismounted.
     fn dismount(&self, device: &DeviceName);

@@ -12,6 +12,7 @@ use lunshadow_vss::{
 use crate::breaking::dismount;
 use crate::creation::Cancellation;
 use crate::document::{BackupDocument, DocumentLun, DocumentSnapshot};
+use crate::exclusive::ExclusiveDisks;
 use crate::import::rescan;
 use crate::platform::{HostDisk, PlatformError, VolumeLun, VolumeName};
 use crate::provider_calls::{ProviderFailure, ProviderSeat};
@@ -52,6 +53,15 @@ pub enum RecoveryError {
     /// A volume would be replaced that nobody has named.
     #[error("the disk {0} has a volume that was not selected and would be replaced too")]
     UnselectedVolume(DeviceName),
+    /// VSS could not have a destination for itself: another program has it open. No provider was asked.
+    #[error("the disk {device} cannot be opened exclusively")]
+    NotExclusive {
+        /// The disk.
+        device: DeviceName,
+        /// What failed.
+        #[source]
+        source: PlatformError,
+    },
     /// The requester cancelled; the destinations may be as before or as the shadow copy.
     #[error("the requester cancelled the recovery")]
     Cancelled,
@@ -96,7 +106,7 @@ impl RecoveryError {
             Self::Destination(PlatformError::UnknownVolume(_)) | Self::OriginalMissing { .. } => {
                 HResult::VSS_E_OBJECT_NOT_FOUND
             }
-            Self::Destination(_) | Self::Rescan(_) => HResult::VSS_E_UNEXPECTED,
+            Self::Destination(_) | Self::NotExclusive { .. } | Self::Rescan(_) => HResult::VSS_E_UNEXPECTED,
             Self::NotSupported(_) => HResult::VSS_E_VOLUME_NOT_SUPPORTED,
             Self::UnselectedVolume(_) => HResult::VSS_E_UNSELECTED_VOLUME,
             Self::Cancelled => HResult::VSS_S_ASYNC_CANCELLED,
@@ -195,8 +205,12 @@ pub(crate) fn recover(
     if !options.contains(RecoveryOptions::NO_VOLUME_CHECK) {
         check_selection(recoveries, &destinations)?;
     }
+    let exclusive = ExclusiveDisks::open(service, destinations.keys())
+        .map_err(|(device, source)| RecoveryError::NotExclusive { device, source })?;
     destinations.keys().for_each(|device| dismount(service, device));
     let resynced = resync(service, recoveries, cancellation);
+    // The host looks at them again, and may find them under other names.
+    drop(exclusive);
     // Whatever became of it: the disks may be other ones now.
     let found = find_again(service, &destinations);
     resynced?;

@@ -212,7 +212,8 @@ impl Requester {
         Ok(imported)
     }
 
-    /// `BreakSnapshotSetEx`, to its end; `BreakSnapshotSet` without options. The set is none any more, its LUNs live on.
+    /// `BreakSnapshotSetEx`, to its end; `BreakSnapshotSet` without options. The set is none any more, its LUNs live on. Options are done in
+    /// the order of section 4(f): identities, then writability, then masking.
     ///
     /// # Errors
     /// [`BreakError`].

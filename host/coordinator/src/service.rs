@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::failure::RequestError;
-use crate::platform::{DiskExtent, HostDisk, Platform, PlatformError, VolumeName};
+use crate::platform::{DiskExtent, DiskIdentity, HostDisk, Platform, PlatformError, VolumeName};
 use crate::provider_calls::{ProviderRegistration, ProviderSeat};
 use crate::requester::Requester;
 use crate::settings::Settings;
@@ -36,6 +36,10 @@ pub struct ShadowLun {
     pub device: DeviceName,
     /// How surely it is the announced one (section 5.3).
     pub match_level: MatchLevel,
+    /// The identity that the disk came with, which is its original's, if this host has given it another one. The document of a set knows the
+    /// signature of an original only (section 1.6), so the ids of its partitions are remembered here.
+    #[serde(default)]
+    pub original_identity: Option<DiskIdentity>,
 }
 
 /// A shadow copy that exists (`VSS_SNAPSHOT_PROP`, in the state `VSS_SS_CREATED`).
@@ -141,7 +145,7 @@ impl Coordinator {
         let mut absent = Vec::new();
         for copy in copies {
             match found_again(&copy, &disks) {
-                Some(copy) => self.service.state().copies.push(copy),
+                Some(copy) => self.service.state().take_over(copy),
                 None => absent.push(copy),
             }
         }
@@ -184,6 +188,37 @@ pub(crate) struct State {
     pub(crate) copies: Vec<SnapshotProperties>,
     /// Whether LUNs are being brought back to the content of shadow LUNs.
     pub(crate) is_recovering: bool,
+    /// Shadow LUNs, as they were announced, with the identities that their disks came with and have not any more.
+    original_identities: Vec<(LunInformation, DiskIdentity)>,
+}
+
+impl State {
+    /// The identity that the disk of a shadow LUN came with, if it has got another one here, in whichever import that was.
+    pub(crate) fn original_identity(&self, shadow: &LunInformation) -> Option<&DiskIdentity> {
+        let known = self.original_identities.iter().find(|(known, _)| known.matches_strictly(shadow));
+        known.map(|(_, identity)| identity)
+    }
+
+    /// Remembers the identity that the disk of a shadow LUN had until now. The first that it had is its original's.
+    pub(crate) fn remember_identity(&mut self, shadow: &LunInformation, identity: DiskIdentity) {
+        if self.original_identity(shadow).is_none() {
+            self.original_identities.push((shadow.clone(), identity));
+        }
+    }
+
+    /// A LUN that is deleted does not come back: its ids are never used again (section 5.6).
+    pub(crate) fn forget_identity(&mut self, shadow: &LunInformation) {
+        self.original_identities.retain(|(known, _)| !known.matches_strictly(shadow));
+    }
+
+    fn take_over(&mut self, copy: SnapshotProperties) {
+        for lun in &copy.luns {
+            if let Some(identity) = &lun.original_identity {
+                self.remember_identity(&lun.shadow, identity.clone());
+            }
+        }
+        self.copies.push(copy);
+    }
 }
 
 impl Service {

@@ -79,6 +79,8 @@ pub enum Mangling {
     Uppercase,
     /// Texts are filled up with blanks.
     Padding,
+    /// Texts have lost the blanks around them.
+    Trimmed,
     /// Page 0x83 is lost.
     NoIdentifiers,
     /// The identifiers of page 0x83 come in another order, with one of the port among them.
@@ -89,8 +91,8 @@ pub enum Mangling {
 
 impl Mangling {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Uppercase, Self::Padding, Self::NoIdentifiers, Self::MoreIdentifiers, Self::AnotherBus];
+    pub const ALL: [Self; 6] =
+        [Self::Uppercase, Self::Padding, Self::Trimmed, Self::NoIdentifiers, Self::MoreIdentifiers, Self::AnotherBus];
 
     fn apply(self, lun: &mut LunInformation) {
         let texts =
@@ -98,6 +100,7 @@ impl Mangling {
         match self {
             Self::Uppercase => texts.flatten().for_each(|text| *text = text.to_uppercase()),
             Self::Padding => texts.flatten().for_each(|text| text.push_str("    ")),
+            Self::Trimmed => texts.flatten().for_each(|text| *text = text.trim_matches(' ').to_owned()),
             Self::NoIdentifiers => lun.identifiers.clear(),
             Self::MoreIdentifiers => {
                 lun.identifiers.reverse();
@@ -117,7 +120,7 @@ pub struct Settings {
     pub locate_array: LocateArray,
     /// How long writes may be held: 10 s, section 7.
     pub hold_limit: Duration,
-    /// How long writers may be frozen: 60 s, section 7.
+    /// How long writers may be frozen: 60 s, section 7. A writer can ask for less, see [`Writer::freeze_at_most`](crate::Writer::freeze_at_most).
     pub freeze_limit: Duration,
     /// How long the disks of a set may take to arrive after LocateLuns. Its value in VSS is not documented.
     pub arrival_timeout: Duration,

@@ -21,6 +21,8 @@ pub(crate) struct Sources<'a> {
     devices: Vec<DeviceName>,
     writers: Writers,
     are_flagged: bool,
+    /// How long the writers can be frozen, the least patient one of them.
+    freeze_limit: Duration,
     /// Writers are frozen, and the freeze clock runs.
     freeze: Option<(Watch, Began)>,
     /// Writes are held or about to be, and the hold clock runs.
@@ -47,7 +49,9 @@ impl<'a> Sources<'a> {
         has_writers: bool,
     ) -> Self {
         let writers = if has_writers { Writers::Idle } else { Writers::None };
-        Self { service, set, volumes, devices, writers, are_flagged: false, freeze: None, hold: None }
+        let limit = service.settings.freeze_limit;
+        let freeze_limit = service.platform.freeze_at_most().map_or(limit, |of_writer| of_writer.min(limit));
+        Self { service, set, volumes, devices, writers, are_flagged: false, freeze_limit, freeze: None, hold: None }
     }
 
     pub(crate) fn set_flags(&mut self) -> Result<(), CreationError> {
@@ -76,7 +80,7 @@ impl<'a> Sources<'a> {
                     tracing::warn!(%set, %failure, "a writer could not abort");
                 }
             };
-            let watch = Watch::start(&*self.service.clock, self.service.settings.freeze_limit, abort);
+            let watch = Watch::start(&*self.service.clock, self.freeze_limit, abort);
             self.freeze = Some((watch, self.service.recorder.begin()));
             self.tell_writers(WriterEvent::Freeze, Phase::WritersFreeze)?;
         }
@@ -137,7 +141,7 @@ impl<'a> Sources<'a> {
     }
 
     fn freeze_expired(&self) -> CreationError {
-        CreationError::FreezeExpired { limit: self.service.settings.freeze_limit }
+        CreationError::FreezeExpired { limit: self.freeze_limit }
     }
 
     fn tell_writers(&self, event: WriterEvent, phase: Phase) -> Result<(), CreationError> {

@@ -36,6 +36,8 @@ pub enum Phase {
     NewDiskIdentities,
     /// Writers may change the shadow copies.
     WritersPostSnapshot,
+    /// The host takes a disk that nobody else may have open.
+    OpenExclusively,
     /// The host forgets a disk that is about to go.
     DismountDisk,
     /// The array brings LUNs back to the content of their shadow LUNs.
@@ -109,6 +111,7 @@ impl Phase {
             Self::Arrival => "arrival of the shadow LUNs",
             Self::NewDiskIdentities => "new disk identities",
             Self::WritersPostSnapshot => "writers post-snapshot",
+            Self::OpenExclusively => "open disk exclusively",
             Self::DismountDisk => "dismount disk",
             Self::Resync => "resync in the array",
             Self::RestoreDiskSignature => "restore disk signature",

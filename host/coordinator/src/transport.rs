@@ -127,7 +127,7 @@ pub(crate) fn import(service: &Service, document: &BackupDocument) -> Result<Imp
 
     let (mut copies, mut missing) = (Vec::new(), Vec::new());
     for snapshot in wanted {
-        match properties(document, snapshot, &import) {
+        match properties(service, document, snapshot, &import) {
             Some(copy) => copies.push(copy),
             None => missing.push(snapshot.snapshot),
         }
@@ -157,11 +157,12 @@ fn separate_from_originals(service: &Service, import: &Import) -> Result<(), Imp
     let disks = rescan(service).map_err(ImportError::Rescan)?;
     let mut signatures: BTreeMap<&DeviceName, DiskSignature> =
         disks.iter().map(|disk| (&disk.device, disk.lun.disk_signature)).collect();
-    for arrival in import.arrivals() {
+    for (target, arrival) in import.arrived() {
         let Some(signature) = signatures.remove(&arrival.device) else { continue };
         if signature != DiskSignature::default() && signatures.values().any(|other| *other == signature) {
             let device = &arrival.device;
-            new_identity(service, device).map_err(|source| ImportError::Identity { device: device.clone(), source })?;
+            new_identity(service, target, device)
+                .map_err(|source| ImportError::Identity { device: device.clone(), source })?;
         } else {
             signatures.insert(&arrival.device, signature);
         }
@@ -169,7 +170,12 @@ fn separate_from_originals(service: &Service, import: &Import) -> Result<(), Imp
     Ok(())
 }
 
-fn properties(document: &BackupDocument, snapshot: &DocumentSnapshot, import: &Import) -> Option<SnapshotProperties> {
+fn properties(
+    service: &Service,
+    document: &BackupDocument,
+    snapshot: &DocumentSnapshot,
+    import: &Import,
+) -> Option<SnapshotProperties> {
     let since_1970 = Duration::from_millis(document.created_unix_ms);
     Some(SnapshotProperties {
         snapshot: snapshot.snapshot,
@@ -179,6 +185,6 @@ fn properties(document: &BackupDocument, snapshot: &DocumentSnapshot, import: &I
         provider: snapshot.provider,
         attributes: document.context | Context::HARDWARE_ASSISTED | Context::IMPORTED,
         created: SystemTime::UNIX_EPOCH.checked_add(since_1970)?,
-        luns: import.shadow_luns(snapshot.provider, &snapshot.volume_luns())?,
+        luns: import.shadow_luns(service, snapshot.provider, &snapshot.volume_luns())?,
     })
 }

@@ -52,11 +52,30 @@ pub fn assign_new_identity(disk: &dyn DiskIo) -> Result<NewIdentity, DiskError> 
 /// # Errors
 /// [`DiskError::SignatureKind`] if the signature is not of the kind that the disk has.
 pub fn set_disk_signature(disk: &dyn DiskIo, signature: Uuid) -> Result<(), DiskError> {
+    set_disk_identity(disk, signature, &BTreeMap::new())
+}
+
+/// As [`set_disk_signature`], and writes certain GUIDs of partitions to a GPT disk, by their numbers. Partitions that are not named keep
+/// theirs; numbers without a partition are passed over.
+///
+/// # Errors
+/// [`DiskError::SignatureKind`] if the signature is not of the kind that the disk has, or an MBR disk is to get GUIDs of partitions.
+pub fn set_disk_identity(
+    disk: &dyn DiskIo,
+    signature: Uuid,
+    partition_guids: &BTreeMap<u32, Uuid>,
+) -> Result<(), DiskError> {
     let (first, ..) = signature.as_fields();
     let is_mbr_signature = PartitionTable::Mbr { signature: first }.signature_guid() == signature;
     let patches = match sort(disk)? {
-        Division::Gpt if !is_mbr_signature => guid_table::read(disk)?.rewrite(disk, Some(signature), |_, _| ())?,
-        Division::Mbr if is_mbr_signature => mbr_table::replace_signature(disk, first)?,
+        Division::Gpt if !is_mbr_signature => {
+            guid_table::read(disk)?.rewrite(disk, Some(signature), |number, entry| {
+                if let Some(guid) = partition_guids.get(&number) {
+                    entry.set_partition_guid(*guid);
+                }
+            })?
+        }
+        Division::Mbr if is_mbr_signature && partition_guids.is_empty() => mbr_table::replace_signature(disk, first)?,
         Division::Gpt | Division::Mbr => return Err(DiskError::SignatureKind),
         Division::WholeDisk(_) | Division::Nothing => Vec::new(),
     };

@@ -7,7 +7,8 @@
 //! ```text
 //!  DiskIo ──▶ read_layout ──▶ DiskLayout ──▶ list_files, VolumeFiles (FAT, NTFS, ext2/3/4)
 //!    │                            └────────▶ pick_witness (a sector that belongs to one file)
-//!    └─▶ set_shadow_flags / clear_shadow_flags / read_shadow_flags, assign_new_identity
+//!    └─▶ set_shadow_flags / clear_shadow_flags / read_shadow_flags, assign_new_identity,
+//!        set_disk_identity
 //! ```
 //!
 //! Sectors have 512 bytes throughout, as the LUNs of the array have. All calls block; asynchronous callers put them on a
@@ -34,7 +35,7 @@ pub use files::{
     Attributes, FileContent, FileEntry, FileError, FileKind, FileNumber, ListedFile, Space, UnreadReason, VolumeFiles,
     list_files,
 };
-pub use identity::{NewIdentity, assign_new_identity, set_disk_signature};
+pub use identity::{NewIdentity, assign_new_identity, set_disk_identity, set_disk_signature};
 pub use io::{DiskIo, FileDisk, SECTOR_LEN_BYTES};
 pub use layout::{DiskLayout, FileSystemKind, Partition, PartitionTable, Volume, read_layout};
 pub use sample::make_sample_disk;

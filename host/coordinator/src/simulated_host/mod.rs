@@ -11,6 +11,7 @@
 mod adapter;
 mod application;
 mod gate;
+mod handles;
 mod iscsi;
 mod protection;
 mod volume;
@@ -28,15 +29,18 @@ use tokio::task::JoinSet;
 pub use adapter::{AdapterDisk, AdapterFuture, AttachedLun, HostAdapter};
 pub use application::ApplicationDisk;
 pub use gate::GateCounts;
+pub use handles::OpenDisk;
 pub use iscsi::IscsiAdapter;
 pub use volume::HostVolume;
 
 use crate::disk::{self, DiskError, DiskIo, DiskLayout, SavedFlags, ShadowFlags};
 use crate::platform::{
-    HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName, WriterError, WriterEvent,
+    DiskIdentity, HoldError, HostDisk, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName, WriterError,
+    WriterEvent,
 };
 use application::BlockingDisk;
 use gate::WriteGate;
+use handles::Handles;
 use protection::Protection;
 
 /// An application that takes part in the creation of shadow copies.
@@ -51,6 +55,12 @@ pub trait Writer: Send + Sync {
     fn recovers(&self) -> bool {
         false
     }
+
+    /// For how long it can be frozen, if that is less than VSS would have it frozen (section 7: Exchange says 20 s). A set that takes longer
+    /// fails, for all writers.
+    fn freeze_at_most(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The host.
@@ -59,6 +69,7 @@ pub struct SimulatedHost {
     runtime: Handle,
     gate: Arc<WriteGate>,
     protection: Arc<Protection>,
+    handles: Arc<Handles>,
     state: Mutex<State>,
 }
 
@@ -88,7 +99,8 @@ impl SimulatedHost {
     /// # Errors
     /// [`PlatformError::Storage`].
     pub fn new(adapter: Arc<dyn HostAdapter>, runtime: Handle) -> Result<Self, PlatformError> {
-        let host = Self { adapter, runtime, gate: Arc::default(), protection: Arc::default(), state: Mutex::default() };
+        let (gate, protection, handles) = (Arc::default(), Arc::default(), Arc::default());
+        let host = Self { adapter, runtime, gate, protection, handles, state: Mutex::default() };
         host.look_for_disks()?;
         Ok(host)
     }
@@ -136,6 +148,15 @@ impl SimulatedHost {
         let disk = self.find(device)?;
         let (gate, protection) = (Arc::clone(&self.gate), Arc::clone(&self.protection));
         Ok(ApplicationDisk { device: disk.device, disk: disk.disk, gate, protection })
+    }
+
+    /// Opens a disk as a whole, as Disk Management does. Who only uses its volumes does not: VSS dismounts those.
+    ///
+    /// # Errors
+    /// [`PlatformError::UnknownDisk`], [`PlatformError::InUse`] while VSS has it for itself.
+    pub fn open_disk(&self, device: &DeviceName) -> Result<OpenDisk, PlatformError> {
+        self.find(device)?;
+        Arc::clone(&self.handles).open(device).ok_or_else(|| PlatformError::InUse(device.clone()))
     }
 
     /// The shadow copies of a set that writers may change now, as a writer learns of them in `PostSnapshot` (`GetSnapshotDeviceName`).
@@ -227,6 +248,7 @@ impl SimulatedHost {
             lun: LunInformation { disk_signature: volume::disk_signature(&layout), ..disk.lun.clone() },
             len_bytes: layout.len_bytes,
             volumes: volumes.into_iter().map(|volume| volume.extent).collect(),
+            partition_ids: volume::partition_ids(&layout),
         })
     }
 
@@ -365,6 +387,12 @@ impl Platform for SimulatedHost {
         disk::set_disk_signature(&self.blocking(&disk), signature.0).map_err(|error| disk_error(device, error))
     }
 
+    fn set_disk_identity(&self, device: &DeviceName, identity: &DiskIdentity) -> Result<(), PlatformError> {
+        let disk = self.blocking(&self.find(device)?);
+        let written = disk::set_disk_identity(&disk, identity.signature.0, &identity.partition_ids);
+        written.map_err(|error| disk_error(device, error))
+    }
+
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
         for device in devices {
             let disk = self.find(device)?;
@@ -372,6 +400,10 @@ impl Platform for SimulatedHost {
             self.protection.note(device, false);
         }
         Ok(())
+    }
+
+    fn freeze_at_most(&self) -> Option<Duration> {
+        self.state().writers.iter().filter_map(|writer| writer.freeze_at_most()).min()
     }
 
     fn writers_recover(&self) -> bool {
@@ -388,6 +420,16 @@ impl Platform for SimulatedHost {
 
     fn end_recovery(&self, set: SnapshotSetId) {
         self.protection.end_recovery(set);
+    }
+
+    fn open_exclusively(&self, device: &DeviceName, patience: Duration) -> Result<(), PlatformError> {
+        self.find(device)?;
+        let is_open = self.handles.open_exclusively(device, patience);
+        if is_open { Ok(()) } else { Err(PlatformError::InUse(device.clone())) }
+    }
+
+    fn close_exclusive(&self, device: &DeviceName) {
+        self.handles.close_exclusive(device);
     }
 
     fn dismount(&self, device: &DeviceName) {

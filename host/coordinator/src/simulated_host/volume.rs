@@ -1,5 +1,7 @@
 //! How the simulated host describes LUNs and names volumes.
 
+use std::collections::BTreeMap;
+
 use lunshadow_scsi::vpd::DeviceIdentification;
 use lunshadow_scsi::{DeviceType, PeripheralQualifier, StandardInquiry};
 use lunshadow_vss::{BusType, DeviceName, DiskSignature, LUN_INFORMATION_VERSION, LunInformation, StorageIdentifier};
@@ -7,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::AttachedLun;
-use crate::disk::{DiskLayout, FileSystemKind, PartitionTable};
+use crate::disk::{DiskLayout, FileSystemKind, Partition, PartitionTable};
 use crate::platform::{DiskExtent, VolumeName};
 
 /// A volume of the simulated host.
@@ -62,6 +64,15 @@ fn identifiers(identification: &DeviceIdentification) -> Vec<StorageIdentifier> 
 /// The signature of a disk.
 pub(super) fn disk_signature(layout: &DiskLayout) -> DiskSignature {
     DiskSignature(layout.table.signature_guid())
+}
+
+/// The ids of the partitions of a GPT disk, by their numbers.
+pub(super) fn partition_ids(layout: &DiskLayout) -> BTreeMap<u32, Uuid> {
+    let id = |volume: &crate::disk::Volume| match volume.partition {
+        Partition::Gpt { partition_guid, .. } => Some((volume.index, partition_guid)),
+        Partition::Mbr { .. } | Partition::WholeDisk => None,
+    };
+    layout.volumes.iter().filter_map(id).collect()
 }
 
 /// The volumes of a disk. One without any known structure is one raw volume, so that a set can have it.

@@ -7,11 +7,12 @@ use gpt::header::read_header_from_arbitrary_device;
 use gpt::mbr::ProtectiveMBR;
 use gpt::{GptConfig, partition_types};
 use lunshadow_coordinator::disk::{
-    DiskCursor, DiskError, DiskIo, FlagPlacement, Partition, PartitionTable, ShadowFlags, assign_new_identity,
-    clear_shadow_flags, read_layout, read_shadow_flags, set_shadow_flags,
+    DiskCursor, DiskError, DiskIo, FlagPlacement, Partition, PartitionTable, ShadowFlags, Volume, assign_new_identity,
+    clear_shadow_flags, read_layout, read_shadow_flags, set_disk_identity, set_disk_signature, set_shadow_flags,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::memory::{MemoryDisk, noise};
 use crate::tables::{gpt_disk, mbr_disk};
@@ -184,6 +185,11 @@ fn sgdisk_agrees_with_flagged_and_renamed_tables() {
     assert!(sgdisk(&disk, &["-p"]).contains(&disk_guid.to_string().to_uppercase()));
     let ninth = identity.partition_guids[&9].to_string().to_uppercase();
     assert!(sgdisk(&disk, &["-i", "9"]).contains(&format!("Partition unique GUID: {ninth}")));
+    let chosen = Uuid::from_u128(0x0815);
+    set_disk_identity(&disk, identity.old.signature_guid(), &BTreeMap::from([(9, chosen)])).unwrap();
+    assert!(sgdisk(&disk, &["-v"]).contains(sound));
+    assert!(sgdisk(&disk, &["-p"]).contains(&identity.old.signature_guid().to_string().to_uppercase()));
+    assert!(sgdisk(&disk, &["-i", "9"]).contains(&format!("Partition unique GUID: {chosen}")));
 }
 
 #[test]
@@ -208,6 +214,52 @@ fn a_gpt_gets_new_guids_in_both_copies_and_nothing_else() {
             }
             assert_eq!(new.volumes, expected);
         }
+    }
+}
+
+#[test]
+fn a_gpt_gets_its_old_guids_back_in_both_copies() {
+    for grown in [0, 1 << 20] {
+        let disk = gpt_with(&[(100, 4, "one".to_owned()), (50, 0, "two".to_owned())], grown);
+        let (before, old) = (disk.bytes(), read_layout(&disk).unwrap());
+        let old_guids: BTreeMap<_, _> = old.volumes.iter().map(|it| (it.index, partition_guid(it))).collect();
+        let drawn = assign_new_identity(&disk).unwrap();
+        assert!(drawn.partition_guids.iter().all(|(number, guid)| old_guids[number] != *guid));
+        // The disk's alone is not enough, and a number that no partition has is passed over.
+        set_disk_signature(&disk, old.table.signature_guid()).unwrap();
+        assert_eq!(partition_guid(&read_layout(&disk).unwrap().volumes[1]), drawn.partition_guids[&2]);
+        let and_another = old_guids.clone().into_iter().chain([(77, Uuid::from_u128(77))]).collect();
+        set_disk_identity(&disk, old.table.signature_guid(), &and_another).unwrap();
+        assert!(disk.bytes() == before, "checksums and the alternate copy too");
+        let alternate = MemoryDisk::new(disk.bytes());
+        alternate.patch(512, &[0; 512]);
+        assert_eq!(read_layout(&alternate).unwrap(), old);
+    }
+}
+
+fn partition_guid(volume: &Volume) -> Uuid {
+    let Partition::Gpt { partition_guid, .. } = volume.partition else { panic!("{volume:?}") };
+    partition_guid
+}
+
+#[test]
+fn an_mbr_gets_its_old_signature_back() {
+    let disk = mbr_with(64, None);
+    disk.patch(0x1b8, &0xcafe_1234_u32.to_le_bytes());
+    let (before, old) = (disk.bytes(), read_layout(&disk).unwrap());
+    assert_eq!(old.table, PartitionTable::Mbr { signature: 0xcafe_1234 });
+    assign_new_identity(&disk).unwrap();
+    assert!(disk.bytes() != before);
+    set_disk_identity(&disk, old.table.signature_guid(), &BTreeMap::new()).unwrap();
+    assert!(disk.bytes() == before);
+    // It has no place for ids of partitions, nor for one of its own that has more than 32 bits.
+    let partitions = BTreeMap::from([(1, Uuid::from_u128(1))]);
+    for (signature, partitions) in
+        [(old.table.signature_guid(), partitions), (Uuid::from_u128(u128::MAX), BTreeMap::new())]
+    {
+        let error = set_disk_identity(&disk, signature, &partitions).unwrap_err();
+        assert!(matches!(error, DiskError::SignatureKind), "{error:?}");
+        assert!(disk.bytes() == before);
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lunshadow_coordinator::disk::{FileSystemKind, PartitionTable, ShadowFlags, read_layout, read_shadow_flags};
 use lunshadow_coordinator::{
-    HoldError, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeName, Writer, WriterError, WriterEvent,
+    DiskIdentity, HoldError, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeName, Writer, WriterError,
+    WriterEvent,
 };
 use lunshadow_vss::{BusType, DeviceName, SnapshotSetId, StorageIdentifier};
 use memory::{MemoryAdapter, MemoryLun, sample_lun};
@@ -208,6 +209,21 @@ fn an_arrived_copy_gets_an_identity_of_its_own() {
 }
 
 #[test]
+fn a_copy_without_its_original_gets_the_identity_of_it_back() {
+    let rig = rig();
+    rig.adapter.put(3, MemoryLun { serial: "copy".into(), ..rig.adapter.lun(1).copy() });
+    rig.host.rescan().unwrap();
+    let copy = rig.device("copy");
+    let (before, original) = (rig.adapter.lun(3).bytes(), rig.host.disk(&rig.device("a")).unwrap());
+    assert_eq!(original.partition_ids.len(), 1);
+    rig.host.assign_new_identity(&copy).unwrap();
+    assert_ne!(rig.host.disk(&copy).unwrap().partition_ids, original.partition_ids);
+    let identity = DiskIdentity { signature: original.lun.disk_signature, partition_ids: original.partition_ids };
+    rig.host.set_disk_identity(&copy, &identity).unwrap();
+    assert!(rig.adapter.lun(3).bytes() == before, "every byte is as it was");
+}
+
+#[test]
 fn waiting_ends_with_a_change_or_with_patience() {
     let rig = rig();
     rig.host.wait_for_change(Duration::from_millis(1));
@@ -220,6 +236,7 @@ fn waiting_ends_with_a_change_or_with_patience() {
 struct Recorder {
     heard: Mutex<Vec<WriterEvent>>,
     answer: Result<(), WriterError>,
+    freeze_at_most: Option<Duration>,
 }
 
 impl Writer for Recorder {
@@ -227,13 +244,32 @@ impl Writer for Recorder {
         self.heard.lock().unwrap().push(event);
         self.answer
     }
+
+    fn freeze_at_most(&self) -> Option<Duration> {
+        self.freeze_at_most
+    }
+}
+
+fn recorder(answer: Result<(), WriterError>, freeze_at_most: Option<u64>) -> Arc<Recorder> {
+    let freeze_at_most = freeze_at_most.map(Duration::from_secs);
+    Arc::new(Recorder { heard: Mutex::default(), answer, freeze_at_most })
+}
+
+#[test]
+fn the_least_patient_writer_says_how_long_all_can_be_frozen() {
+    let rig = rig();
+    assert_eq!(rig.host.freeze_at_most(), None);
+    for (of_writer, of_all) in [(None, None), (Some(30), Some(30)), (Some(20), Some(20)), (Some(40), Some(20))] {
+        rig.host.add_writer(recorder(Ok(()), of_writer));
+        assert_eq!(rig.host.freeze_at_most(), of_all.map(Duration::from_secs));
+    }
 }
 
 #[test]
 fn every_writer_hears_of_every_event_and_the_first_failure_counts() {
     let rig = rig();
     let answers = [Ok(()), Err(WriterError::Timeout), Err(WriterError::Retryable), Ok(())];
-    let writers = answers.map(|answer| Arc::new(Recorder { heard: Mutex::default(), answer }));
+    let writers = answers.map(|answer| recorder(answer, None));
     for writer in &writers {
         rig.host.add_writer(writer.clone());
     }
@@ -274,4 +310,34 @@ fn applications_write_to_a_shadow_copy_only_while_writers_recover_it() {
     // A copy that is made an ordinary disk is one for applications too.
     rig.host.remove_shadow_flags(&[copy]).unwrap();
     assert_eq!(write("copy"), Ok(()));
+}
+
+#[test]
+fn a_disk_is_exclusive_when_nobody_else_has_it_open() {
+    let rig = rig();
+    let (disk, other) = (rig.device("a"), rig.device("b"));
+    let programs = [rig.host.open_disk(&disk).unwrap(), rig.host.open_disk(&disk).unwrap()];
+    let at_once = |device: &DeviceName| rig.host.open_exclusively(device, Duration::ZERO);
+    assert!(matches!(at_once(&disk), Err(PlatformError::InUse(device)) if device == disk));
+    at_once(&other).unwrap();
+    assert!(matches!(rig.host.open_disk(&other), Err(PlatformError::InUse(_))));
+    assert!(matches!(at_once(&other), Err(PlatformError::InUse(_))), "VSS has it once");
+
+    // It is had as soon as the last program closes it.
+    let [first, last] = programs;
+    drop(first);
+    assert!(at_once(&disk).is_err());
+    let (host, device) = (rig.host.clone(), disk.clone());
+    let waiter = std::thread::spawn(move || host.open_exclusively(&device, SOON));
+    drop(last);
+    waiter.join().unwrap().unwrap();
+    assert!(rig.host.open_disk(&disk).is_err());
+    rig.host.close_exclusive(&disk);
+    rig.host.close_exclusive(&disk);
+    let again = rig.host.open_disk(&disk).unwrap();
+    rig.host.close_exclusive(&disk);
+    assert!(at_once(&disk).is_err(), "what a program has open stays open");
+    drop(again);
+    at_once(&disk).unwrap();
+    assert!(matches!(at_once(&DeviceName("gone".into())), Err(PlatformError::UnknownDisk(_))));
 }

@@ -1,19 +1,10 @@
 //! Persistent shadow copies are known again after a restart of the service, whatever their disks are called then.
 
-use lunshadow_coordinator::{Coordinator, Deletion, HostDisk, ProviderRegistration, Settings};
+use lunshadow_coordinator::{Deletion, HostDisk, Settings};
 use lunshadow_vss::{Context, DeviceName, HResult, SnapshotId};
 use uuid::Uuid;
 
-use crate::support::{Stage, device, provider_id, volume};
-
-/// The service after a restart.
-fn restarted(stage: &Stage) -> Coordinator {
-    let coordinator = Coordinator::new(stage.host.clone(), stage.clock.clone(), Settings::default());
-    let registration =
-        ProviderRegistration { id: provider_id(1), name: "P".to_owned(), provider: stage.provider.clone() };
-    coordinator.register_provider(registration).unwrap();
-    coordinator
-}
+use crate::support::{Stage, device, provider_id, restarted, volume};
 
 /// Renames the disks of this host, or takes them away.
 fn rename(stage: &Stage, name: impl Fn(&DeviceName) -> Option<DeviceName>) {

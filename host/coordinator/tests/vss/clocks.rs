@@ -107,6 +107,42 @@ fn expired_writers_are_let_go_at_once_and_fail_the_set() {
 }
 
 #[test]
+fn writers_are_frozen_for_no_longer_than_the_knob_and_the_least_patient_of_them_allow() {
+    let seconds = Duration::from_secs;
+    // What the knob says, what a writer says, and what counts.
+    let cases = [
+        (seconds(60), None, seconds(60)),
+        (seconds(30), None, seconds(30)),
+        (seconds(90), None, seconds(90)),
+        (seconds(60), Some(seconds(20)), seconds(20)),
+        (seconds(15), Some(seconds(20)), seconds(15)),
+    ];
+    for (freeze_limit, freeze_at_most, limit) in cases {
+        let a_moment = Duration::from_millis(1);
+        for (takes, is_in_time) in [(limit - a_moment, true), (limit + a_moment, false)] {
+            let stage = Stage::new(Settings { freeze_limit, ..Settings::default() });
+            stage.host.state().freeze_at_most = freeze_at_most;
+            stage.provider.react(Method::PostCommitSnapshots, after(&stage, takes, || ()));
+            let (_requester, result) = stage.create();
+            let told = result.err().map(|failure| match failure.error {
+                CreationError::FreezeExpired { limit } => limit,
+                error => panic!("{error:?}"),
+            });
+            assert_eq!(told, (!is_in_time).then_some(limit), "{freeze_limit:?}, {freeze_at_most:?}");
+            stage.assert_host_is_free();
+        }
+    }
+}
+
+#[test]
+fn without_writers_nobody_is_impatient() {
+    let stage = Stage::new(Settings::default());
+    stage.host.state().freeze_at_most = Some(Duration::from_secs(20));
+    stage.provider.react(Method::PostCommitSnapshots, after(&stage, Duration::from_secs(21), || ()));
+    stage.prepared(Context::CTX_NAS_ROLLBACK).do_snapshot_set().unwrap();
+}
+
+#[test]
 fn an_old_alarm_does_not_touch_the_next_set() {
     let stage = Stage::new(Settings::default());
     let (requester, result) = stage.create();

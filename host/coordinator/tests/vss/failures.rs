@@ -1,6 +1,6 @@
 //! What remains after a failure at each stage: nothing (section 4(d)), and which code the requester gets (section 2.0.3).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lunshadow_coordinator::{Activity, HostDisk, Phase, Requester, Settings};
@@ -280,7 +280,13 @@ fn a_disk_without_the_volumes_is_not_the_shadow() {
 fn foreign_disks_may_arrive_meanwhile() {
     let stage = Stage::new(Settings::default());
     stage.provider.state().late.insert("P-L1".to_owned());
-    let foreign = HostDisk { device: device("F"), lun: lun("F"), len_bytes: 4 << 20, volumes: Vec::new() };
+    let foreign = HostDisk {
+        device: device("F"),
+        lun: lun("F"),
+        len_bytes: 4 << 20,
+        volumes: Vec::new(),
+        partition_ids: BTreeMap::new(),
+    };
     stage.host.state().arriving_late.push(foreign);
     let (_requester, result) = stage.create();
     result.unwrap();

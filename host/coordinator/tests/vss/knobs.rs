@@ -60,6 +60,16 @@ fn disks_match_by_what_the_mode_looks_at() {
 }
 
 #[test]
+fn the_blanks_around_a_text_are_lost_where_they_are_trimmed() {
+    for (mangle, product_id) in [(Vec::new(), " Shadow disk  "), (vec![Mangling::Trimmed], "Shadow disk")] {
+        let stage = Stage::new(Settings { mangle, ..Settings::default() });
+        let (_requester, result) = stage.create();
+        result.unwrap();
+        assert_eq!(stage.provider.state().shown["P-L1"].product_id.as_deref(), Some(product_id));
+    }
+}
+
+#[test]
 fn what_the_host_does_to_descriptions_is_seen_by_the_provider_and_made_up_for_by_it() {
     for mangling in Mangling::ALL {
         let with = |mangle| Stage::new(Settings { mangle, ..Settings::default() });
@@ -69,8 +79,10 @@ fn what_the_host_does_to_descriptions_is_seen_by_the_provider_and_made_up_for_by
         let (_requester, result) = stage.create();
         let level = result.ok().map(|copies| copies[0].luns[0].match_level);
         let expected = match mangling {
-            Mangling::Uppercase | Mangling::AnotherBus => Some(MatchLevel::Strict),
-            Mangling::Padding | Mangling::MoreIdentifiers => Some(MatchLevel::Page83),
+            Mangling::AnotherBus => Some(MatchLevel::Strict),
+            Mangling::Uppercase | Mangling::Padding | Mangling::Trimmed | Mangling::MoreIdentifiers => {
+                Some(MatchLevel::Page83)
+            }
             Mangling::NoIdentifiers => Some(MatchLevel::Page80),
         };
         assert_eq!(level, expected, "{mangling:?}");

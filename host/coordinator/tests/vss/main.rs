@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod adoption;
+mod breaks;
 mod clocks;
+mod documents;
 mod failures;
 mod knobs;
 mod providers;

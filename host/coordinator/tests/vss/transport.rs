@@ -1,12 +1,15 @@
-//! Imports of transportable sets, and what can be done with what was imported: sections 4(c), 4(e), 4(f) and 4(k) of the contract.
+//! Imports of transportable sets, and what can be done with what was imported: sections 4(c), 4(e) and 4(k) of the contract.
 
-use lunshadow_coordinator::{BackupDocument, Deletion, Requester, Settings, SnapshotProperties};
-use lunshadow_vss::{BreakOptions, Context, HResult};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-use crate::support::{Stage, device};
+use lunshadow_coordinator::{BackupDocument, Deletion, ImportError, Requester, Settings, SnapshotProperties};
+use lunshadow_vss::{BreakOptions, Context, HResult, Method};
+
+use crate::support::{Reaction, Stage, device, provider_id};
 
 /// A transportable set of both volumes, by its document.
-fn transported(stage: &Stage) -> BackupDocument {
+pub(crate) fn transported(stage: &Stage) -> BackupDocument {
     let requester = stage.prepared(Context::TRANSPORTABLE);
     let copies = requester.do_snapshot_set().unwrap();
     assert!(copies.iter().all(|copy| copy.attributes.contains(Context::NOT_SURFACED) && copy.luns.is_empty()));
@@ -18,13 +21,13 @@ fn transported(stage: &Stage) -> BackupDocument {
     document
 }
 
-fn importer(stage: &Stage, document: &BackupDocument) -> Requester {
+pub(crate) fn importer(stage: &Stage, document: &BackupDocument) -> Requester {
     let requester = stage.coordinator.requester();
     requester.load_document(document.clone());
     requester
 }
 
-fn imported(stage: &Stage) -> (Requester, Vec<SnapshotProperties>) {
+pub(crate) fn imported(stage: &Stage) -> (Requester, Vec<SnapshotProperties>) {
     let requester = importer(stage, &transported(stage));
     let copies = requester.import_snapshots().unwrap().copies;
     (requester, copies)
@@ -80,47 +83,51 @@ fn imports_can_follow_one_another() {
 }
 
 #[test]
-fn a_break_does_what_its_options_say_and_nothing_else() {
-    let of_provider = |stage: &Stage, from: usize| -> Vec<String> {
-        stage.journal.lines()[from..].iter().filter(|line| *line != "rescan").cloned().collect()
-    };
-    let cases: [(BreakOptions, &[&str]); 4] = [
-        (BreakOptions::empty(), &[]),
-        (BreakOptions::REVERT_IDENTITY_NONE, &[]),
-        (BreakOptions::MAKE_READ_WRITE, &["P.OnLunStateChange [P-L1,P-L2] 0x100", "remove flags P-L1,P-L2"]),
-        (BreakOptions::MASK_LUNS, &["dismount P-L1", "dismount P-L2", "P.OnLunStateChange [P-L1,P-L2] 0x800"]),
-    ];
-    for (options, expected) in cases {
-        let stage = Stage::new(Settings::default());
-        let (requester, copies) = imported(&stage);
-        let from = stage.journal.lines().len();
-        requester.break_set(copies[0].set, options).unwrap();
-        assert_eq!(of_provider(&stage, from), expected, "{options:?}");
-        assert!(stage.coordinator.query().is_empty(), "{options:?}: the set is none any more");
-        let from = stage.journal.lines().len();
-        assert_eq!(requester.release().unwrap(), 0, "{options:?}");
-        assert_eq!(of_provider(&stage, from), [""; 0], "{options:?}: nobody deletes a LUN of a broken set");
-        let again = stage.coordinator.requester().break_set(copies[0].set, options).unwrap_err();
-        assert_eq!(again.code(), HResult::VSS_E_OBJECT_NOT_FOUND);
-    }
+fn what_cannot_be_imported_is_refused_before_a_provider_hears_of_it() {
+    let stage = Stage::new(Settings::default());
+    let nothing_loaded = stage.coordinator.requester().import_snapshots().unwrap_err();
+    assert_eq!(nothing_loaded.code(), HResult::VSS_E_BAD_STATE);
+    let document = transported(&stage);
+    let from = stage.journal.lines().len();
+    let of_one_host = BackupDocument { context: document.context - Context::TRANSPORTABLE, ..document.clone() };
+    let refused = importer(&stage, &of_one_host).import_snapshots().unwrap_err();
+    assert!(matches!(refused, ImportError::NotTransportable), "{refused:?}");
+    assert_eq!(refused.code(), HResult::VSS_E_NONTRANSPORTABLE_BCD);
+    let mut of_another = document.clone();
+    of_another.snapshots[1].provider = provider_id(9);
+    let unregistered = importer(&stage, &of_another).import_snapshots().unwrap_err();
+    assert_eq!(unregistered.code(), HResult::VSS_E_PROVIDER_NOT_REGISTERED);
+    assert_eq!(stage.journal.lines()[from..], [""; 0]);
+    assert_eq!(importer(&stage, &document).import_snapshots().unwrap().copies.len(), 2);
 }
 
 #[test]
-fn identities_are_reverted_all_or_none() {
+fn one_import_runs_at_a_time() {
     let stage = Stage::new(Settings::default());
-    let (requester, copies) = imported(&stage);
-    let set = copies[0].set;
-    let both = BreakOptions::REVERT_IDENTITY_ALL | BreakOptions::REVERT_IDENTITY_NONE;
-    assert_eq!(requester.break_set(set, both).unwrap_err().code(), HResult::E_INVALIDARG);
-    // One original is there, of two.
-    let mut disks = std::mem::take(&mut stage.host.state().disks);
-    disks.retain(|disk| disk.device != device("L1"));
-    stage.host.state().disks = disks;
-    let present = requester.break_set(set, BreakOptions::REVERT_IDENTITY_ALL).unwrap_err();
-    assert_eq!(present.code(), HResult::VSS_E_BREAK_REVERT_ID_FAILED);
-    assert!(stage.journal.lines().iter().all(|line| !line.starts_with("signature")), "none was changed");
-    assert_eq!(stage.coordinator.query().len(), 2, "the set exists as before");
-    stage.host.state().disks.retain(|disk| disk.device != device("L2"));
-    requester.break_set(set, BreakOptions::REVERT_IDENTITY_ALL).unwrap();
-    assert_eq!((stage.journal.count("signature P-L1 0"), stage.journal.count("signature P-L2 0")), (1, 1));
+    let document = transported(&stage);
+    let (first, second) = (importer(&stage, &document), importer(&stage, &document));
+    let (tell, told) = mpsc::channel();
+    let (begin, began) = mpsc::channel();
+    // The first import is in the middle, and stays there for as long as a second one could need to get that far.
+    let meanwhile = Mutex::new((begin, told));
+    let stay = move || {
+        let (begin, told) = &*meanwhile.lock().unwrap();
+        begin.send(()).unwrap();
+        let ended = told.recv_timeout(Duration::from_millis(300));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Timeout), "the second import did not wait");
+    };
+    stage.provider.react(Method::LocateLuns, Reaction::Also(Arc::new(stay)));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            began.recv_timeout(Duration::from_secs(60)).unwrap();
+            let result = second.import_snapshots();
+            // Nobody listens any more where the first import has ended before.
+            let _ = tell.send(());
+            result.map(|imported| imported.copies.len()).map_err(|error| error.code())
+        });
+        assert_eq!(first.import_snapshots().unwrap().copies.len(), 2);
+        assert_eq!(other.join().unwrap(), Err(HResult::VSS_E_OBJECT_ALREADY_EXISTS));
+    });
+    assert_eq!(stage.coordinator.query().len(), 2);
+    assert_eq!(stage.journal.count("P.LocateLuns [P-L1,P-L1,P-L2]"), 1);
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lunshadow_coordinator::{
-    DiskExtent, HoldError, HostDisk, ManualClock, Platform, PlatformError, ShadowVolume, VolumeLun, VolumeName,
-    WriterError, WriterEvent,
+    DiskExtent, DiskIdentity, HoldError, HostDisk, ManualClock, Platform, PlatformError, ShadowVolume, VolumeLun,
+    VolumeName, WriterError, WriterEvent,
 };
 use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
+use uuid::Uuid;
 
 use super::{Journal, device, lun, volume};
 
@@ -56,6 +57,12 @@ pub(crate) struct State {
     pub(crate) flush_takes: Duration,
     /// Whether a writer wants to change shadow copies.
     pub(crate) writers_recover: bool,
+    /// Disks that another program has open, and for how long it will.
+    pub(crate) in_use: BTreeMap<DeviceName, Duration>,
+    /// Disks that VSS has for itself.
+    pub(crate) exclusive: BTreeSet<DeviceName>,
+    /// The shortest time for which a writer can be frozen.
+    pub(crate) freeze_at_most: Option<Duration>,
     /// Disks that arrive when the host next waits for a change.
     pub(crate) arriving_late: Vec<HostDisk>,
 }
@@ -67,13 +74,38 @@ impl FakeHost {
         let mut state = State::default();
         state.volumes.insert(volume(1), vec![on("L1", 0)]);
         state.volumes.insert(volume(2), vec![on("L1", 1 << 20), on("L2", 0)]);
-        let disk = |name: &str, volumes| HostDisk { device: device(name), lun: lun(name), len_bytes: 4 << 20, volumes };
+        let disk = |name: &str, volumes| HostDisk {
+            device: device(name),
+            lun: lun(name),
+            len_bytes: 4 << 20,
+            volumes,
+            partition_ids: BTreeMap::new(),
+        };
         state.disks = vec![disk("L1", vec![extent(0), extent(1 << 20)]), disk("L2", vec![extent(0)])];
         Self { journal, clock, state: Mutex::new(state), on_release: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// Gives a source disk an identity with these numbers in it, as the host has described it from the beginning.
+    pub(crate) fn identify(&self, name: &str, signature: u128, partition_ids: &[u128]) {
+        let signature = DiskSignature(Uuid::from_u128(signature));
+        let mut state = self.state();
+        for disk in state.disks.iter_mut().filter(|disk| disk.device.0 == name) {
+            disk.lun.disk_signature = signature;
+            disk.partition_ids = (1..).zip(partition_ids.iter().map(|id| Uuid::from_u128(*id))).collect();
+        }
+        for lun in state.volumes.values_mut().flatten().filter(|lun| lun.device.0 == name) {
+            lun.lun.disk_signature = signature;
+        }
+    }
+
+    /// The identity that a disk has now.
+    pub(crate) fn identity_of(&self, name: &str) -> DiskIdentity {
+        let disk = self.disk(&device(name)).unwrap();
+        DiskIdentity { signature: disk.lun.disk_signature, partition_ids: disk.partition_ids }
     }
 
     pub(crate) fn fail_at(&self, step: HostStep) {
@@ -180,7 +212,17 @@ impl Platform for FakeHost {
         if self.fails(HostStep::NewIdentity) {
             return Err(self.disk_failure());
         }
-        self.state().new_identities.insert(device.clone());
+        let mut state = self.state();
+        state.new_identities.insert(device.clone());
+        let number = state.new_identities.len() as u128;
+        let disk = state.disks.iter_mut().find(|disk| disk.device == *device);
+        let disk = disk.ok_or_else(|| PlatformError::UnknownDisk(device.clone()))?;
+        if disk.lun.disk_signature != DiskSignature::default() {
+            disk.lun.disk_signature = DiskSignature(Uuid::from_u128(0xfeed_0000 + number));
+        }
+        for (id, index) in disk.partition_ids.values_mut().zip(1..) {
+            *id = Uuid::from_u128((0xfeed_0000 + number) << 32 | index);
+        }
         Ok(())
     }
 
@@ -195,9 +237,21 @@ impl Platform for FakeHost {
         Ok(())
     }
 
+    fn set_disk_identity(&self, device: &DeviceName, identity: &DiskIdentity) -> Result<(), PlatformError> {
+        self.set_disk_signature(device, identity.signature)?;
+        let mut state = self.state();
+        let disk = state.disks.iter_mut().find(|disk| disk.device == *device);
+        disk.expect("its signature was just set").partition_ids = identity.partition_ids.clone();
+        Ok(())
+    }
+
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
         self.journal.note(format!("remove flags {}", names(devices)));
         if self.fails(HostStep::RemoveFlags) { Err(self.disk_failure()) } else { Ok(()) }
+    }
+
+    fn freeze_at_most(&self) -> Option<Duration> {
+        self.state().freeze_at_most
     }
 
     fn writers_recover(&self) -> bool {
@@ -212,6 +266,20 @@ impl Platform for FakeHost {
 
     fn end_recovery(&self, _set: SnapshotSetId) {
         self.journal.note("read-only");
+    }
+
+    fn open_exclusively(&self, device: &DeviceName, patience: Duration) -> Result<(), PlatformError> {
+        let in_use = self.state().in_use.get(device).copied().unwrap_or_default();
+        self.clock.advance(in_use.min(patience));
+        if in_use > patience {
+            return Err(PlatformError::InUse(device.clone()));
+        }
+        assert!(self.state().exclusive.insert(device.clone()), "it is open already");
+        Ok(())
+    }
+
+    fn close_exclusive(&self, device: &DeviceName) {
+        self.state().exclusive.remove(device);
     }
 
     fn dismount(&self, device: &DeviceName) {

@@ -98,6 +98,13 @@ impl Stage {
     }
 }
 
+/// The service after a restart, with the provider `P`.
+pub(crate) fn restarted(stage: &Stage) -> Coordinator {
+    let coordinator = Coordinator::new(stage.host.clone(), stage.clock.clone(), Settings::default());
+    register(&coordinator, 1, &stage.provider);
+    coordinator
+}
+
 fn register(coordinator: &Coordinator, id: u128, provider: &Arc<ScriptedProvider>) {
     let registration =
         ProviderRegistration { id: provider_id(id), name: provider.name.to_owned(), provider: provider.clone() };

@@ -90,6 +90,10 @@ pub(crate) struct State {
     members: BTreeSet<String>,
     /// Its shadow LUNs by their serial numbers.
     pub(crate) shadows: BTreeSet<String>,
+    /// Its shadow LUNs with what was on their sources when they were captured.
+    captured: BTreeMap<String, HostDisk>,
+    /// What `FillInLunInfo` was shown of each disk at last.
+    pub(crate) shown: BTreeMap<String, LunInformation>,
     /// Which shadow LUNs are not to arrive when they are mapped.
     pub(crate) lost: BTreeSet<String>,
     /// Which arrive only after the host has waited.
@@ -143,19 +147,17 @@ impl ScriptedProvider {
     }
 
     fn shadow_of(&self, source: &LunInformation) -> LunInformation {
-        let serial = format!("{}-{}", self.name, source.serial_number.as_deref().unwrap());
-        LunInformation { bus_type: BusType::SCSI, ..lun(&serial) }
+        shadow_lun(&format!("{}-{}", self.name, source.serial_number.as_deref().unwrap()))
     }
 
     fn shadow_disk(&self, shadow: &LunInformation) -> HostDisk {
         let serial = shadow.serial_number.clone().unwrap();
-        let source = serial.split_once('-').unwrap().1;
-        let host = self.host.state();
-        let like = host.disks.iter().find(|disk| disk.device.0 == source).unwrap();
+        let like = self.state().captured[&serial].clone();
+        let disk_signature = like.lun.disk_signature;
         HostDisk {
             device: device(&serial),
-            lun: LunInformation { bus_type: BusType::ISCSI, ..shadow.clone() },
-            ..like.clone()
+            lun: LunInformation { bus_type: BusType::ISCSI, disk_signature, ..shadow.clone() },
+            ..like
         }
     }
 }
@@ -171,7 +173,10 @@ impl CreateSnapshotSet for ScriptedProvider {
 
     fn commit_snapshots(&self, _set: SnapshotSetId) -> Result<(), HResult> {
         let name = self.name;
+        let disks = self.host.state().disks.clone();
+        let shadow_of = |disk: HostDisk| (format!("{name}-{}", disk.device), disk);
         self.perform(Method::CommitSnapshots, "", |state| {
+            state.captured = disks.into_iter().map(shadow_of).collect();
             state.shadows = state.members.iter().map(|member| format!("{name}-{member}")).collect();
         })
     }
@@ -213,9 +218,10 @@ impl HardwareProvider for ScriptedProvider {
 
     fn fill_in_lun_info(&self, name: &DeviceName, lun: &mut LunInformation) -> (HResult, bool) {
         let result = self.perform(Method::FillInLunInfo, &format!(" {name}"), |state| {
+            state.shown.insert(name.0.clone(), lun.clone());
             let mine = state.shadows.contains(&name.0);
             if mine && !state.fills_in_nothing {
-                *lun = LunInformation { bus_type: BusType::SCSI, ..super::lun(&name.0) };
+                *lun = shadow_lun(&name.0);
             }
             mine
         });
@@ -313,6 +319,12 @@ impl HardwareProvider for ScriptedProvider {
     fn on_unload(&self, forced: bool) -> Result<(), HResult> {
         self.perform(Method::OnUnload, &format!(" {forced}"), |_| ())
     }
+}
+
+/// A shadow LUN as the provider describes it, with small letters and with blanks around a text.
+fn shadow_lun(serial: &str) -> LunInformation {
+    let product_id = Some(" Shadow disk  ".into());
+    LunInformation { bus_type: BusType::SCSI, product_id, ..lun(serial) }
 }
 
 fn subject(luns: &[LunInformation]) -> String {
