@@ -274,6 +274,21 @@ mod tests {
         judged.iter().filter(|(_, (verdict, _))| *verdict == wanted).map(|(number, _)| *number).collect()
     }
 
+    #[test]
+    fn a_legacy_provider_lacks_what_one_statement_says_and_is_judged_by_the_others() {
+        let broken = |class: Fake| with(&judged_of(&Arc::new(class), None, BED, &[]), Verdict::Broken);
+        let (legacy, today) = (broken(Fake { is_legacy: true, ..Fake::default() }), broken(Fake::default()));
+        let more: Vec<u16> = legacy.iter().filter(|number| !today.contains(number)).copied().collect();
+        assert_eq!(more, [2], "{legacy:?} and {today:?}");
+        let judged = judged_of(&Arc::new(Fake { is_legacy: true, ..Fake::default() }), None, BED, &[30, 99]);
+        assert_eq!(with(&judged, Verdict::Held), [30], "{judged:#?}");
+        let (verdict, evidence) = &judged[&99];
+        assert!(
+            *verdict == Verdict::NotTested && evidence.contains("no IVssHardwareSnapshotProviderEx"),
+            "{judged:#?}"
+        );
+    }
+
     /// The statements about slots and memory.
     const OF_SLOTS: [u16; 7] = [4, 20, 21, 22, 36, 110, 121];
 

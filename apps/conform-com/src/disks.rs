@@ -8,7 +8,7 @@ use lunshadow_control::InitiatorName;
 use lunshadow_coordinator::disk::DiskIo;
 use lunshadow_coordinator::{Clock, IscsiAdapter, Platform as _, SimulatedHost};
 use lunshadow_vss::{DeviceName, LunInformation};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::description::{Description, Iscsi};
 
@@ -25,7 +25,6 @@ pub(crate) enum Disks {
 pub(crate) struct Attached {
     windows: Arc<SimulatedHost>,
     adapter: Arc<IscsiAdapter>,
-    runtime: Handle,
     sources: Vec<String>,
     scratch_bytes: (u64, u64),
     clock: Arc<dyn Clock>,
@@ -90,7 +89,9 @@ impl Disks {
     }
 
     pub(crate) fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
-        self.attached()?.disk(lun)
+        let attached = self.attached()?;
+        let device = attached.device_of(lun)?;
+        device.map(|device| attached.windows.disk_io(&device).map_err(failed)).transpose()
     }
 
     pub(crate) fn seen(&self, lun: &LunInformation) -> Result<Option<LunInformation>, BedError> {
@@ -136,8 +137,8 @@ impl Attached {
         let windows = SimulatedHost::new(Arc::clone(&adapter) as _, runtime.handle().clone())
             .context("the LUNs cannot be listed")?;
         let scratch_bytes = (iscsi.scratch_mib.offset << 20, iscsi.scratch_mib.length << 20);
-        let (windows, clock, runtime) = (Arc::new(windows), Arc::clone(clock), runtime.handle().clone());
-        let attached = Self { windows, adapter, runtime, sources: sources.to_vec(), scratch_bytes, clock };
+        let (windows, clock) = (Arc::new(windows), Arc::clone(clock));
+        let attached = Self { windows, adapter, sources: sources.to_vec(), scratch_bytes, clock };
         let end_bytes = scratch_bytes.0.saturating_add(scratch_bytes.1);
         for (serial, lun) in sources.iter().zip(attached.sources()?) {
             let device = attached.device_of(&lun)?.with_context(|| format!("LUN {serial} has just gone"))?;
@@ -154,14 +155,6 @@ impl Attached {
             Ok(self.windows.disk(&device).map_err(failed)?.lun)
         };
         self.sources.iter().map(seen).collect()
-    }
-
-    /// A disk as a host finds it that has just started: one that runs goes by the length with which a disk arrived.
-    fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
-        let adapter = Arc::<IscsiAdapter>::clone(&self.adapter);
-        let windows = SimulatedHost::new(adapter, self.runtime.clone()).map_err(failed)?;
-        let device = windows.look_for(lun).map_err(failed)?;
-        device.map(|device| windows.disk_io(&device).map_err(failed)).transpose()
     }
 
     fn device_of(&self, lun: &LunInformation) -> Result<Option<DeviceName>, BedError> {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use lunshadow_conform::{BedError, ComClass, Stranger, first_that_lets_in};
 use lunshadow_coordinator::StandInProvider;
 use lunshadow_vss::{
-    Argument, Context, CreateSnapshotSet, HResult, HardwareProvider, Interceptor, LunStateChange, Method, Slot,
-    SlotAnswer, Slots, SnapshotId, SnapshotSetId, Traces,
+    Argument, Context, CreateSnapshotSet, HResult, HardwareProvider, Interceptor, Interface, LunStateChange, Method,
+    Slot, SlotAnswer, Slots, SnapshotId, SnapshotSetId, Traces,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub(crate) struct Fake {
     pub(crate) shortage: Option<PathBuf>,
     /// Where it tells of each veto: a line with the number of the event before it.
     pub(crate) log: Option<PathBuf>,
+    /// Whether it lacks the extended interface.
+    pub(crate) is_legacy: bool,
 }
 
 impl Default for Fake {
@@ -43,6 +45,7 @@ impl Default for Fake {
             memory_bytes: AtomicU64::new(1 << 20),
             shortage: None,
             log: None,
+            is_legacy: false,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Class for Fake {
     fn create(&self) -> Result<Arc<dyn HardwareProvider>, BedError> {
         self.made.fetch_add(1, Ordering::SeqCst);
         let (provider, shortage, log) = (Arc::clone(&self.provider), self.shortage.clone(), self.log.clone());
-        Ok(Arc::new(Roomless { provider, shortage, log }))
+        Ok(Arc::new(Limited { provider, shortage, log, is_legacy: self.is_legacy }))
     }
 
     fn memory_bytes_of(&self, program: &str) -> Option<u64> {
@@ -60,8 +63,9 @@ impl Class for Fake {
 }
 
 impl ComClass for Fake {
-    fn query(&self, _interface: Uuid) -> Result<HResult, BedError> {
-        Ok(HResult::S_OK)
+    fn query(&self, interface: Uuid) -> Result<HResult, BedError> {
+        let is_there = !self.is_legacy || interface != Interface::HardwareEx.id();
+        Ok(if is_there { HResult::S_OK } else { HResult::E_NOINTERFACE })
     }
 
     fn keeps_its_identity(&self, _interfaces: &[Uuid]) -> Result<bool, BedError> {
@@ -78,18 +82,23 @@ impl ComClass for Fake {
     }
 
     fn slots(&self) -> Result<Arc<dyn Slots>, BedError> {
-        Ok(Arc::new(FakeSlots { provider: Arc::clone(&self.provider), current: Mutex::default() }))
+        Ok(Arc::new(FakeSlots {
+            provider: Arc::clone(&self.provider),
+            is_legacy: self.is_legacy,
+            current: Mutex::default(),
+        }))
     }
 }
 
-/// The provider, whose array may have no room.
-struct Roomless {
+/// The provider, whose array may have no room, and which may lack methods.
+struct Limited {
     provider: Arc<StandInProvider>,
     shortage: Option<PathBuf>,
     log: Option<PathBuf>,
+    is_legacy: bool,
 }
 
-impl Roomless {
+impl Limited {
     fn tell(&self) {
         let Some(log) = &self.log else { return };
         let before = std::fs::read_to_string(log).unwrap();
@@ -102,7 +111,7 @@ impl Roomless {
     }
 }
 
-impl Interceptor for Roomless {
+impl Interceptor for Limited {
     type Provider = StandInProvider;
 
     fn provider(&self) -> &Self::Provider {
@@ -110,6 +119,9 @@ impl Interceptor for Roomless {
     }
 
     fn around<T>(&self, method: Method, call: impl FnOnce() -> Result<T, HResult>) -> Result<T, HResult> {
+        if self.is_legacy && method.slot().interface == Interface::HardwareEx {
+            return Err(HResult::E_NOINTERFACE);
+        }
         let needs_room = matches!(method, Method::EndPrepareSnapshots | Method::ResyncLuns);
         if needs_room && self.shortage.as_ref().is_some_and(|file| file.exists()) {
             return Err(HResult::VSS_E_INSUFFICIENT_STORAGE);
@@ -127,6 +139,7 @@ impl Interceptor for Roomless {
 
 struct FakeSlots {
     provider: Arc<StandInProvider>,
+    is_legacy: bool,
     /// The current set, and how many steps of its creation are done.
     current: Mutex<Option<(Uuid, usize)>>,
 }
@@ -215,6 +228,9 @@ impl FakeSlots {
 
 impl Slots for FakeSlots {
     fn call(&self, slot: Slot, arguments: &[Argument]) -> Result<SlotAnswer, HResult> {
+        if self.is_legacy && slot.interface == Interface::HardwareEx {
+            return Err(HResult::E_NOINTERFACE);
+        }
         let method = Method::ALL.iter().copied().find(|method| method.slot() == slot).ok_or(HResult::E_NOINTERFACE)?;
         let mut answer = answered(HResult::S_OK, arguments.to_vec());
         let performed = self.perform(method, &mut answer).ok_or(HResult::E_UNEXPECTED)?;

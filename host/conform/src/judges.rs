@@ -42,7 +42,10 @@ fn codes_are_of_the_page(sequences: &[(String, &Sequence)]) -> Checked {
         for call in &sequence.calls {
             let Some(code) = call.code() else { continue };
             demand!(
-                is_legal(call.method, code) || is_forbidden(call, code) || code == REFUSED_BY_THE_PROXY,
+                is_legal(call.method, code)
+                    || is_forbidden(call, code)
+                    || code == REFUSED_BY_THE_PROXY
+                    || call.is_absent(),
                 "{} answered {code}, which is not on its page (while {name} was tested)",
                 call.method
             );

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lunshadow_coordinator::Clock;
-use lunshadow_vss::{HResult, HardwareProvider, Interceptor, Method};
+use lunshadow_vss::{HResult, HardwareProvider, Interceptor, Interface, Method};
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
@@ -92,6 +92,11 @@ impl CallRecord {
             Ending::Code(code) => Some(code),
             Ending::Panicked | Ending::Open => None,
         }
+    }
+
+    /// Whether the method is not there: a legacy provider lacks the extended interface (section 2.3 of the contract).
+    pub(crate) fn is_absent(&self) -> bool {
+        self.method.slot().interface == Interface::HardwareEx && self.code() == Some(HResult::E_NOINTERFACE)
     }
 }
 

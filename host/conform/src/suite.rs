@@ -10,9 +10,12 @@ use crate::finding::{Checked, DEAF, Finding, Setback, Verdict};
 use crate::judges::{ABOUT_EVENTS, JUDGES};
 use crate::lab::Lab;
 use crate::orders::{self, Order};
-use crate::recorder::Sequence;
+use crate::recorder::{CallRecord, Sequence};
 use crate::report::{Report, StatementReport};
 use crate::statements::{Number, Statement, statements};
+
+/// Why nothing can be said about methods that are not there.
+const LEGACY: &str = "the provider has no IVssHardwareSnapshotProviderEx";
 
 /// What is run, and on what.
 #[derive(Debug, Clone, Default)]
@@ -112,6 +115,12 @@ impl Run<'_> {
             sequence = recorder.sequence();
             checked
         });
+        // What a legacy provider lacks is one fault, which P-02 is about.
+        let lacks = sequence.calls.iter().any(CallRecord::is_absent);
+        let checked = match checked {
+            Ok(Finding::Broken(_)) if lacks => Err(Setback(LEGACY.to_owned())),
+            checked => checked,
+        };
         self.note(check.number, checked, sequence);
     }
 

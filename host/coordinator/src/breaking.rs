@@ -28,6 +28,9 @@ pub enum BreakError {
     /// The provider that made a copy is not registered any more.
     #[error("no provider {0} is registered")]
     ProviderNotRegistered(ProviderId),
+    /// LUNs are to be masked by a provider that cannot.
+    #[error("the provider {0} is a legacy one, which cannot mask LUNs")]
+    LegacyProvider(ProviderId),
     /// A disk cannot get the identity of another that is there.
     #[error("the disk {original} is there, so no shadow disk gets its identity")]
     OriginalPresent {
@@ -68,6 +71,7 @@ impl BreakError {
             Self::NotFound(_) => HResult::VSS_E_OBJECT_NOT_FOUND,
             Self::ContradictingOptions | Self::NotOfLuns(_) => HResult::E_INVALIDARG,
             Self::ProviderNotRegistered(_) => HResult::VSS_E_PROVIDER_NOT_REGISTERED,
+            Self::LegacyProvider(_) => HResult::VSS_E_LEGACY_PROVIDER,
             Self::OriginalPresent { .. } | Self::OriginalUnknown { .. } | Self::Identity { .. } => {
                 HResult::VSS_E_BREAK_REVERT_ID_FAILED
             }
@@ -88,6 +92,11 @@ pub(crate) fn break_set(service: &Service, set: SnapshotSetId, options: BreakOpt
         return Err(BreakError::ContradictingOptions);
     }
     let by_provider = luns_of(service, set)?;
+    if options.contains(BreakOptions::MASK_LUNS)
+        && let Some((id, _)) = by_provider.iter().find(|(_, (seat, _))| seat.is_legacy())
+    {
+        return Err(BreakError::LegacyProvider(*id));
+    }
     let luns = || by_provider.values().flat_map(|(_, luns)| luns);
     let devices: Vec<DeviceName> = luns().map(|lun| lun.device.clone()).collect();
     if options.contains(BreakOptions::REVERT_IDENTITY_ALL) {

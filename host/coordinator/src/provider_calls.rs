@@ -118,6 +118,14 @@ impl ProviderSeat {
         }
     }
 
+    /// Whether it copies LUNs, and cannot be told of what becomes of them later, nor resync any (section 2.3).
+    pub(crate) fn is_legacy(&self) -> bool {
+        match &self.backend {
+            Backend::Hardware(provider) => provider.is_legacy(),
+            Backend::Software(..) => false,
+        }
+    }
+
     /// Whether a context is for providers of its kind: what is client-accessible is the system provider's alone, and only LUNs can be
     /// transported (sections 1.4 and 4(b)).
     pub(crate) fn is_meant_by(&self, context: Context) -> bool {
@@ -274,6 +282,10 @@ impl ProviderSeat {
         originals: &[LunInformation],
         change: LunStateChange,
     ) -> Result<(), ProviderFailure> {
+        if self.is_legacy() && !change.contains(LunStateChange::DO_MASK_LUNS) {
+            // Who cannot be told need not know.
+            return Ok(());
+        }
         self.call(Method::OnLunStateChange, "", |provider| provider.on_lun_state_change(shadows, originals, change))
     }
 

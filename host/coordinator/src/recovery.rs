@@ -34,6 +34,9 @@ pub enum RecoveryError {
     /// The provider that made the copy is not registered here.
     #[error("no provider {0} is registered")]
     ProviderNotRegistered(ProviderId),
+    /// The provider that made the copy has no means to bring LUNs back.
+    #[error("the provider {0} is a legacy one, which cannot resync LUNs")]
+    LegacyProvider(ProviderId),
     /// The shadow copy is in the set, or another one goes to the same LUN.
     #[error("the disk {0} is in the recovery set already")]
     DestinationInSet(DeviceName),
@@ -102,6 +105,7 @@ impl RecoveryError {
             Self::InProgress => HResult::VSS_E_RESYNC_IN_PROGRESS,
             Self::NotInDocument(_) => HResult::VSS_E_SNAPSHOT_NOT_IN_SET,
             Self::ProviderNotRegistered(_) => HResult::VSS_E_PROVIDER_NOT_REGISTERED,
+            Self::LegacyProvider(_) => HResult::VSS_E_LEGACY_PROVIDER,
             Self::DestinationInSet(_) => HResult::VSS_E_OBJECT_ALREADY_EXISTS,
             Self::Destination(PlatformError::UnknownVolume(_)) | Self::OriginalMissing { .. } => {
                 HResult::VSS_E_OBJECT_NOT_FOUND
@@ -146,6 +150,9 @@ pub(crate) fn add(
     }
     let copy = document.snapshot(snapshot).ok_or(RecoveryError::NotInDocument(snapshot))?;
     let provider = service.provider(copy.provider).ok_or(RecoveryError::ProviderNotRegistered(copy.provider))?;
+    if provider.is_legacy() {
+        return Err(RecoveryError::LegacyProvider(copy.provider));
+    }
     let destinations = match destination {
         Some(volume) => service.platform.luns_of(volume).map_err(RecoveryError::Destination)?,
         None => originals(service, copy)?,

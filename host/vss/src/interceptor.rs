@@ -81,6 +81,10 @@ impl<I: Interceptor> CreateSnapshotSet for I {
 }
 
 impl<I: Interceptor> HardwareProvider for I {
+    fn is_legacy(&self) -> bool {
+        self.provider().is_legacy()
+    }
+
     fn are_luns_supported(
         &self,
         context: Context,

@@ -56,6 +56,11 @@ pub trait CreateSnapshotSet: Send + Sync {
 /// which method is in `legal_codes` of this crate. In/out arrays are slices: they can be changed in place, never grown. Device
 /// names come in arrays that are as long as the LUN arrays, or empty where VSS passed NULL.
 pub trait HardwareProvider: CreateSnapshotSet {
+    /// Whether it lacks `IVssHardwareSnapshotProviderEx` (section 2.3): its methods answer [`HResult::E_NOINTERFACE`] then.
+    fn is_legacy(&self) -> bool {
+        false
+    }
+
     /// Whether all `luns`, which make up one volume, can be shadow-copied in this context now. Leaves no trace. A foreign LUN and a
     /// transient inability are `Ok(false)`.
     ///

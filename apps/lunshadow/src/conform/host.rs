@@ -39,7 +39,6 @@ pub(super) struct NativeHost {
 pub(super) struct Initiator {
     windows: Arc<SimulatedHost>,
     adapter: Arc<IscsiAdapter>,
-    runtime: Handle,
 }
 
 impl Initiator {
@@ -48,15 +47,12 @@ impl Initiator {
         let adapter = Arc::new(runtime.block_on(login).context("a simulated host cannot log in")?);
         let windows = SimulatedHost::new(Arc::clone(&adapter) as _, runtime.handle().clone())
             .context("a simulated host cannot see its disks")?;
-        Ok(Self { windows: Arc::new(windows), adapter, runtime: runtime.handle().clone() })
+        Ok(Self { windows: Arc::new(windows), adapter })
     }
 
-    /// A disk as a host finds it that has just started: one that runs goes by the length with which a disk arrived.
     fn disk(&self, lun: &LunInformation) -> Result<Option<Arc<dyn DiskIo>>, BedError> {
-        let adapter = Arc::<IscsiAdapter>::clone(&self.adapter);
-        let windows = SimulatedHost::new(adapter, self.runtime.clone()).map_err(failed)?;
-        let device = windows.look_for(lun).map_err(failed)?;
-        device.map(|device| windows.disk_io(&device).map_err(failed)).transpose()
+        let device = self.windows.look_for(lun).map_err(failed)?;
+        device.map(|device| self.windows.disk_io(&device).map_err(failed)).transpose()
     }
 
     pub(super) fn log_out(&self, runtime: &Runtime) -> anyhow::Result<()> {

@@ -160,7 +160,7 @@ faults! {
     WaitsAnyway, "waits-anyway", [ResyncLuns], "Wait(0) takes 3 s.", [108];
     IgnoresCancel, "ignores-cancel", [ResyncLuns], "Cancel does nothing.", [109];
     AbandonsSilently, "abandons-silently", [ResyncLuns], "Nothing is logged when nobody waits for a resync any more.", [111];
-    AbortForgets, "abort-forgets", [AbortSnapshots], "AbortSnapshots leaves a set that is committed.", [113];
+    AbortForgets, "abort-forgets", [AbortSnapshots], "AbortSnapshots leaves a set that is committed.", [113, 123];
     UnknownAbortsAreVetoed, "unknown-aborts-are-vetoed", [AbortSnapshots], "AbortSnapshots vetoes a set that it does not know.", [114];
     AbortsTheCurrent, "aborts-the-current", [AbortSnapshots], "AbortSnapshots ends the current set, whichever is named.", [115];
     AbortDeletesComplete, "abort-deletes-complete", [AbortSnapshots], "AbortSnapshots deletes a set that is complete.", [116];

@@ -9,6 +9,7 @@ mod finalising;
 mod importing;
 mod inputs;
 mod loading;
+mod mixing;
 mod preparing;
 mod recognising;
 mod resyncing;
@@ -34,7 +35,7 @@ pub(crate) struct Check {
 
 /// All checks, by the numbers of their statements.
 pub(crate) fn all() -> Vec<Check> {
-    let groups: [Group; 16] = [
+    let groups: [Group; 17] = [
         surface::CHECKS,
         slots::CHECKS,
         task_memory::CHECKS,
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Check> {
         finalising::CHECKS,
         resyncing::CHECKS,
         aborting::CHECKS,
+        mixing::CHECKS,
         loading::CHECKS,
     ];
     let mut checks: Vec<_> =

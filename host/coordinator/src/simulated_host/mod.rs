@@ -229,12 +229,13 @@ impl SimulatedHost {
         for (address, attached) in found {
             let lun = volume::lun_information(&attached);
             let same = known.remove(&address).filter(|disk| disk.lun == lun);
-            let disk = same.unwrap_or_else(|| {
+            let device = same.map(|disk| disk.device).unwrap_or_else(|| {
                 let device = DeviceName(format!(r"\\?\PhysicalDrive{}", state.next_number));
                 state.next_number += 1;
-                Disk { device, lun, disk: attached.disk }
+                device
             });
-            state.disks.insert(address, disk);
+            // A disk that is known may have got another length.
+            state.disks.insert(address, Disk { device, lun, disk: attached.disk });
         }
         Ok(state.disks.values().cloned().collect())
     }

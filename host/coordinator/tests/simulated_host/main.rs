@@ -196,6 +196,18 @@ fn a_disks_name_means_one_lun_for_ever() {
 }
 
 #[test]
+fn a_disk_that_has_grown_is_the_same_and_longer() {
+    let rig = rig();
+    let device = rig.device("b");
+    let before = rig.host.disk(&device).unwrap().len_bytes;
+    rig.adapter.put(2, MemoryLun::blank("b", usize::try_from(before).unwrap() + (1 << 20)));
+    rig.host.rescan().unwrap();
+    assert_eq!(rig.device("b"), device);
+    assert_eq!(rig.host.disk(&device).unwrap().len_bytes, before + (1 << 20));
+    assert_eq!(rig.host.disk_io(&device).unwrap().len_bytes(), before + (1 << 20));
+}
+
+#[test]
 fn an_arrived_copy_gets_an_identity_of_its_own() {
     let rig = rig();
     rig.adapter.put(3, MemoryLun { serial: "copy".into(), ..rig.adapter.lun(1).copy() });

@@ -39,6 +39,20 @@ fn a_break_does_what_its_options_say_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_legacy_provider_is_told_nothing_and_masks_nothing() {
+    let stage = Stage::new(Settings::default());
+    let (requester, copies) = imported(&stage);
+    stage.provider.state().is_legacy = true;
+    let masked = BreakOptions::MAKE_READ_WRITE | BreakOptions::MASK_LUNS;
+    let refused = requester.break_set(copies[0].set, masked).unwrap_err();
+    assert_eq!(refused.code(), HResult::VSS_E_LEGACY_PROVIDER);
+    assert_eq!(stage.coordinator.query().len(), copies.len(), "nothing was done of what can be done");
+    requester.break_set(copies[0].set, BreakOptions::MAKE_READ_WRITE).unwrap();
+    assert!(!stage.journal.lines().iter().any(|line| line.contains("OnLunStateChange")));
+    assert_eq!(stage.journal.count("remove flags P-L1,P-L2"), 1);
+}
+
 /// A set of two volumes on a GPT disk with two partitions and an MBR disk, imported beside them.
 fn imported_beside_originals(stage: &Stage) -> (Requester, BackupDocument, [DiskIdentity; 2]) {
     stage.host.identify("L1", 0xa1, &[0xb1, 0xb2]);

@@ -187,6 +187,19 @@ fn what_cannot_be_found_is_not_added() {
 }
 
 #[test]
+fn a_legacy_provider_resyncs_nothing() {
+    let stage = Stage::new(Settings::default());
+    let requester = stage.prepared(Context::TRANSPORTABLE);
+    let copies = requester.do_snapshot_set().unwrap();
+    stage.provider.state().is_legacy = true;
+    let refused = requester.add_to_recovery_set(copies[0].snapshot, None).unwrap_err();
+    assert!(matches!(refused, RecoveryError::LegacyProvider(id) if id == copies[0].provider), "{refused:?}");
+    assert_eq!(refused.code(), HResult::VSS_E_LEGACY_PROVIDER);
+    stage.provider.state().is_legacy = false;
+    requester.add_to_recovery_set(copies[0].snapshot, None).unwrap();
+}
+
+#[test]
 fn destinations_are_opened_exclusively_and_tried_for_five_seconds() {
     for (busy, is_had) in [(4_999, true), (5_000, true), (5_001, false), (60_000, false)] {
         let stage = Stage::new(Settings::default());

@@ -144,6 +144,10 @@ impl CreateSnapshotSet for RemoteProvider {
 }
 
 impl HardwareProvider for RemoteProvider {
+    fn is_legacy(&self) -> bool {
+        self.extended.is_none()
+    }
+
     fn are_luns_supported(
         &self,
         context: Context,

@@ -164,12 +164,14 @@ fn p_122_a_provider_that_nobody_loads_is_a_provider() {
 #[test]
 fn a_legacy_provider_has_no_methods_of_the_extended_interface() {
     let provider = RemoteProvider::of(&Legacy.into()).expect("it has all that it needs");
+    assert!(provider.is_legacy());
     let absent = Err(HResult::E_NOINTERFACE);
     assert_eq!(provider.get_provider_capabilities().map(drop), absent);
     assert_eq!(provider.on_lun_state_change(&[], &[], LunStateChange::DO_MASK_LUNS), absent);
     assert_eq!(provider.resync_luns(&[], &[]).map(drop), absent);
     assert_eq!(provider.on_reuse_luns(&[], &[]), absent);
     let today = RemoteProvider::of(&Unloaded.into()).expect("it has all that it needs");
+    assert!(!today.is_legacy());
     assert_eq!(today.get_provider_capabilities(), Ok(7));
     assert_eq!(today.on_lun_state_change(&[], &[], LunStateChange::DO_MASK_LUNS), Ok(()));
 }

@@ -106,6 +106,8 @@ pub(crate) struct State {
     pub(crate) resync: Option<Resync>,
     /// Whether `FillInLunInfo` leaves the host's view as it is.
     pub(crate) fills_in_nothing: bool,
+    /// Whether it is one without the extended interface.
+    pub(crate) is_legacy: bool,
 }
 
 impl ScriptedProvider {
@@ -204,6 +206,10 @@ impl CreateSnapshotSet for ScriptedProvider {
 }
 
 impl HardwareProvider for ScriptedProvider {
+    fn is_legacy(&self) -> bool {
+        self.state().is_legacy
+    }
+
     fn are_luns_supported(
         &self,
         _context: Context,
