@@ -40,7 +40,10 @@ mod reading;
 #[cfg(test)]
 mod reclaim;
 #[cfg(test)]
+mod reverting;
+#[cfg(test)]
 mod scrub;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod sim_media;
