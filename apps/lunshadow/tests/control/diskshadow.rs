@@ -67,6 +67,47 @@ fn persistent_copies_are_known_to_the_next_script_and_volatile_ones_are_gone() -
 }
 
 #[test]
+fn two_volumes_of_a_lun_have_one_shadow_lun_that_goes_with_the_last_of_them() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal::set_up()?;
+    fs::write(rehearsal.path("halves"), two_partitions())?;
+    rehearsal.service.admin(&["lun", "import", text(&rehearsal.path("halves")), "halves"])?;
+    rehearsal.service.admin(&["lun", "map", "halves", "sql"])?;
+    let hosts = fs::read_to_string(rehearsal.path("hosts.toml"))?;
+    let (sql, others) = hosts.split_once("name = \"backup\"").context("the page has that host behind the first one")?;
+    let sql = sql.trim_end().trim_end_matches("[[host]]");
+    let volume = |mount: &str, partition: u8| {
+        format!("[[host.volume]]\nmount = \"{mount}\"\nlun = 3\npartition = {partition}\n")
+    };
+    let halves = volume("G:", 1) + &volume("H:", 2);
+    rehearsal.file("hosts.toml", &format!("{sql}\n{halves}[[host]]\nname = \"backup\"{others}"))?;
+
+    let said =
+        rehearsal.lines("set context persistent\nadd volume G:\nadd volume H:\ncreate\nlist shadows all", "sql")?;
+    ensure!(said.contains("number of shadow copies listed: 2"), "{said}");
+    ensure!(rehearsal.shadow_hosts()? == [["sql"]], "two copies, and one LUN: {:#?}", rehearsal.sets()?);
+    let listed = rehearsal.lines("delete shadows volume g:\nlist shadows all", "sql")?;
+    ensure!(listed.contains("number of shadow copies listed: 1"), "{listed}");
+    ensure!(rehearsal.shadow_hosts()? == [["sql"]], "the other copy is on it: {:#?}", rehearsal.sets()?);
+    rehearsal.lines("delete shadows volume h:", "sql")?;
+    ensure!(rehearsal.sets()?.is_empty(), "{:#?}", rehearsal.sets()?);
+    Ok(())
+}
+
+/// A disk with an MBR: two primary partitions of 7 MiB each, whose content nobody knows.
+fn two_partitions() -> Vec<u8> {
+    const MEBIBYTE_SECTORS: u32 = 2048;
+    let mut disk = vec![0; 16 << 20];
+    disk[440..444].copy_from_slice(&0x5eed_0002_u32.to_le_bytes());
+    for (place, start_mebibytes) in [(446, 1_u32), (462, 8)] {
+        disk[place + 4] = 7;
+        disk[place + 8..place + 12].copy_from_slice(&(start_mebibytes * MEBIBYTE_SECTORS).to_le_bytes());
+        disk[place + 12..place + 16].copy_from_slice(&(7 * MEBIBYTE_SECTORS).to_le_bytes());
+    }
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
+#[test]
 fn a_broken_set_becomes_luns_of_their_own_and_a_masked_one_can_come_back() -> anyhow::Result<()> {
     let rehearsal = Rehearsal::set_up()?;
     rehearsal.succeed("create.dsh", "sql")?;
