@@ -224,3 +224,30 @@ fn a_transportable_set_can_be_of_two_hardware_providers() {
     assert_eq!(document.snapshots[1].luns[0].shadow.serial_number.as_deref(), Some("stand-in-L2"));
     assert_eq!(other.commits_of(set), 1);
 }
+
+#[test]
+fn a_set_of_two_hardware_providers_is_imported_and_deleted_over_both() {
+    let stage = Stage::new(Settings::default());
+    let other = stage.second_provider();
+    stage.provider.state().supported = Some(["L1".to_owned()].into());
+    other.state().supported = Some(["L2".to_owned()].into());
+    stage.host.state().volumes.get_mut(&volume(2)).unwrap().remove(0);
+    let requester = stage.prepared(Context::TRANSPORTABLE);
+    requester.do_snapshot_set().unwrap();
+    let document = requester.document().unwrap();
+    requester.release().unwrap();
+
+    let requester = stage.coordinator.requester();
+    requester.load_document(document.clone());
+    let imported = requester.import_snapshots().unwrap();
+    let providers: Vec<_> = imported.copies.iter().map(|copy| copy.provider).collect();
+    assert_eq!(providers, [provider_id(1), provider_id(2)]);
+    for line in ["P.LocateLuns [P-L1]", "Q.LocateLuns [Q-L2]"] {
+        assert_eq!(stage.journal.count(line), 1, "{line}");
+    }
+    assert_eq!(requester.delete_snapshots(Deletion::Set(document.set)).unwrap(), 2);
+    for (line, provider) in [("P.OnLunEmpty P-L1", &stage.provider), ("Q.OnLunEmpty Q-L2", &other)] {
+        assert_eq!(stage.journal.count(line), 1, "{line}");
+        assert!(provider.state().shadows.is_empty());
+    }
+}
