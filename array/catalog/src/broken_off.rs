@@ -98,6 +98,7 @@ impl<P: Pool> Inner<P> {
                 }
                 None => lun_doc(&state, shadow, handle.block_count()),
             };
+            let lun_doc = LunDoc { broken_off_by: host, ..lun_doc };
             (set_doc, lun_doc)
         };
         self.write(vec![Change::PutLun(shadow, lun_doc.clone()), Change::PutSet(set, set_doc)]).await?;

@@ -83,10 +83,10 @@ impl<P: Pool> Catalog<P> {
         self.complete(async move { inner.map(host, &luns, Asker::Host).await }).await
     }
 
-    /// Takes shadow LUNs away from the asking host, all or none. What is not mapped to it is `AlreadySo`.
+    /// Takes shadow LUNs away from the asking host, all or none, and what were such until it broke them off. What is not mapped to it is `AlreadySo`.
     ///
     /// # Errors
-    /// `UnknownHost`, `NotAllowed` for source LUNs, which are the administrator's to map; `Database`.
+    /// `UnknownHost`, `NotAllowed` for other source LUNs, which are the administrator's to map; `Database`.
     pub async fn unmap(&self, host: HostId, luns: &[LunId]) -> Result<Vec<Outcome>, CatalogError> {
         let (inner, luns) = (Arc::clone(&self.inner), luns.to_vec());
         self.complete(async move { inner.unmap(host, &luns, Asker::Host).await }).await
@@ -197,7 +197,8 @@ impl<P: Pool> Inner<P> {
                     outcomes.push(Outcome::AlreadySo);
                     continue;
                 };
-                if asker == Asker::Host && !state.set_of_shadow.contains_key(lun) {
+                let is_of_host = || state.luns.get(lun).is_some_and(|doc| doc.broken_off_by == Some(host));
+                if asker == Asker::Host && !state.set_of_shadow.contains_key(lun) && !is_of_host() {
                     return Err(CatalogError::NotAllowed(*lun));
                 }
                 outcomes.push(if slots.insert(number) { Outcome::Done } else { Outcome::AlreadySo });

@@ -38,12 +38,15 @@ pub(crate) struct LunDoc {
     pub(crate) removable: bool,
     #[serde(default)]
     pub(crate) write_protected: bool,
+    /// The host that has made it a LUN of its own, if it was a shadow LUN. VSS may still mask it there.
+    #[serde(default)]
+    pub(crate) broken_off_by: Option<HostId>,
 }
 
 impl LunDoc {
     pub(crate) fn new(name: Name, block_count: BlockCount) -> Self {
         let phase = LunPhase::Creating;
-        Self { name, block_count: block_count.0, phase, removable: false, write_protected: false }
+        Self { name, block_count: block_count.0, phase, removable: false, write_protected: false, broken_off_by: None }
     }
 
     pub(crate) fn block_count(&self) -> BlockCount {

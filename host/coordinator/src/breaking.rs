@@ -100,7 +100,7 @@ pub(crate) fn break_set(service: &Service, set: SnapshotSetId, options: BreakOpt
     let luns = || by_provider.values().flat_map(|(_, luns)| luns);
     let devices: Vec<DeviceName> = luns().map(|lun| lun.device.clone()).collect();
     if options.contains(BreakOptions::REVERT_IDENTITY_ALL) {
-        revert_identities(service, luns())?;
+        revert_identities(service, luns(), options)?;
     }
     if options.contains(BreakOptions::MAKE_READ_WRITE) {
         tell(&by_provider, LunStateChange::NOTIFY_READ_WRITE)?;
@@ -155,7 +155,11 @@ fn tell(by_provider: &LunsByProvider, change: LunStateChange) -> Result<(), Prov
 }
 
 /// All or none: what speaks against one disk is found before any is changed.
-fn revert_identities<'a>(service: &Service, luns: impl Iterator<Item = &'a ShadowLun>) -> Result<(), BreakError> {
+fn revert_identities<'a>(
+    service: &Service,
+    luns: impl Iterator<Item = &'a ShadowLun>,
+    options: BreakOptions,
+) -> Result<(), BreakError> {
     let disks = rescan(service).map_err(BreakError::Rescan)?;
     let mut reverts = Vec::new();
     for lun in luns {
@@ -163,6 +167,10 @@ fn revert_identities<'a>(service: &Service, luns: impl Iterator<Item = &'a Shado
             return Err(BreakError::OriginalPresent { original: original.device.clone() });
         }
         let disk = service.platform.disk(&lun.device);
+        if options.contains(BreakOptions::MASK_LUNS) && matches!(disk, Err(PlatformError::UnknownDisk(_))) {
+            // An earlier attempt has masked it, which comes after this, and lost the answer.
+            continue;
+        }
         let disk = disk.map_err(|source| BreakError::Identity { device: lun.device.clone(), source })?;
         let identity = identity_of_original(lun, &disk);
         reverts.push(identity.ok_or_else(|| BreakError::OriginalUnknown { device: lun.device.clone() })?);

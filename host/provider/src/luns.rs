@@ -39,7 +39,7 @@ enum Named {
     /// A shadow LUN.
     Shadow(LunRecord),
     /// A LUN that must not be touched.
-    Source,
+    Source(LunId),
     /// It was a LUN of the array once, by its texts, and is not there any more; or this host may not see it.
     Gone(LunId),
     /// None of ours.
@@ -154,7 +154,7 @@ impl Provider {
             match who {
                 Named::Shadow(record) if located.iter().any(|other| other.lun == record.lun) => {}
                 Named::Shadow(record) => located.push(record),
-                Named::Source => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
+                Named::Source(_) => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
                 Named::Gone(_) => return Err(self.refuse(METHOD, EventId::UnknownLun, shadow)),
                 Named::Foreign => return Err(self.refuse(METHOD, EventId::ForeignDisk, shadow)),
             }
@@ -173,7 +173,7 @@ impl Provider {
         let shadow = match self.name(METHOD, std::slice::from_ref(lun))?.pop() {
             Some(Named::Shadow(record)) if describes(lun, &record.identity) => record.lun,
             Some(Named::Gone(lun)) => lun,
-            Some(Named::Shadow(_) | Named::Source) => return Err(self.refuse(METHOD, EventId::NotAShadowLun, lun)),
+            Some(Named::Shadow(_) | Named::Source(_)) => return Err(self.refuse(METHOD, EventId::NotAShadowLun, lun)),
             Some(Named::Foreign) | None => return Err(self.refuse(METHOD, EventId::ForeignDisk, lun)),
         };
         match self.array.release(shadow) {
@@ -192,7 +192,13 @@ impl Provider {
             let luns = luns.get_or_insert_with(|| self.shadows_among(shadows));
             let told = match luns {
                 Ok(luns) if luns.is_empty() => continue,
-                Ok(luns) => self.array.note_use(luns, used).map(drop),
+                Ok(luns) => {
+                    let told = self.array.note_use(luns, used).map(drop);
+                    if told.is_ok() && used == ShadowUse::ReadWrite {
+                        self.made_read_write.lock().extend(luns.iter().copied());
+                    }
+                    told
+                }
                 Err(error) => Err(error.clone()),
             };
             // Only this one has consequences later: a shadow LUN can be deleted.
@@ -213,7 +219,9 @@ impl Provider {
             match who {
                 Named::Shadow(record) => drop(luns.insert(record.lun)),
                 Named::Gone(_) => {}
-                Named::Source => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
+                // VSS may say in one call that it is read-write, and mask it in the next.
+                Named::Source(lun) if self.made_read_write.lock().contains(&lun) => drop(luns.insert(lun)),
+                Named::Source(_) => return Err(self.refuse(METHOD, EventId::NotAShadowLun, shadow)),
                 Named::Foreign => return Err(self.refuse(METHOD, EventId::ForeignDisk, shadow)),
             }
         }
@@ -253,7 +261,7 @@ impl Provider {
         let records = self.resolve(luns).map_err(|error| self.fail(method, None, error))?;
         let name = |(record, lun): (Option<LunRecord>, &LunInformation)| match record {
             Some(record) if matches!(record.role, LunRole::Shadow { .. }) => Named::Shadow(record),
-            Some(_) => Named::Source,
+            Some(record) => Named::Source(record.lun),
             None => claimed_lun(lun).map_or(Named::Foreign, Named::Gone),
         };
         Ok(records.into_iter().zip(luns).map(name).collect())

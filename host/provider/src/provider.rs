@@ -81,6 +81,8 @@ pub struct Provider {
     pub(crate) unforgotten: Mutex<Option<SnapshotSetId>>,
     /// How many LUNs are being deleted right now.
     pub(crate) deletions: Arc<AtomicUsize>,
+    /// The LUNs that were shadow LUNs until VSS said that they are read-write. It may still mask them, as no other LUN of a host.
+    pub(crate) made_read_write: Mutex<BTreeSet<LunId>>,
     /// How many resyncs are being followed.
     pub(crate) resyncs: Arc<AtomicUsize>,
 }
@@ -155,6 +157,7 @@ impl Provider {
             doubtful: Mutex::default(),
             unforgotten: Mutex::default(),
             deletions: Arc::default(),
+            made_read_write: Mutex::default(),
             resyncs: Arc::default(),
         }
     }

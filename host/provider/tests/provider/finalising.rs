@@ -134,6 +134,23 @@ fn p_085_p_097_a_lun_that_is_read_write_is_masked_but_never_deleted() {
 }
 
 #[test]
+fn p_097_what_was_made_read_write_can_still_be_masked_and_nothing_else_can() {
+    let rig = Rig::new(2);
+    rig.create(SET, &luns(1), Until::Created);
+    let shadows = rig.targets(&luns(1)).unwrap();
+    rig.provider.locate_luns(&shadows).unwrap();
+    assert_eq!(rig.provider.on_lun_state_change(&shadows, &[], LunStateChange::NOTIFY_READ_WRITE), Ok(()));
+    rig.take_events();
+    for _ in 0..2 {
+        assert_eq!(rig.provider.on_lun_state_change(&shadows, &[], LunStateChange::DO_MASK_LUNS), Ok(()));
+        assert!(rig.array.ledger().mapped.is_empty());
+    }
+    let source = rig.provider.on_lun_state_change(&[view(lun(1))], &[], LunStateChange::DO_MASK_LUNS);
+    assert_eq!(source, Err(HResult::VSS_E_PROVIDER_VETO));
+    assert_eq!(rig.take_events(), [EventId::NotAShadowLun]);
+}
+
+#[test]
 fn p_085_an_array_that_knows_better_keeps_the_lun() {
     let rig = Rig::new(1);
     rig.create(SET, &luns(1), Until::Created);

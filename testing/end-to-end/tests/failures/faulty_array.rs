@@ -1,7 +1,7 @@
 //! The array's client, with faults.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lunshadow_array_client::{Array, ArrayError, CommitChannel, Preparation};
@@ -29,6 +29,11 @@ pub(crate) enum Request {
     Map,
     Unmap,
     Release,
+    NoteUse,
+    StartResync,
+    ResyncState,
+    CancelResync,
+    Overview,
 }
 
 pub(crate) fn refused(code: ProblemCode) -> ArrayError {
@@ -49,6 +54,8 @@ pub(crate) struct ArrayScript {
     pub(crate) is_down: AtomicBool,
     /// How often somebody has waited for a preparation.
     pub(crate) waits: AtomicUsize,
+    /// The resyncs that were asked for.
+    pub(crate) resyncs: Mutex<Vec<ResyncId>>,
 }
 
 impl ArrayScript {
@@ -125,23 +132,24 @@ impl<A: Array> Array for FaultyArray<A> {
     }
 
     fn note_use(&self, shadows: &[LunId], used: ShadowUse) -> Result<Vec<Outcome>, ArrayError> {
-        self.array.note_use(shadows, used)
+        self.script.run(&Request::NoteUse, || self.array.note_use(shadows, used))
     }
 
     fn start_resync(&self, resync: ResyncId, pairs: &[ResyncPair]) -> Result<ResyncState, ArrayError> {
-        self.array.start_resync(resync, pairs)
+        self.script.resyncs.lock().unwrap().push(resync);
+        self.script.run(&Request::StartResync, || self.array.start_resync(resync, pairs))
     }
 
     fn resync_state(&self, resync: ResyncId, at_most: Duration) -> Result<ResyncState, ArrayError> {
-        self.array.resync_state(resync, at_most)
+        self.script.run(&Request::ResyncState, || self.array.resync_state(resync, at_most))
     }
 
     fn cancel_resync(&self, resync: ResyncId) -> Result<ResyncState, ArrayError> {
-        self.array.cancel_resync(resync)
+        self.script.run(&Request::CancelResync, || self.array.cancel_resync(resync))
     }
 
     fn overview(&self) -> Result<HostOverview, ArrayError> {
-        self.array.overview()
+        self.script.run(&Request::Overview, || self.array.overview())
     }
 }
 

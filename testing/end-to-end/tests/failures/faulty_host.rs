@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lunshadow_coordinator::{
-    HoldError, HostDisk, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeLun, VolumeName, Writer,
-    WriterError, WriterEvent,
+    DiskIdentity, HoldError, HostDisk, Platform, PlatformError, ShadowVolume, SimulatedHost, VolumeLun, VolumeName,
+    Writer, WriterError, WriterEvent,
 };
 use lunshadow_vss::{DeviceName, DiskSignature, SnapshotSetId};
+
+use crate::cuts::Cutter;
 
 /// What the host can fail at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +48,17 @@ impl HostScript {
 pub(crate) struct FaultyHost {
     pub(crate) host: Arc<SimulatedHost>,
     pub(crate) script: Arc<HostScript>,
+    /// Where the coordinator may break off.
+    pub(crate) cutter: Option<Arc<Cutter>>,
+}
+
+impl FaultyHost {
+    fn step<T>(&self, place: &'static str, step: impl FnOnce() -> T) -> T {
+        match &self.cutter {
+            Some(cutter) => cutter.around_step(place, step),
+            None => step(),
+        }
+    }
 }
 
 fn told_so() -> io::Error {
@@ -99,7 +112,7 @@ impl Platform for FaultyHost {
         if self.script.fails(Step::Rescan) {
             return Err(PlatformError::Storage(told_so()));
         }
-        self.host.rescan()
+        self.step("rescan", || self.host.rescan())
     }
 
     fn wait_for_change(&self, at_most: Duration) {
@@ -114,15 +127,23 @@ impl Platform for FaultyHost {
         if self.script.fails(Step::NewIdentity) {
             return Err(disk_failure(device));
         }
-        self.host.assign_new_identity(device)
+        self.step("new identity", || self.host.assign_new_identity(device))
     }
 
     fn set_disk_signature(&self, device: &DeviceName, signature: DiskSignature) -> Result<(), PlatformError> {
-        self.host.set_disk_signature(device, signature)
+        self.step("signature", || self.host.set_disk_signature(device, signature))
+    }
+
+    fn set_disk_identity(&self, device: &DeviceName, identity: &DiskIdentity) -> Result<(), PlatformError> {
+        self.step("identity", || self.host.set_disk_identity(device, identity))
     }
 
     fn remove_shadow_flags(&self, devices: &[DeviceName]) -> Result<(), PlatformError> {
-        self.host.remove_shadow_flags(devices)
+        self.step("remove flags", || self.host.remove_shadow_flags(devices))
+    }
+
+    fn freeze_at_most(&self) -> Option<Duration> {
+        self.host.freeze_at_most()
     }
 
     fn writers_recover(&self) -> bool {
@@ -137,8 +158,16 @@ impl Platform for FaultyHost {
         self.host.end_recovery(set);
     }
 
+    fn open_exclusively(&self, device: &DeviceName, patience: Duration) -> Result<(), PlatformError> {
+        self.host.open_exclusively(device, patience)
+    }
+
+    fn close_exclusive(&self, device: &DeviceName) {
+        self.host.close_exclusive(device);
+    }
+
     fn dismount(&self, device: &DeviceName) {
-        self.host.dismount(device);
+        self.step("dismount", || self.host.dismount(device));
     }
 }
 

@@ -25,7 +25,7 @@ use crate::faulty_provider::FaultyProvider;
 use crate::plan::Plan;
 
 /// How long anything may take that has to happen.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The sample disk and the blank one.
 const LEN_BYTES: [u64; 2] = [16 << 20, 1 << 20];
@@ -71,11 +71,24 @@ impl Rig {
         Self::with_settings(Settings { arrival_timeout: Duration::from_millis(200), ..Settings::default() })
     }
 
+    /// With two blank disks. Whatever looks at them does so in a few reads, where a partition table takes a hundred.
+    pub(crate) fn blank() -> Self {
+        Self::build(Settings::default(), false)
+    }
+
     pub(crate) fn with_settings(settings: Settings) -> Self {
+        Self::build(settings, true)
+    }
+
+    fn build(settings: Settings, has_sample: bool) -> Self {
         let runtime = Runtime::new().unwrap();
         let (array, luns) = runtime.block_on(async {
             let array = TestArray::start().await.unwrap();
-            let sample = array.import("sample", &sample_disk()).await.unwrap();
+            let sample = if has_sample {
+                array.import("sample", &sample_disk()).await.unwrap()
+            } else {
+                array.add_lun("sample", LEN_BYTES[0]).await.unwrap()
+            };
             let blank = array.add_lun("blank", LEN_BYTES[1]).await.unwrap();
             (array, [sample, blank])
         });
@@ -97,7 +110,7 @@ impl Rig {
         let provider = Provider::new(Arc::new(client), events.clone(), clock, ProviderConfig::default());
         let provider: Arc<dyn HardwareProvider> =
             Arc::new(FaultyProvider { provider, plan: Arc::clone(&provider_plan) });
-        let platform = Arc::new(FaultyHost { host: Arc::clone(&host), script: Arc::clone(&host_script) });
+        let platform = Arc::new(FaultyHost { host: Arc::clone(&host), script: Arc::clone(&host_script), cutter: None });
         let coordinator = Coordinator::new(platform, Arc::new(SystemClock::new()), settings);
         let mut rig = Self {
             runtime,
